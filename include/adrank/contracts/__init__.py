@@ -1,0 +1,1 @@
+"""Contracts between the parts: settings, lake layout, manifests, feature registry, packages, experiments."""

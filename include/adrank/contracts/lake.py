@@ -1,0 +1,98 @@
+"""Where everything lies in the lake: the only place that spells a prefix.
+
+Keys are relative to the lake bucket; :func:`uri` makes them absolute. ``dt``/``hr`` name the *start* of an hour in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+MANIFEST: Final = "_MANIFEST.json"
+HOUR: Final = timedelta(hours=1)
+
+
+def as_utc(moment: datetime) -> datetime:
+    """The same instant in UTC; a naive datetime is refused, because an hour guessed is a partition lost."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment.isoformat()} has no time zone; the lake is partitioned by UTC hours")
+    return moment.astimezone(UTC)
+
+
+def floor_hour(moment: datetime) -> datetime:
+    """The start of the UTC hour that holds ``moment``."""
+    return as_utc(moment).replace(minute=0, second=0, microsecond=0)
+
+
+def hours(start: datetime, end: datetime) -> Iterator[datetime]:
+    """Starts of the whole hours in ``[start, end)``."""
+    hour = floor_hour(start)
+    while hour < as_utc(end):
+        yield hour
+        hour += HOUR
+
+
+def hour_partition(hour: datetime) -> str:
+    """``dt=YYYY-MM-DD/hr=HH``."""
+    return as_utc(hour).strftime("dt=%Y-%m-%d/hr=%H")
+
+
+def uri(bucket: str, key: str) -> str:
+    """``s3://bucket/key``."""
+    return f"s3://{bucket}/{key}"
+
+
+def raw_events(hour: datetime) -> str:
+    """Prefix of one raw hour of events."""
+    return f"raw/events/{hour_partition(hour)}/"
+
+
+def raw_events_manifest(hour: datetime) -> str:
+    """Key whose existence makes the raw hour ready."""
+    return raw_events(hour) + MANIFEST
+
+
+def raw_cdc(table: str, hour: datetime) -> str:
+    """Prefix of one hour of Debezium envelopes (JSON lines) of ``ads`` or ``sellers``."""
+    return f"raw/cdc/{table}/{hour_partition(hour)}/"
+
+
+def raw_billing(day: datetime) -> str:
+    """Prefix of one day's billing exports."""
+    return f"raw/billing/{as_utc(day):dt=%Y-%m-%d}/"
+
+
+def features(group: str, hour: datetime, revision: int = 0) -> str:
+    """Prefix of one revision of one feature partition."""
+    return f"features/{group}/{hour_partition(hour)}/rev={revision:03d}/"
+
+
+def features_manifest(group: str, hour: datetime, revision: int = 0) -> str:
+    """Key of the manifest that makes the feature partition visible."""
+    return features(group, hour, revision) + MANIFEST
+
+
+def validation(hour: datetime) -> str:
+    """Prefix of the Great Expectations results of one hour."""
+    return f"validation/{hour_partition(hour)}/"
+
+
+def push_manifest(store: str, hour: datetime) -> str:
+    """Key of the record of what an hour pushed to ``redis`` or ``dynamodb``."""
+    return f"online/{store}/{hour_partition(hour)}/{MANIFEST}"
+
+
+def training_run(run_key: str) -> str:
+    """Prefix of everything one weekly run writes. ``run_key`` comes from :func:`run_key`."""
+    return f"training/{run_key}/"
+
+
+def run_key(as_of: datetime) -> str:
+    """The weekly run's key: its ``as_of`` to the second, sortable and legal in every AWS name."""
+    return as_utc(as_of).strftime("%Y%m%dT%H%M%SZ")
+
+
+def experiment(experiment_id: str) -> str:
+    """Prefix of an experiment's looks and verdict."""
+    return f"experiments/{experiment_id}/"

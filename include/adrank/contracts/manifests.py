@@ -1,0 +1,87 @@
+"""Manifests: the small JSON that says a partition is whole, and what is in it.
+
+A manifest is written last. Readers trust nothing that no manifest names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataFile(_Strict):
+    """One file of a partition: name relative to the manifest's prefix, rows, SHA-256 of its bytes."""
+
+    name: str
+    rows: int = Field(ge=0)
+    sha256: str = ""
+
+
+class RawManifest(_Strict):
+    """One raw hour. ``watermark`` is the event time before which no more events are expected."""
+
+    hour: datetime
+    revision: int = Field(default=0, ge=0)
+    revision_time: datetime
+    watermark: datetime
+    files: tuple[DataFile, ...] = ()
+    rows: int = Field(ge=0)
+    late_rows: int = Field(default=0, ge=0)
+    rejected_rows: int = Field(default=0, ge=0)
+
+
+class FeatureManifest(_Strict):
+    """One revision of one feature partition. ``content_digest`` covers sorted rows, not file bytes."""
+
+    group: str
+    hour: datetime
+    revision: int = Field(default=0, ge=0)
+    available_at: datetime
+    fingerprint: str
+    rows: int = Field(ge=0)
+    content_digest: str
+    files: tuple[str, ...]
+
+
+class PushManifest(_Strict):
+    """What one hour's push wrote to one online store."""
+
+    store: str
+    hour: datetime
+    fingerprint: str
+    groups: tuple[str, ...]
+    offered: int = Field(ge=0)
+    written: int = Field(ge=0)
+    stale: int = Field(ge=0, description="rows that lost to a newer row already there")
+
+
+class TrainingSetManifest(_Strict):
+    """What the training set was built from and what came out. Its digest names the set."""
+
+    as_of: datetime
+    train_start: datetime
+    test_start: datetime
+    end: datetime
+    impressions: int = Field(ge=0, description="impressions that entered the point-in-time join")
+    rows: int = Field(ge=0, description="rows that left it; equal to impressions")
+    queries: int = Field(ge=0)
+    train_rows: int = Field(ge=0)
+    test_rows: int = Field(ge=0)
+    features: tuple[str, ...]
+    fingerprint: str
+    content_digest: str
+
+
+def rows_digest(row_digests: Iterable[str]) -> str:
+    """SHA-256 over sorted row digests: independent of file names, file count and row order."""
+    total = hashlib.sha256()
+    for digest in sorted(row_digests):
+        total.update(digest.encode())
+    return total.hexdigest()

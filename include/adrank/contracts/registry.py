@@ -1,0 +1,134 @@
+"""The feature registry: every feature is declared once, in ``features.yaml``, and everything else is derived."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Store = Literal["redis", "dynamodb"]
+Entity = Literal["ad", "seller"]
+
+
+class RegistryMismatchError(RuntimeError):
+    """Something was built against another registry than the one that runs here."""
+
+
+class Feature(BaseModel):
+    """One feature. ``default`` is used when the entity has no row; ``None`` means missing (NaN)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    dtype: Literal["float32"] = "float32"
+    default: float | None
+    range: tuple[float, float]
+    known_before_impression: bool = True
+    description: str = Field(min_length=1)
+
+    @property
+    def default_value(self) -> float:
+        """The default as a float; NaN for missing."""
+        return float("nan") if self.default is None else self.default
+
+
+class FeatureGroup(BaseModel):
+    """Features of one entity that one job computes together and one store serves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    entity: Entity
+    store: Store
+    cadence_minutes: int = Field(gt=0)
+    lag_minutes: int = Field(ge=0)
+    ttl_hours: int = Field(gt=0)
+    owner: str
+    description: str
+    features: tuple[Feature, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _outlives_its_cadence(self) -> FeatureGroup:
+        if self.ttl_hours * 60 < 3 * self.cadence_minutes:
+            raise ValueError(f"group {self.name}: ttl_hours must be at least three cadences")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Feature names in packing order."""
+        return tuple(f.name for f in self.features)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the packing layout of this group alone: travels with every online row and feature manifest."""
+        return _digest([self.name, self.entity, *((f.name, f.dtype) for f in self.features)])
+
+
+class Registry(BaseModel):
+    """All groups, in declaration order."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    groups: tuple[FeatureGroup, ...]
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Registry:
+        names = [f.name for g in self.groups for f in g.features]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"features declared more than once: {', '.join(twice)}")
+        return self
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """All features in serving-vector order."""
+        return tuple(f for g in self.groups for f in g.features)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the whole serving vector's layout; travels with every model."""
+        return _digest([g.fingerprint for g in self.groups])
+
+    def group(self, name: str) -> FeatureGroup:
+        """The group of that name."""
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise KeyError(f"no feature group {name!r}; the registry has {', '.join(g.name for g in self.groups)}")
+
+    def of_store(self, store: Store) -> tuple[FeatureGroup, ...]:
+        """Groups that ``store`` serves."""
+        return tuple(g for g in self.groups if g.store == store)
+
+    def require(self, fingerprint: str, names: Iterable[str], what: str) -> None:
+        """Refuse ``what`` when it was built against another registry, naming the features that differ."""
+        if fingerprint == self.fingerprint:
+            return
+        theirs, ours = set(names), {f.name for f in self.features}
+        raise RegistryMismatchError(
+            f"{what} was built against feature registry {fingerprint[:12]}, this one is {self.fingerprint[:12]}; "
+            f"only there: {', '.join(sorted(theirs - ours)) or 'none'}; "
+            f"only here: {', '.join(sorted(ours - theirs)) or 'none'}"
+        )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
+
+
+def parse(text: str) -> Registry:
+    """Read a registry from YAML text."""
+    declared = yaml.safe_load(text)
+    return Registry(groups=tuple({"name": name, **body} for name, body in declared["groups"].items()))
+
+
+@cache
+def load() -> Registry:
+    """The registry of this installation."""
+    return parse(resources.files(__package__).joinpath("features.yaml").read_text(encoding="utf-8"))

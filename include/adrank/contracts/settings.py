@@ -1,0 +1,204 @@
+"""Every deployment difference, in one frozen model.
+
+Read from the environment: ``ADRANK_<FIELD>`` or ``ADRANK_<SECTION>__<FIELD>`` (lists and mappings as JSON). No I/O, no
+secrets: systems that need a password are named by connection id. An impossible or unknown value fails at parse time.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_PREFIX = "ADRANK_"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Lake(_Section):
+    """The S3 bucket that holds everything, and where the jobs' code was published."""
+
+    bucket: str = "adrank-lake"
+    code_prefix: str = Field(default="code/current", description="prefix that `make publish` wrote")
+
+
+class Emr(_Section):
+    """The EMR cluster: found by its name tag."""
+
+    cluster_name: str = "adrank-features"
+    step_timeout: timedelta = timedelta(hours=2)
+    poll_seconds: float = Field(default=20, gt=0)
+
+
+class Online(_Section):
+    """The online stores. Their credentials come from the execution role and the secret named here."""
+
+    redis_host: str = "redis.internal"
+    redis_port: int = Field(default=6379, gt=0, lt=65536)
+    redis_tls: bool = True
+    features_table: str = "adrank-features"
+    experiments_table: str = "adrank-experiments"
+
+
+class SageMaker(_Section):
+    """Where jobs and endpoints run."""
+
+    role_arn: str = "arn:aws:iam::000000000000:role/adrank-sagemaker"
+    training_image: str = "000000000000.dkr.ecr.eu-west-1.amazonaws.com/adrank-training:current"
+    serving_image: str = "000000000000.dkr.ecr.eu-west-1.amazonaws.com/adrank-serving:current"
+    processing_instance: str = "ml.m5.2xlarge"
+    training_instance: str = "ml.m5.4xlarge"
+    serving_instance: str = "ml.c6i.xlarge"
+    staging_instances: int = Field(default=1, ge=1)
+    production_instances: int = Field(default=2, ge=1)
+    job_timeout: timedelta = timedelta(hours=4)
+    poll_seconds: float = Field(default=30, gt=0)
+    production_endpoint: str = "adrank-ranking-production"
+    staging_endpoint: str = "adrank-ranking-staging"
+
+
+class Labels(_Section):
+    """What an impression's label is worth: the weights of the objectives."""
+
+    click: float = Field(default=1, ge=0)
+    contact: float = Field(default=4, ge=0)
+    revenue: float = Field(default=0.5, ge=0, description="per log1p(currency unit)")
+    maturity: timedelta = Field(default=timedelta(hours=1), description="how long an impression waits for its answers")
+    max_grade: int = Field(default=30, ge=1, le=30)
+
+
+class Training(_Section):
+    """The training window and the model's hyperparameters."""
+
+    window_days: int = Field(default=28, ge=1)
+    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="the newest part of the window's queries")
+    folds: int = Field(default=3, ge=1, description="expanding by-time folds that the report shows")
+    num_boost_round: int = Field(default=300, ge=1)
+    learning_rate: float = Field(default=0.05, gt=0)
+    num_leaves: int = Field(default=31, ge=2)
+    min_data_in_leaf: int = Field(default=50, ge=1)
+    seed: int = 20
+    mlflow_tracking_uri: str = "http://mlflow.internal:5000"
+    mlflow_experiment: str = "adrank-ranking"
+    registered_model: str = "ranking-model"
+
+
+class Gate(_Section):
+    """What a candidate must show offline. ``min_ndcg_at_10`` is an absolute floor, unset unless a team wants one."""
+
+    min_ndcg_at_10: float | None = Field(default=None, ge=0, le=1)
+    min_positive_queries: int = Field(default=200, ge=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    margins: dict[str, float] = Field(
+        default_factory=lambda: {"relevance": 0.0, "contact": -0.01, "revenue": -0.01},
+        description="objective -> least acceptable lower bound of NDCG@10(candidate) - NDCG@10(production)",
+    )
+    max_online_skew: float = Field(default=0.01, ge=0, le=1)
+
+
+class ExperimentPlan(_Section):
+    """The live A/B. Times are event time, except ``wall_clock_cap``."""
+
+    share: float = Field(default=0.05, gt=0, lt=1)
+    duration: timedelta = timedelta(hours=24)
+    look_every: timedelta = timedelta(hours=1)
+    last_date_after: timedelta = Field(default=timedelta(hours=72), description="extend waits at most this long")
+    wall_clock_cap: timedelta = timedelta(days=5)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    primary_metric: Literal["clicks", "contacts", "revenue"] = "contacts"
+    guardrail_margins: dict[str, float] = Field(
+        default_factory=lambda: {"revenue": -0.05},
+        description="metric per search -> least acceptable relative lower bound",
+    )
+    expected_lift: float = Field(default=0.1, gt=0, description="relative; tunes where the intervals are tightest")
+    srm_alpha: float = Field(default=0.001, gt=0, lt=0.5)
+    min_users_per_variant: int = Field(default=100, ge=1)
+    poll_seconds: float = Field(default=60, gt=0)
+
+    @model_validator(mode="after")
+    def _whole_hours(self) -> ExperimentPlan:
+        for name in ("duration", "look_every", "last_date_after"):
+            value: timedelta = getattr(self, name)
+            if value <= timedelta(0) or value % timedelta(hours=1):
+                raise ValueError(f"{name} must be a positive number of whole hours, because looks read closed hours")
+        if self.last_date_after < self.duration:
+            raise ValueError("last_date_after must not be before duration")
+        return self
+
+
+class Approval(_Section):
+    """Who may approve a promotion, and how long silence lasts before it means no."""
+
+    approvers: tuple[str, ...] = ("product_manager",)
+    timeout: timedelta = timedelta(days=3)
+
+
+class Rollout(_Section):
+    """The blue/green shift to production."""
+
+    strategy: Literal["LINEAR", "CANARY", "ALL_AT_ONCE"] = "LINEAR"
+    step_percent: int = Field(default=20, ge=5, le=50)
+    step_wait: timedelta = timedelta(minutes=5)
+    termination_wait: timedelta = timedelta(minutes=5)
+    timeout: timedelta = timedelta(hours=2)
+    alarms: tuple[str, ...] = ("adrank-production-5xx", "adrank-production-latency")
+
+
+class Tenancy(_Section):
+    """How the DAGs behave on a shared cluster."""
+
+    emr_pool: str = "adrank_emr"
+    sagemaker_pool: str = "adrank_sagemaker"
+    queue: str = "default"
+    retries: int = Field(default=2, ge=0)
+    retry_delay: timedelta = timedelta(minutes=2)
+    features_start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    training_cron: str = "0 4 * * 1"
+    aws_conn_id: str = "aws_default"
+    mlflow_conn_id: str = "adrank_mlflow"
+    viewer_role: str = "Viewer"
+    operator_role: str = "Op"
+    raw_ready_timeout: timedelta = timedelta(hours=6)
+
+
+class Settings(BaseSettings):
+    """All sections. Build it once per process with :func:`load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid", validate_default=True
+    )
+
+    region: str = "eu-west-1"
+    lake: Lake = Lake()
+    emr: Emr = Emr()
+    online: Online = Online()
+    sagemaker: SageMaker = SageMaker()
+    labels: Labels = Labels()
+    training: Training = Training()
+    gate: Gate = Gate()
+    experiment: ExperimentPlan = ExperimentPlan()
+    approval: Approval = Approval()
+    rollout: Rollout = Rollout()
+    tenancy: Tenancy = Tenancy()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Settings:
+        sections = {f"{_PREFIX}{name}".upper() for name in type(self).model_fields}
+        unknown = [
+            key for key in os.environ if key.upper().startswith(_PREFIX) and key.upper().split("__")[0] not in sections
+        ]
+        if unknown:
+            raise ValueError(f"unknown settings in the environment: {', '.join(sorted(unknown))}")
+        return self
+
+
+@cache
+def load() -> Settings:
+    """The settings of this process."""
+    return Settings()

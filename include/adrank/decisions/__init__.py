@@ -1,0 +1,1 @@
+"""Pure verdicts: numbers in, a verdict and its reasons out. No I/O, no clock."""

@@ -53,6 +53,11 @@ def raw_events_manifest(hour: datetime) -> str:
     return raw_events(hour) + MANIFEST
 
 
+def raw_rejected(hour: datetime) -> str:
+    """Prefix of the events of one hour that were refused, each with its ``reason``."""
+    return f"raw/rejected/{hour_partition(hour)}/"
+
+
 def raw_cdc(table: str, hour: datetime) -> str:
     """Prefix of one hour of Debezium envelopes (JSON lines) of ``ads`` or ``sellers``."""
     return f"raw/cdc/{table}/{hour_partition(hour)}/"

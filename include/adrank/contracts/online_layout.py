@@ -32,6 +32,11 @@ def redis_key(group: FeatureGroup, entity_id: str) -> str:
     return f"f:{group.name}:{entity_id}"
 
 
+def dynamodb_key(group: FeatureGroup, entity_id: str) -> str:
+    """``<group>#<entity id>``, the value of the table's partition key ``entity_id``."""
+    return f"{group.name}#{entity_id}"
+
+
 def pack(group: FeatureGroup, as_of: datetime, values: Sequence[float]) -> bytes:
     """Pack one row; ``values`` in the group's order."""
     if len(values) != len(group.features):

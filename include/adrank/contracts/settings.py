@@ -45,6 +45,12 @@ class Online(_Section):
     features_table: str = "adrank-features"
     experiments_table: str = "adrank-experiments"
 
+    def arguments(self, region: str) -> list[str]:
+        """Where the stores are, as the push job's command line names it."""
+        tls = ["--redis-tls"] if self.redis_tls else []
+        where = ["--redis-host", self.redis_host, "--redis-port", str(self.redis_port), *tls]
+        return [*where, "--table", self.features_table, "--region", region]
+
 
 class SageMaker(_Section):
     """Where jobs and endpoints run."""
@@ -160,6 +166,7 @@ class Tenancy(_Section):
     retry_delay: timedelta = timedelta(minutes=2)
     features_start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     training_cron: str = "0 4 * * 1"
+    training_start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     aws_conn_id: str = "aws_default"
     mlflow_conn_id: str = "adrank_mlflow"
     viewer_role: str = "Viewer"
@@ -186,6 +193,17 @@ class Settings(BaseSettings):
     approval: Approval = Approval()
     rollout: Rollout = Rollout()
     tenancy: Tenancy = Tenancy()
+
+    def training_set_arguments(self) -> list[str]:
+        """Window, test fraction and label weights, as the training-set job's command line names them."""
+        training = self.training
+        window = ["--window-days", str(training.window_days), "--test-fraction", str(training.test_fraction)]
+        return [*window, "--labels", self.labels.model_dump_json()]
+
+    def hyperparameters(self) -> dict[str, str]:
+        """What the training job is told; SageMaker carries strings only."""
+        names = ("learning_rate", "num_leaves", "min_data_in_leaf", "num_boost_round", "seed", "folds")
+        return {**{n: str(getattr(self.training, n)) for n in names}, "mlflow_experiment": self.training.mlflow_experiment}
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Settings:

@@ -1,0 +1,78 @@
+"""### Hourly ranking features
+
+**What.** Turns one closed hour of raw events into features of ads and sellers, checks them, and brings them online.
+
+**When.** Every hour, for the hour that just ended (`[data_interval_start, data_interval_end)`), with catch-up: a
+missed hour is made up in order, one run at a time.
+
+**Reads.** `s3://<lake>/raw/events/dt=/hr=/` (once its `_MANIFEST.json` is there), `raw/cdc/{ads,sellers}/`.
+
+**Writes.** `features/<group>/dt=/hr=/rev=000/` with manifest and content digest · `validation/dt=/hr=/results.json`
+· Redis keys `f:<group>:<ad>` · DynamoDB items `<group>#<seller>` · `online/<store>/dt=/hr=/_MANIFEST.json`.
+
+**Owner.** data-platform. Running an hour again leaves the same content and the same online values.
+
+**When it fails.** `wait_for_raw_hour`: the archiver has not closed the hour; look there, not here. `compute.*`: the
+step's own log lines are in the task log; clear the task once the cause is gone. `validate`: nothing was pushed, the
+stores still serve the previous hour; the log names group, expectation and value. `push.*`: safe to clear, newer
+values win.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from adrank.contracts import registry
+from adrank.contracts.settings import load
+from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
+from adrank_airflow.sensors.lake_ready import RawHourSensor
+from adrank_airflow.tenancy import access, task_defaults
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TaskGroup
+
+SETTINGS = load()
+HOUR = "{{ data_interval_start.isoformat() }}"
+END = "{{ data_interval_end.isoformat() }}"
+FEATURES_ONLINE = Asset("adrank-features-online", uri=f"s3://{SETTINGS.lake.bucket}/online/")
+
+with DAG(
+    dag_id="ranking_features_hourly",
+    description="Raw hour -> features offline -> validated -> online",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
+    start_date=SETTINGS.tenancy.features_start,
+    catchup=True,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=8),
+    default_args=task_defaults(SETTINGS, owner="data-platform"),
+    access_control=access(SETTINGS),
+    tags=["adrank", "features", "hourly", "oncall:retry-safe"],
+) as dag:
+    wait_for_raw_hour = RawHourSensor(task_id="wait_for_raw_hour", hour=HOUR)
+
+    with TaskGroup("compute", tooltip="One EMR step per feature group") as compute:
+        for group in registry.load().groups:
+            EmrSparkStepOperator(
+                task_id=group.name,
+                entry_point="compute_features.py",
+                sql=f"features/{group.name}.sql",
+                arguments=["--group", group.name, "--start", HOUR, "--end", END],
+                priority_weight=10,
+            )
+
+    validate = EmrSparkStepOperator(
+        task_id="validate",
+        entry_point="validate_features.py",
+        arguments=["--start", HOUR, "--end", END],
+        retries=0,
+    )
+
+    with TaskGroup("push", tooltip="To the online stores") as push:
+        for store in ("redis", "dynamodb"):
+            EmrSparkStepOperator(
+                task_id=store,
+                entry_point="push_features.py",
+                arguments=["--store", store, "--hour", HOUR, *SETTINGS.online.arguments(SETTINGS.region)],
+                outlets=[FEATURES_ONLINE],
+            )
+
+    wait_for_raw_hour >> compute >> validate >> push

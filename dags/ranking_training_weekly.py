@@ -1,0 +1,220 @@
+"""### Weekly ranking model
+
+**What.** Trains a multi-objective LambdaMART ranker, gates it against production, proves it in an A/B test on live
+users, and puts it into production after a product manager approved it.
+
+**When.** Weekly, and by hand from the form with an `as_of`. One run at a time.
+
+**Reads.** `s3://<lake>/raw/events/`, `raw/cdc/ads/`, `features/<group>/` as of the run; MLflow alias `production`.
+
+**Writes.** `training/<run>/` (inputs, training set, models, evidence, approval) · `models/<digest>/` ·
+`experiments/<id>/` · MLflow run, version and aliases `candidate → staging → production`, `previous` · SageMaker
+endpoints.
+
+**Owner.** ml-ranking. A verdict other than promote ends the run green, with production as it was. With nothing in
+production there is nothing to compare with: the model is deployed once approved, without an A/B.
+
+**When it fails.** Every task re-attaches to what an earlier try started: clear it once the cause is gone. The
+staging endpoint is removed and routing stopped on every path. `production.*` red: production is back on (or still
+on) its previous configuration, which `restore_production` checks; aliases move only after verification. Nothing
+needs doing at night.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from adrank.contracts.settings import load
+from adrank_airflow.operators.approval import CheckApprovalOperator, CollectEvidenceOperator
+from adrank_airflow.operators.endpoint import (
+    CheckParityOperator,
+    ClaimStagingOperator,
+    DeployEndpointOperator,
+    RemoveStagingOperator,
+    RestoreProductionOperator,
+    VerifyServingOperator,
+)
+from adrank_airflow.operators.plan_inputs import PlanTrainingInputsOperator
+from adrank_airflow.operators.registry import MoveAliasOperator, PromoteAliasesOperator, RegisterPackageOperator
+from adrank_airflow.operators.report import ReportRunOperator
+from adrank_airflow.operators.routing import StartRoutingOperator, StopRoutingOperator
+from adrank_airflow.operators.sagemaker_job import SageMakerProcessingJobOperator, SageMakerTrainingJobOperator
+from adrank_airflow.operators.verdicts import ChooseComparisonOperator, JudgeCandidateOperator, VerdictBranchOperator
+from adrank_airflow.sensors.experiment_verdict import ExperimentVerdictSensor
+from adrank_airflow.sensors.lake_ready import FeaturesReadySensor
+from adrank_airflow.templates import AS_OF, RUN_KEY, of
+from adrank_airflow.tenancy import access, task_defaults
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
+
+SETTINGS = load()
+RUN = f"training/{RUN_KEY}/"
+DIGEST, VERSION = of("register.register_package", "package_digest"), of("register.register_package", "version")
+MODEL_DATA = of("register.register_package", "model_data_url")
+
+with DAG(
+    dag_id="ranking_training_weekly",
+    description="Training set -> model -> gate -> registry -> staging -> A/B -> approval -> blue/green",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable(SETTINGS.tenancy.training_cron, timezone="UTC"),
+    start_date=SETTINGS.tenancy.training_start,
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=SETTINGS.experiment.wall_clock_cap + SETTINGS.approval.timeout + timedelta(days=1),
+    default_args=task_defaults(SETTINGS, owner="ml-ranking"),
+    access_control=access(SETTINGS),
+    params={"as_of": Param(default=None, type=["null", "string"], format="date-time", description="Look back from")},
+    tags=["adrank", "training", "weekly", "oncall:next-working-day"],
+) as dag:
+    with TaskGroup("prepare", tooltip="A point-in-time training set") as prepare:
+        wait_for_features = FeaturesReadySensor(task_id="wait_for_features", as_of=AS_OF)
+        plan_inputs = PlanTrainingInputsOperator(task_id="plan_inputs", as_of=AS_OF)
+        build_training_set = SageMakerProcessingJobOperator(
+            task_id="build_training_set",
+            job="training-set",
+            as_of=AS_OF,
+            entrypoint="training.build_training_set",
+            arguments=["--as-of", AS_OF, *SETTINGS.training_set_arguments()],
+            inputs={name: of("prepare.plan_inputs", name) for name in ("events", "features", "ads")},
+            outputs={"training_set": f"{RUN}training_set/"},
+        )
+        wait_for_features >> plan_inputs >> build_training_set
+
+    with TaskGroup("train", tooltip="LightGBM lambdarank, logged to MLflow") as train:
+        train_model = SageMakerTrainingJobOperator(
+            task_id="train_model",
+            job="train",
+            as_of=AS_OF,
+            hyperparameters=SETTINGS.hyperparameters(),
+            training_set=f"{RUN}training_set/",
+            output_prefix=f"{RUN}model/",
+        )
+
+    with TaskGroup("gate", tooltip="Candidate against production on the same frozen slice") as gate:
+        evaluate_candidate = SageMakerProcessingJobOperator(
+            task_id="evaluate_candidate",
+            job="evaluate",
+            as_of=AS_OF,
+            entrypoint="training.evaluate",
+            arguments=[],
+            inputs={
+                "training_set": f"s3://{SETTINGS.lake.bucket}/{RUN}training_set/",
+                "candidate": of("train.train_model", "model_data_url"),
+                "production": of("prepare.plan_inputs", "production_model"),
+            },
+            outputs={"evidence": f"{RUN}evidence/"},
+        )
+        judge_candidate = JudgeCandidateOperator(task_id="judge_candidate", evidence_prefix=f"{RUN}evidence/")
+        gate_decision = VerdictBranchOperator(
+            task_id="gate_decision",
+            verdict=of("gate.judge_candidate", "verdict"),
+            branches={"pass": "register.register_package", "reject": "gate.rejected"},
+        )
+        rejected = EmptyOperator(task_id="rejected")
+        evaluate_candidate >> judge_candidate >> gate_decision >> rejected
+
+    with TaskGroup("register", tooltip="MLflow version and alias") as register:
+        register_package = RegisterPackageOperator(
+            task_id="register_package",
+            trained=train_model.output,
+            tags={"run_key": RUN_KEY, "gate": of("gate.judge_candidate", "key"), "dag_run": "{{ run_id }}"},
+        )
+
+    with TaskGroup("staging", tooltip="A dedicated endpoint that answers golden requests as promised") as staging:
+        claim_staging = ClaimStagingOperator(task_id="claim_staging")
+        deploy_staging = DeployEndpointOperator(
+            task_id="deploy_staging", role="staging", package_digest=DIGEST, model_data_url=MODEL_DATA
+        )
+        check_parity = CheckParityOperator(
+            task_id="check_parity",
+            role="staging",
+            package_digest=DIGEST,
+            golden_key=of("register.register_package", "golden_key"),
+        )
+        mark_staging = MoveAliasOperator(
+            task_id="mark_staging", alias="staging", version=VERSION, why="golden requests reproduced"
+        )
+        claim_staging >> deploy_staging >> check_parity >> mark_staging
+
+    with TaskGroup("ab_test", tooltip="A share of users for 24 h of event time") as ab_test:
+        choose_comparison = ChooseComparisonOperator(
+            task_id="choose_comparison", compare="ab_test.start_routing", first="ab_test.first_model"
+        )
+        first_model = EmptyOperator(task_id="first_model")
+        start_routing = StartRoutingOperator(task_id="start_routing", experiment=f"ab-{RUN_KEY}", package_digest=DIGEST)
+        await_verdict = ExperimentVerdictSensor(
+            task_id="await_verdict", experiment_id=of("ab_test.start_routing", "experiment_id")
+        )
+        stop_routing = StopRoutingOperator(task_id="stop_routing", experiment=f"ab-{RUN_KEY}")
+        experiment_decision = VerdictBranchOperator(
+            task_id="experiment_decision",
+            verdict=of("ab_test.await_verdict", "verdict"),
+            branches={
+                "promote": "approval.collect_evidence",
+                **dict.fromkeys(("reject", "extend", "invalid"), "ab_test.not_promoted"),
+            },
+        )
+        not_promoted = EmptyOperator(task_id="not_promoted")
+        choose_comparison >> [first_model, start_routing]
+        start_routing >> await_verdict >> stop_routing >> experiment_decision >> not_promoted
+        await_verdict >> experiment_decision
+
+    with TaskGroup("approval", tooltip="A product manager decides on the evidence") as approval:
+        collect_evidence = CollectEvidenceOperator(
+            task_id="collect_evidence",
+            prefix=f"{RUN}approval/",
+            package_digest=DIGEST,
+            version=VERSION,
+            figures={name: of("train.train_model", name) for name in ("ndcg_at_10", "logged_order_ndcg_at_10")},
+            gate_verdict_key=of("gate.judge_candidate", "key"),
+            experiment_verdict_key=of("ab_test.await_verdict", "key"),
+            trigger_rule="none_failed_min_one_success",
+        )
+        approve_promotion = ApprovalOperator(
+            task_id="approve_promotion",
+            subject=f"Put ranking-model version {VERSION} into production?",
+            body=of("approval.collect_evidence", "body"),
+            defaults="Reject",
+            response_timeout=SETTINGS.approval.timeout,
+            execution_timeout=None,
+            assigned_users=[{"id": name, "name": name} for name in SETTINGS.approval.approvers],
+        )
+        collect_evidence >> approve_promotion
+
+    with TaskGroup("production", tooltip="Blue/green, verified, then the aliases") as production:
+        check_approval = CheckApprovalOperator(
+            task_id="check_approval",
+            prefix=f"{RUN}approval/",
+            package_digest=DIGEST,
+            approved=collect_evidence.output,
+            answer=approve_promotion.output,
+        )
+        shift_traffic = DeployEndpointOperator(
+            task_id="shift_traffic", role="production", package_digest=DIGEST, model_data_url=MODEL_DATA
+        )
+        verify_production = VerifyServingOperator(
+            task_id="verify_production",
+            role="production",
+            package_digest=DIGEST,
+            endpoint_config=of("production.shift_traffic", "endpoint_config"),
+        )
+        move_aliases = PromoteAliasesOperator(
+            task_id="move_aliases", version=VERSION, why="approved and verified in production"
+        )
+        restore_production = RestoreProductionOperator(task_id="restore_production", trigger_rule="one_failed")
+        check_approval >> shift_traffic >> verify_production >> move_aliases
+        [shift_traffic, verify_production] >> restore_production
+
+    remove_staging = RemoveStagingOperator(task_id="remove_staging")
+    report = ReportRunOperator(task_id="report", key=f"{RUN}report.json", trigger_rule="none_failed")
+
+    prepare >> train >> gate
+    gate_decision >> register >> staging >> choose_comparison
+    [first_model, experiment_decision] >> collect_evidence
+    approve_promotion >> check_approval
+    stop_routing.as_teardown(setups=[claim_staging, start_routing])
+    ends = [rejected, not_promoted, move_aliases, restore_production]
+    [mark_staging, *ends] >> remove_staging
+    remove_staging.as_teardown(setups=claim_staging)
+    [*ends, remove_staging] >> report

@@ -1,0 +1,41 @@
+"""What can go wrong, one class each, so that logs, alerts and tests can tell failures apart."""
+
+from __future__ import annotations
+
+from airflow.sdk.exceptions import AirflowException
+
+
+class JobFailedError(AirflowException):
+    """An EMR step or a SageMaker job ended in failure; the message carries its own reason."""
+
+
+class DeadlineError(AirflowException):
+    """What was waited for did not happen before its absolute deadline."""
+
+
+class ClusterNotFoundError(AirflowException):
+    """No running EMR cluster carries the configured name."""
+
+
+class DeploymentRolledBackError(AirflowException):
+    """The endpoint is in service, but not on the configuration that was asked for."""
+
+
+class EndpointFailedError(AirflowException):
+    """The endpoint could not be created or updated."""
+
+
+class ParityError(AirflowException):
+    """An endpoint answers golden requests with other scores than the package promises."""
+
+
+class WrongPackageServedError(AirflowException):
+    """An endpoint serves another package than the one that was approved."""
+
+
+class StagingInUseError(AirflowException):
+    """Another run holds the staging endpoint."""
+
+
+class NoInputError(AirflowException):
+    """A window of the lake holds nothing to work on."""

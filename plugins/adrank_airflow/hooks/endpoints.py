@@ -1,0 +1,120 @@
+"""SageMaker endpoints: what serves, on which configuration, and what it answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, cast
+
+from adrank.contracts.settings import Settings
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
+
+
+def serving_environment(settings: Settings, package_digest: str) -> dict[str, str]:
+    """Environment of the inference container for one package."""
+    online = settings.online
+    return {
+        "ADRANK_PACKAGE_DIGEST": package_digest,
+        "REDIS_HOST": online.redis_host,
+        "REDIS_PORT": str(online.redis_port),
+        "REDIS_TLS": str(online.redis_tls).lower(),
+        "FEATURES_TABLE": online.features_table,
+        "AWS_REGION": settings.region,
+    }
+
+
+class EndpointsHook(SageMakerHook):
+    """Models, endpoint configurations and endpoints, by deterministic names."""
+
+    def __init__(self, aws_conn_id: str, region_name: str) -> None:
+        super().__init__(aws_conn_id=aws_conn_id, region_name=region_name)  # type: ignore[no-untyped-call]
+
+    def ensure_model(self, settings: Settings, package_digest: str, model_data_url: str) -> str:
+        """Create the model of a package unless it is there; its name says what it holds."""
+        environment = serving_environment(settings, package_digest)
+        image = settings.sagemaker.serving_image
+        around = hashlib.sha256(json.dumps([image, environment, model_data_url]).encode()).hexdigest()
+        name = f"adrank-{package_digest[:12]}-{around[:8]}"
+        if not self._exists(lambda: self.conn.describe_model(ModelName=name)):
+            self.conn.create_model(
+                ModelName=name,
+                ExecutionRoleArn=settings.sagemaker.role_arn,
+                PrimaryContainer={"Image": image, "ModelDataUrl": model_data_url, "Environment": environment},
+            )
+        return name
+
+    def ensure_config(self, model: str, role: str, instance_type: str, instances: int) -> str:
+        """Create the endpoint configuration of a model unless it is there."""
+        name = f"{model}-{role}-{instances}"
+        if not self._exists(lambda: self.conn.describe_endpoint_config(EndpointConfigName=name)):
+            self.conn.create_endpoint_config(
+                EndpointConfigName=name,
+                ProductionVariants=[
+                    {
+                        "VariantName": "AllTraffic",
+                        "ModelName": model,
+                        "InstanceType": instance_type,
+                        "InitialInstanceCount": instances,
+                        "InitialVariantWeight": 1.0,
+                    }
+                ],
+            )
+        return name
+
+    def describe(self, endpoint: str) -> dict[str, Any] | None:
+        """The endpoint as SageMaker describes it, or nothing."""
+        try:
+            return cast(dict[str, Any], self.conn.describe_endpoint(EndpointName=endpoint))
+        except self.conn.exceptions.ClientError as error:
+            if _is_missing(error):
+                return None
+            raise
+
+    def tags(self, endpoint_arn: str) -> dict[str, str]:
+        """The endpoint's tags."""
+        return {tag["Key"]: tag["Value"] for tag in self.conn.list_tags(ResourceArn=endpoint_arn)["Tags"]}
+
+    def create(self, endpoint: str, config: str, tags: dict[str, str]) -> None:
+        """Create an endpoint."""
+        self.conn.create_endpoint(
+            EndpointName=endpoint,
+            EndpointConfigName=config,
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+        )
+
+    def update(self, endpoint: str, config: str, deployment: dict[str, Any]) -> None:
+        """Shift an endpoint to another configuration."""
+        self.conn.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, DeploymentConfig=deployment)
+
+    def delete(self, endpoint: str) -> None:
+        """Delete an endpoint; one that is gone already is fine."""
+        try:
+            self.conn.delete_endpoint(EndpointName=endpoint)
+        except self.conn.exceptions.ClientError as error:
+            if not _is_missing(error):
+                raise
+
+    def invoke(self, endpoint: str, request: dict[str, Any]) -> dict[str, Any]:
+        """One JSON request to an endpoint."""
+        runtime = AwsBaseHook(
+            aws_conn_id=self.aws_conn_id, region_name=self.region_name, client_type="sagemaker-runtime"
+        ).conn
+        answer = runtime.invoke_endpoint(
+            EndpointName=endpoint, ContentType="application/json", Body=json.dumps(request).encode()
+        )
+        return cast(dict[str, Any], json.loads(answer["Body"].read()))
+
+    def _exists(self, describe: Any) -> bool:
+        try:
+            describe()
+        except self.conn.exceptions.ClientError as error:
+            if _is_missing(error):
+                return False
+            raise
+        return True
+
+
+def _is_missing(error: Any) -> bool:
+    code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+    return code in ("ValidationException", "ResourceNotFound") and "could not find" in message.lower()

@@ -1,0 +1,46 @@
+"""The experiments table: what the router obeys."""
+
+from __future__ import annotations
+
+from adrank.contracts.experiments import Experiment
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+
+class ExperimentsHook(AwsBaseHook):
+    """Experiments of one production endpoint."""
+
+    def __init__(self, table: str, aws_conn_id: str, region_name: str) -> None:
+        super().__init__(aws_conn_id=aws_conn_id, region_name=region_name, client_type="dynamodb")
+        self.table = table
+
+    def get(self, endpoint: str, experiment_id: str) -> Experiment | None:
+        """One experiment."""
+        answer = self.conn.get_item(
+            TableName=self.table,
+            Key={"endpoint": {"S": endpoint}, "experiment_id": {"S": experiment_id}},
+            ConsistentRead=True,
+        )
+        item = answer.get("Item")
+        return None if item is None else Experiment.model_validate_json(item["document"]["S"])
+
+    def all(self, endpoint: str) -> list[Experiment]:
+        """Every experiment that ``endpoint`` was the control of; at most one is running in good order."""
+        pages = self.conn.get_paginator("query").paginate(
+            TableName=self.table,
+            KeyConditionExpression="endpoint = :endpoint",
+            ExpressionAttributeValues={":endpoint": {"S": endpoint}},
+            ConsistentRead=True,
+        )
+        return [Experiment.model_validate_json(item["document"]["S"]) for page in pages for item in page["Items"]]
+
+    def put(self, experiment: Experiment) -> None:
+        """Write an experiment, replacing its item."""
+        self.conn.put_item(
+            TableName=self.table,
+            Item={
+                "endpoint": {"S": experiment.control_endpoint},
+                "experiment_id": {"S": experiment.experiment_id},
+                "status": {"S": experiment.status},
+                "document": {"S": experiment.model_dump_json()},
+            },
+        )

@@ -1,0 +1,102 @@
+"""The lake bucket as tasks see it: small JSON documents, manifests and key listings. Data itself never passes here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Final, TypeVar, cast
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import FeatureManifest, RawManifest
+from adrank.contracts.registry import FeatureGroup
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+from pydantic import BaseModel
+
+from adrank_airflow.errors import NoInputError
+
+_READERS: Final = 16
+_Manifest = TypeVar("_Manifest", bound=BaseModel)
+
+
+class LakeHook(S3Hook):
+    """One bucket, read and written by key."""
+
+    def __init__(self, bucket: str, aws_conn_id: str, region_name: str) -> None:
+        super().__init__(aws_conn_id=aws_conn_id, region_name=region_name)
+        self.bucket = bucket
+
+    def uri(self, key: str) -> str:
+        """``s3://bucket/key``."""
+        return lake.uri(self.bucket, key)
+
+    def exists(self, key: str) -> bool:
+        """Whether the object is there."""
+        return cast(bool, self.check_for_key(key, self.bucket))
+
+    def read_bytes(self, key: str) -> bytes:
+        """The object's content."""
+        return cast(bytes, self.conn.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+
+    def read_json(self, key: str) -> Any:
+        """The object's content, parsed."""
+        return json.loads(self.read_bytes(key))
+
+    def write_json(self, key: str, document: object) -> str:
+        """Write a JSON document, stable byte for byte, and return its key."""
+        body = json.dumps(document, indent=2, sort_keys=True, default=str).encode()
+        self.conn.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="application/json")
+        return key
+
+    def keys(self, prefix: str) -> list[str]:
+        """All keys under a prefix, sorted."""
+        pages = self.conn.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return sorted(item["Key"] for page in pages for item in page.get("Contents", ()))
+
+    def copy(self, source_key: str, key: str) -> None:
+        """Copy one object inside the bucket."""
+        self.conn.copy_object(Bucket=self.bucket, Key=key, CopySource={"Bucket": self.bucket, "Key": source_key})
+
+    def raw_manifests(self, start: datetime, end: datetime) -> list[RawManifest]:
+        """Manifests of the closed raw hours in ``[start, end)``, in order; hours that are not there are left out."""
+        return self._manifests(RawManifest, (lake.raw_events_manifest(hour) for hour in lake.hours(start, end)))
+
+    def feature_manifests(self, group: FeatureGroup, start: datetime, end: datetime) -> list[FeatureManifest]:
+        """Manifests of a group's partitions in ``[start, end)``, in order; hours that are not there are left out."""
+        keys = (lake.features_manifest(group.name, hour) for hour in lake.hours(start, end))
+        return self._manifests(FeatureManifest, keys)
+
+    def watermark(self) -> datetime:
+        """Event time up to which the raw log is whole: that of the last closed hour."""
+        days = self._prefixes("raw/events/")
+        for day in reversed(days):
+            for hour in reversed(self._prefixes(day)):
+                if self.exists(hour + lake.MANIFEST):
+                    return RawManifest.model_validate(self.read_json(hour + lake.MANIFEST)).watermark
+        raise NoInputError(f"{self.uri('raw/events/')} holds no closed hour")
+
+    def write_input_manifest(self, key: str, keys: Iterable[str]) -> str:
+        """Write a SageMaker input manifest that names exactly ``keys``, and return its URI."""
+        listed = sorted(keys)
+        if not listed:
+            raise NoInputError(f"nothing to list in {self.uri(key)}")
+        self.write_json(key, [{"prefix": self.uri("")}, *listed])
+        return self.uri(key)
+
+    def _manifests(self, model: type[_Manifest], keys: Iterable[str]) -> list[_Manifest]:
+        client = self.conn
+
+        def read(key: str) -> _Manifest | None:
+            try:
+                body = client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            except client.exceptions.NoSuchKey:
+                return None
+            return model.model_validate_json(body)
+
+        with ThreadPoolExecutor(_READERS) as readers:
+            return [manifest for manifest in readers.map(read, keys) if manifest is not None]
+
+    def _prefixes(self, prefix: str) -> list[str]:
+        pages = self.conn.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
+        return sorted(item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ()))

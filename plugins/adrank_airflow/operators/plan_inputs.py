@@ -1,0 +1,64 @@
+"""Freeze what a training run reads: exact lists of files, written to the lake before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from adrank.contracts import lake, registry
+from adrank.contracts.settings import Settings
+from airflow.sdk import BaseOperator
+
+from adrank_airflow.errors import NoInputError
+from adrank_airflow.hooks.lake import LakeHook
+from adrank_airflow.hooks.model_registry import ModelRegistryHook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class PlanTrainingInputsOperator(BaseOperator):
+    """List the window's partitions as of ``as_of`` and the production package to compare with.
+
+    :param as_of: ISO time; templated. Only hours that closed by then are read.
+    """
+
+    template_fields: Sequence[str] = ("as_of",)
+
+    def __init__(self, *, settings: Settings, as_of: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings
+        self.as_of = as_of
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Write the input manifests and return their URIs."""
+        del context
+        settings, tenancy = self.settings, self.settings.tenancy
+        as_of = datetime.fromisoformat(self.as_of)
+        start, end = as_of - timedelta(days=settings.training.window_days), lake.floor_hour(as_of)
+        hook = LakeHook(settings.lake.bucket, tenancy.aws_conn_id, settings.region)
+        prefix = lake.training_run(lake.run_key(as_of)) + "inputs/"
+
+        raw = hook.raw_manifests(start, end)
+        if not raw:
+            raise NoInputError(f"no closed raw hour between {start.isoformat()} and {end.isoformat()}")
+        events = [lake.raw_events(m.hour) + file.name for m in raw for file in m.files]
+        features = []
+        for group in registry.load().groups:
+            for partition in hook.feature_manifests(group, raw[0].hour, end):
+                at = lake.features(group.name, partition.hour, partition.revision)
+                features += [at + name for name in partition.files]
+        ads = [key for key in hook.keys("raw/cdc/ads/") if key.endswith(".jsonl")]
+        production = ModelRegistryHook(settings.training.registered_model, tenancy.mlflow_conn_id).by_alias(
+            "production"
+        )
+        return {
+            "run_key": lake.run_key(as_of),
+            "hours": len(raw),
+            "events": hook.write_input_manifest(prefix + "events.manifest", events),
+            "features": hook.write_input_manifest(prefix + "features.manifest", features),
+            "ads": hook.write_input_manifest(prefix + "ads.manifest", ads) if ads else "",
+            "production_digest": production.package_digest if production else "",
+            "production_model": production.model_data_url if production else "",
+        }

@@ -1,0 +1,91 @@
+"""Judge a candidate from stored evidence, and follow a verdict through the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adrank.contracts.settings import Settings
+from adrank.decisions import gate
+from airflow.sdk import BaseBranchOperator, BaseOperator
+
+from adrank_airflow.hooks.endpoints import EndpointsHook
+from adrank_airflow.hooks.lake import LakeHook
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class JudgeCandidateOperator(BaseOperator):
+    """Apply the gate to the evidence of an evaluation job; the verdict and its inputs stay in the lake for replay.
+
+    :param evidence_prefix: key prefix of the evaluation's output; templated.
+    """
+
+    template_fields: Sequence[str] = ("evidence_prefix",)
+
+    def __init__(self, *, settings: Settings, evidence_prefix: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings
+        self.evidence_prefix = evidence_prefix
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return verdict, reasons and the key of the stored verdict."""
+        del context
+        hook = LakeHook(self.settings.lake.bucket, self.settings.tenancy.aws_conn_id, self.settings.region)
+        evidence = gate.GateEvidence.model_validate(hook.read_json(f"{self.evidence_prefix}evidence.json"))
+        verdict = gate.judge(evidence, self.settings.gate)
+        for reason in verdict.reasons:
+            self.log.info("%s: %s", verdict.verdict, reason)
+        key = hook.write_json(
+            f"{self.evidence_prefix}verdict.json",
+            {
+                "verdict": verdict.model_dump(mode="json"),
+                "settings": self.settings.gate.model_dump(mode="json"),
+                "evidence": evidence.model_dump(mode="json"),
+            },
+        )
+        return {"verdict": verdict.verdict, "reasons": list(verdict.reasons), "key": key}
+
+
+class VerdictBranchOperator(BaseBranchOperator):
+    """Follow one branch of the graph per verdict; an unexpected verdict fails rather than passing for a yes.
+
+    :param verdict: templated.
+    :param branches: verdict -> task id to follow.
+    """
+
+    template_fields: Sequence[str] = ("verdict",)
+
+    def __init__(self, *, verdict: str, branches: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.verdict = verdict
+        self.branches = dict(branches)
+
+    def choose_branch(self, context: Context) -> str | Iterable[str] | None:
+        """The task to follow."""
+        del context
+        if self.verdict not in self.branches:
+            raise ValueError(f"verdict {self.verdict!r} is none of {', '.join(self.branches)}")
+        return self.branches[self.verdict]
+
+
+class ChooseComparisonOperator(BaseBranchOperator):
+    """Compare with production where there is one; a first model has nothing to be tested against.
+
+    :param compare: task to follow when the production endpoint serves.
+    :param first: task to follow when there is no production endpoint.
+    """
+
+    def __init__(self, *, settings: Settings, compare: str, first: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings
+        self.compare = compare
+        self.first = first
+
+    def choose_branch(self, context: Context) -> str | Iterable[str] | None:
+        """The task to follow."""
+        del context
+        settings = self.settings
+        hook = EndpointsHook(aws_conn_id=settings.tenancy.aws_conn_id, region_name=settings.region)
+        return self.first if hook.describe(settings.sagemaker.production_endpoint) is None else self.compare

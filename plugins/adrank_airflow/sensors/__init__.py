@@ -1,0 +1,1 @@
+"""Deferrable waits with absolute deadlines."""

@@ -1,0 +1,87 @@
+"""Wait, off the worker, until the lake holds what a run needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from adrank.contracts import lake, registry
+from adrank.contracts.settings import Settings
+from airflow.sdk import BaseOperator
+
+from adrank_airflow import deadlines
+from adrank_airflow.errors import DeadlineError
+from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class _LakeSensor(BaseOperator):
+    ui_color = "#e8e8e8"
+
+    def __init__(self, *, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.settings = settings
+
+    def keys(self) -> list[str]:
+        """What has to be there."""
+        raise NotImplementedError
+
+    def execute(self, context: Context) -> None:
+        """Defer until the keys exist or the run's deadline passes."""
+        settings = self.settings
+        self.defer(
+            trigger=LakeKeysTrigger(
+                bucket=settings.lake.bucket,
+                keys=self.keys(),
+                deadline=deadlines.of_run(context, settings.tenancy.raw_ready_timeout).isoformat(),
+                poll_seconds=settings.emr.poll_seconds,
+                aws_conn_id=settings.tenancy.aws_conn_id,
+                region_name=settings.region,
+            ),
+            method_name="finish",
+        )
+
+    def finish(self, context: Context, event: dict[str, Any]) -> None:
+        """Go on, or name what is missing."""
+        del context
+        if event["status"] != "ready":
+            missing = ", ".join(lake.uri(self.settings.lake.bucket, key) for key in event["missing"])
+            raise DeadlineError(f"still missing at the deadline: {missing}")
+
+
+class RawHourSensor(_LakeSensor):
+    """The raw hour is closed: its manifest is there.
+
+    :param hour: ISO start of the hour; templated.
+    """
+
+    template_fields: Sequence[str] = ("hour",)
+
+    def __init__(self, *, hour: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hour = hour
+
+    def keys(self) -> list[str]:
+        """The raw hour's manifest."""
+        return [lake.raw_events_manifest(datetime.fromisoformat(self.hour))]
+
+
+class FeaturesReadySensor(_LakeSensor):
+    """The last feature hour that a run may see is there, of every group.
+
+    :param as_of: ISO time; templated.
+    """
+
+    template_fields: Sequence[str] = ("as_of",)
+
+    def __init__(self, *, as_of: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.as_of = as_of
+
+    def keys(self) -> list[str]:
+        """The manifests of the last whole hour before ``as_of``."""
+        hour = lake.floor_hour(datetime.fromisoformat(self.as_of)) - timedelta(hours=1)
+        return [lake.features_manifest(group.name, hour) for group in registry.load().groups]

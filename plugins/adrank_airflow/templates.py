@@ -1,0 +1,17 @@
+"""Short names for the templates that DAG files pass around."""
+
+from __future__ import annotations
+
+
+def of(task_id: str, key: str) -> str:
+    """The field ``key`` of what a task returned, as a template; empty when the task was skipped."""
+    return f"{{{{ (ti.xcom_pull(task_ids='{task_id}') or {{}}).get('{key}', '') }}}}"
+
+
+#: The moment that a training run looks back from: its parameter, else the end of its data interval.
+AS_OF = "{{ params.as_of or dag_run.data_interval_end.isoformat() }}"
+#: Names everything that a training run writes.
+RUN_KEY = (
+    "{{ (macros.datetime.fromisoformat(params.as_of) if params.as_of else dag_run.data_interval_end)"
+    ".astimezone(macros.dateutil.tz.UTC).strftime('%Y%m%dT%H%M%SZ') }}"
+)

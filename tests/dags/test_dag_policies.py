@@ -1,0 +1,83 @@
+"""Every DAG keeps the rules of the shared cluster, and every rule can fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, BaseOperator
+
+from tests.dags import policies
+from tests.dags.policies import POLICIES, Policy
+
+ROOT = Path(__file__).resolve().parents[2]
+DAG_FILES = sorted((ROOT / "dags").glob("*.py"))
+HEAVY = ("pandas", "lightgbm", "mlflow", "pyspark", "redis", "duckdb", "great_expectations")
+PARSE_SECONDS = 2.0
+
+
+def test_every_dag_file_imports_without_errors(dag_bag: Any) -> None:
+    assert dag_bag.import_errors == {}
+    assert {path.stem for path in DAG_FILES} == set(dag_bag.dags), "a file is called like its DAG"
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.__name__)
+def test_every_dag(policy: Policy, dags: dict[str, Any]) -> None:
+    assert {dag_id: policy(dag) for dag_id, dag in dags.items()} == {dag_id: [] for dag_id in dags}
+
+
+class EmrSparkStepOperator(BaseOperator):
+    """Looks scarce by its name and breaks every rule."""
+
+    template_fields = ("hour",)
+
+    def __init__(self, hour: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.hour = hour
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.__name__)
+def test_a_careless_dag_is_caught_by(policy: Policy) -> None:
+    with DAG(dag_id="careless", schedule="@hourly", start_date=datetime(2026, 1, 1), max_active_runs=16) as careless:
+        EmrSparkStepOperator(task_id="reads_an_hour", hour="{{ data_interval_start }}")
+    assert policy(careless) != []
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)
+def test_no_dag_file_schedules_by_a_bare_cron(path: Path) -> None:
+    assert policies.bare_crons(path) == []
+
+
+def test_a_bare_cron_is_caught(tmp_path: Path) -> None:
+    careless = tmp_path / "careless.py"
+    careless.write_text('from airflow.sdk import DAG\nDAG(dag_id="x", schedule="0 * * * *")\n')
+    assert policies.bare_crons(careless) == ["careless.py:2 schedule='0 * * * *'"]
+
+
+def _import_of(code: str) -> tuple[float, set[str]]:
+    """CPU seconds that ``code`` takes once Airflow is imported, and the heavy packages that it brought in."""
+    program = (
+        "import sys, time, airflow.sdk, airflow.providers.standard.operators.hitl\n"
+        "before = set(sys.modules); began = time.process_time()\n"
+        f"{code}\n"
+        "print(time.process_time() - began, *sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    )
+    environment = {"PYTHONPATH": f"{ROOT / 'plugins'}:{ROOT / 'include'}", "PATH": "/usr/bin:/bin", "HOME": "/tmp"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    seconds, *modules = done.stdout.splitlines()[-1].split()
+    return float(seconds), set(modules) & set(HEAVY)
+
+
+@pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)
+def test_parsing_stays_within_its_budget_and_imports_nothing_heavy(path: Path) -> None:
+    seconds, heavy = _import_of(f"import runpy; runpy.run_path({str(path)!r})")
+    assert heavy == set()
+    assert seconds < PARSE_SECONDS
+
+
+def test_a_heavy_import_is_caught() -> None:
+    assert _import_of("import redis")[1] == {"redis"}

@@ -1,0 +1,117 @@
+"""What must hold of the weekly graph, however it is rewired: no way around gate, experiment or approval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+PRODUCTION = "production.shift_traffic"
+
+
+Graph = dict[str, tuple[str, frozenset[str]]]
+
+
+def can_run(graph: Graph, never: set[str]) -> set[str]:
+    """Tasks that could run in some run of the graph in which the tasks ``never`` do not succeed.
+
+    Under ``all_success`` a task needs all of its upstream tasks; under any other rule one is taken to be enough.
+    """
+    possible: set[str] = set()
+    while True:
+        more = {
+            task
+            for task, (rule, upstream) in graph.items()
+            if task not in never | possible
+            and (not upstream or (upstream <= possible if rule == "all_success" else bool(upstream & possible)))
+        }
+        if not more:
+            return possible
+        possible |= more
+
+
+def graph(dag: Any) -> Graph:
+    return {task.task_id: (task.trigger_rule.value, frozenset(task.upstream_task_ids)) for task in dag.tasks}
+
+
+GUARDS = [
+    pytest.param({"gate.gate_decision"}, id="the gate"),
+    pytest.param({"staging.check_parity"}, id="golden-request parity"),
+    pytest.param({"ab_test.experiment_decision", "ab_test.first_model"}, id="the experiment or the first-run branch"),
+    pytest.param({"approval.approve_promotion"}, id="the approval"),
+    pytest.param({"production.check_approval"}, id="the check that the approval still fits"),
+]
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_nothing_reaches_production_without(guard: set[str], weekly: Any) -> None:
+    assert guard <= set(graph(weekly))
+    assert PRODUCTION in can_run(graph(weekly), never=set())
+    assert PRODUCTION not in can_run(graph(weekly), never=guard)
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+def test_a_way_around_is_caught(guard: set[str], weekly: Any) -> None:
+    shortcut = {**graph(weekly), PRODUCTION: ("all_success", frozenset({"train.train_model"}))}
+    assert PRODUCTION in can_run(shortcut, never=guard)
+
+
+def test_guards_run_only_when_everything_before_them_succeeded(weekly: Any) -> None:
+    tasks = {t.task_id: t for t in weekly.tasks}
+    guarded = ("approval.approve_promotion", "production.check_approval", PRODUCTION, "production.verify_production")
+    assert {tasks[name].trigger_rule.value for name in guarded} == {"all_success"}
+
+
+def test_evidence_is_collected_on_the_two_ways_that_lead_to_approval_and_no_other(weekly: Any) -> None:
+    collect = weekly.get_task("approval.collect_evidence")
+    assert collect.upstream_task_ids == {"ab_test.experiment_decision", "ab_test.first_model"}
+    assert collect.trigger_rule.value == "none_failed_min_one_success"
+
+
+def test_only_promote_follows_the_branch_to_approval(weekly: Any) -> None:
+    branches = weekly.get_task("ab_test.experiment_decision").branches
+    assert {v for v, task in branches.items() if task.startswith("approval.")} == {"promote"}
+    assert set(branches) == {"promote", "reject", "extend", "invalid"}
+    gate = weekly.get_task("gate.gate_decision").branches
+    assert {v for v, task in gate.items() if task.startswith("register.")} == {"pass"}
+
+
+def test_aliases_move_only_after_the_serving_digest_was_verified(weekly: Any) -> None:
+    assert weekly.get_task("production.move_aliases").upstream_task_ids == {"production.verify_production"}
+
+
+def test_removal_of_staging_is_a_teardown_that_comes_after_everything_that_uses_it(weekly: Any) -> None:
+    remove = weekly.get_task("remove_staging")
+    assert remove.is_teardown
+    assert "staging.claim_staging" in remove.upstream_task_ids
+    assert weekly.get_task("staging.claim_staging").is_setup
+    before = {t.task_id for t in remove.get_flat_relatives(upstream=True)}
+    users = {
+        t.task_id for t in weekly.tasks if t.task_id.split(".")[0] in ("staging", "ab_test", "approval", "production")
+    }
+    assert users <= before | {"ab_test.stop_routing"}
+
+
+def test_staging_is_claimed_before_it_is_deployed_so_that_a_failed_deployment_is_removed_too(weekly: Any) -> None:
+    assert weekly.get_task("staging.deploy_staging").upstream_task_ids == {"staging.claim_staging"}
+
+
+def test_experiment_routing_always_ends(weekly: Any) -> None:
+    stop = weekly.get_task("ab_test.stop_routing")
+    assert stop.is_teardown
+    assert {"staging.claim_staging", "ab_test.start_routing"} <= stop.upstream_task_ids
+    assert "ab_test.stop_routing" in weekly.get_task("ab_test.experiment_decision").upstream_task_ids
+
+
+def test_silence_rejects(weekly: Any) -> None:
+    approval = weekly.get_task("approval.approve_promotion")
+    assert approval.defaults == ["Reject"]
+    assert approval.response_timeout is not None
+    assert approval.assigned_users
+
+
+def test_a_failed_promotion_or_clean_up_fails_the_run(weekly: Any) -> None:
+    report = weekly.get_task("report")
+    assert report.trigger_rule.value == "none_failed"
+    assert {"production.move_aliases", "remove_staging"} <= report.upstream_task_ids
+    assert not report.downstream_task_ids

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from airflow.sdk import DAG, Param, TaskGroup
+
 from adrank.contracts import registry
 from adrank.contracts.settings import load
 from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
 from adrank_airflow.tenancy import access, task_defaults
-from airflow.sdk import DAG, Param, TaskGroup
 
 SETTINGS = load()
 START = "{{ params.start }}"

@@ -22,12 +22,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TaskGroup
+
 from adrank.contracts import registry
 from adrank.contracts.settings import load
 from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
 from adrank_airflow.sensors.lake_ready import RawHourSensor
 from adrank_airflow.tenancy import access, task_defaults
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TaskGroup
 
 SETTINGS = load()
 HOUR = "{{ data_interval_start.isoformat() }}"

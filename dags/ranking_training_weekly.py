@@ -24,6 +24,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
+
 from adrank.contracts.settings import load
 from adrank_airflow.operators.approval import CheckApprovalOperator, CollectEvidenceOperator
 from adrank_airflow.operators.endpoint import (
@@ -44,9 +48,6 @@ from adrank_airflow.sensors.experiment_verdict import ExperimentVerdictSensor
 from adrank_airflow.sensors.lake_ready import FeaturesReadySensor
 from adrank_airflow.templates import AS_OF, RUN_KEY, of
 from adrank_airflow.tenancy import access, task_defaults
-from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 SETTINGS = load()
 RUN = f"training/{RUN_KEY}/"

@@ -29,6 +29,7 @@ class Feature(BaseModel):
     dtype: Literal["float32"] = "float32"
     default: float | None
     range: tuple[float, float]
+    mostly: float = Field(default=1, gt=0, le=1, description="least share of the rows that must lie in the range")
     known_before_impression: bool = True
     description: str = Field(min_length=1)
 

@@ -203,7 +203,10 @@ class Settings(BaseSettings):
     def hyperparameters(self) -> dict[str, str]:
         """What the training job is told; SageMaker carries strings only."""
         names = ("learning_rate", "num_leaves", "min_data_in_leaf", "num_boost_round", "seed", "folds")
-        return {**{n: str(getattr(self.training, n)) for n in names}, "mlflow_experiment": self.training.mlflow_experiment}
+        return {
+            **{n: str(getattr(self.training, n)) for n in names},
+            "mlflow_experiment": self.training.mlflow_experiment,
+        }
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Settings:

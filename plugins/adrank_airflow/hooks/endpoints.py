@@ -6,9 +6,10 @@ import hashlib
 import json
 from typing import Any, cast
 
-from adrank.contracts.settings import Settings
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
+
+from adrank.contracts.settings import Settings
 
 
 def serving_environment(settings: Settings, package_digest: str) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from adrank.contracts.experiments import Experiment
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+from adrank.contracts.experiments import Experiment
 
 
 class ExperimentsHook(AwsBaseHook):

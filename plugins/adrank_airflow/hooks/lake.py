@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final, TypeVar, cast
 
-from adrank.contracts import lake
-from adrank.contracts.manifests import FeatureManifest, RawManifest
-from adrank.contracts.registry import FeatureGroup
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from pydantic import BaseModel
 
+from adrank.contracts import lake
+from adrank.contracts.manifests import FeatureManifest, RawManifest
+from adrank.contracts.registry import FeatureGroup
 from adrank_airflow.errors import NoInputError
 
 _READERS: Final = 16

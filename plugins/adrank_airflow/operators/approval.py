@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import BaseOperator
+
 from adrank.contracts.settings import Settings
 from adrank.decisions.promotion import (
     PromotionEvidence,
@@ -13,8 +15,6 @@ from adrank.decisions.promotion import (
     report_digest,
     require_fresh,
 )
-from airflow.sdk import BaseOperator
-
 from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.hooks.model_registry import ModelRegistryHook
 

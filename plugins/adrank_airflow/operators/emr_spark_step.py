@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from adrank.contracts import lake
-from adrank.contracts.settings import Settings
 from airflow.sdk import BaseOperator
 
+from adrank.contracts import lake
+from adrank.contracts.settings import Settings
 from adrank_airflow import deadlines
 from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.emr_steps import DEAD_STEP, EmrStepsHook
@@ -59,10 +59,10 @@ class EmrSparkStepOperator(BaseOperator):
     def command(self) -> list[str]:
         """The step's spark-submit command line."""
         bucket, code = self.settings.lake.bucket, self.settings.lake.code_prefix
-        archives = ",".join(lake.uri(bucket, f"{code}/{name}.zip") for name in ("adrank", "spark"))
+        library = lake.uri(bucket, f"{code}/adrank.zip")
         query = ["--sql", lake.uri(bucket, f"{code}/sql/{self.sql}")] if self.sql else []
         script = lake.uri(bucket, f"{code}/spark/{self.entry_point}")
-        return ["spark-submit", "--py-files", archives, script, "--bucket", bucket, *self.arguments, *query]
+        return ["spark-submit", "--py-files", library, script, "--bucket", bucket, *self.arguments, *query]
 
     def execute(self, context: Context) -> None:
         """Attach to the live step of this name, or submit it; then defer."""

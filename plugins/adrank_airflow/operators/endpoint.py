@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from airflow.sdk import BaseOperator
+
 from adrank.contracts import packages
 from adrank.contracts.packages import GoldenRequests
 from adrank.contracts.settings import Rollout, Settings
-from airflow.sdk import BaseOperator
-
 from adrank_airflow import deadlines
 from adrank_airflow.errors import (
     DeadlineError,

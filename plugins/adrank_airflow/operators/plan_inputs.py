@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from adrank.contracts import lake, registry
-from adrank.contracts.settings import Settings
 from airflow.sdk import BaseOperator
 
+from adrank.contracts import lake, registry
+from adrank.contracts.settings import Settings
 from adrank_airflow.errors import NoInputError
 from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.hooks.model_registry import ModelRegistryHook

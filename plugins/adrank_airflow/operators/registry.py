@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from adrank.contracts import packages
-from adrank.contracts.settings import Settings
 from airflow.sdk import BaseOperator
 
+from adrank.contracts import packages
+from adrank.contracts.settings import Settings
 from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.hooks.model_registry import Alias, ModelRegistryHook
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from adrank.contracts.settings import Settings
 from airflow.sdk import BaseOperator
 
+from adrank.contracts.settings import Settings
 from adrank_airflow.hooks.lake import LakeHook
 
 if TYPE_CHECKING:

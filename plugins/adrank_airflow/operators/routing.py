@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import BaseOperator
+
 from adrank.contracts.experiments import Experiment
 from adrank.contracts.lake import HOUR
 from adrank.contracts.settings import Settings
-from airflow.sdk import BaseOperator
-
 from adrank_airflow.errors import StagingInUseError
 from adrank_airflow.hooks.experiments import ExperimentsHook
 from adrank_airflow.hooks.lake import LakeHook

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from adrank.contracts import lake
-from adrank.contracts.settings import Settings
 from airflow.sdk import BaseOperator
 
+from adrank.contracts import lake
+from adrank.contracts.settings import Settings
 from adrank_airflow import deadlines
 from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.sagemaker_jobs import JobKind, SageMakerJobsHook

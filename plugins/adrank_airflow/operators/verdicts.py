@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from adrank.contracts.settings import Settings
-from adrank.decisions import gate
 from airflow.sdk import BaseBranchOperator, BaseOperator
 
+from adrank.contracts.settings import Settings
+from adrank.decisions import gate
 from adrank_airflow.hooks.endpoints import EndpointsHook
 from adrank_airflow.hooks.lake import LakeHook
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from airflow.sdk import BaseOperator
+
 from adrank.contracts import lake
 from adrank.contracts.experiments import Experiment
 from adrank.contracts.settings import Settings
 from adrank.decisions import experiment as decision
-from airflow.sdk import BaseOperator
-
 from adrank_airflow import deadlines
 from adrank_airflow.errors import JobFailedError, NoInputError
 from adrank_airflow.hooks.experiments import ExperimentsHook

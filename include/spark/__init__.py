@@ -1,0 +1,1 @@
+"""EMR entry points: thin mains around the SQL in ``include/sql/features/``."""

@@ -1,0 +1,136 @@
+"""A real Spark session over a throw-away lake directory, and a writer of raw hours."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from adrank.contracts import lake
+from adrank.contracts.events import EVENT_COLUMNS
+from adrank.contracts.manifests import DataFile, RawManifest
+
+BUCKET = "adrank-lake"
+FIRST = datetime(2026, 3, 1, tzinfo=UTC)
+_PREFIXES = ("raw", "features", "validation", "online", "code")
+_RAW = "org.apache.hadoop.fs.RawLocalFileSystem"
+_TYPES = {
+    "string": pa.string(),
+    "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
+    "int32": pa.int32(),
+    "double": pa.float64(),
+    "map<string, double>": pa.map_(pa.string(), pa.float64()),
+}
+EVENTS = pa.schema([(name, _TYPES[kind]) for name, kind in EVENT_COLUMNS.items()])
+
+
+class TestLake:
+    """The lake directory as a producer sees it."""
+
+    __test__ = False
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        return self.root / key
+
+    def read_json(self, key: str) -> Any:
+        return json.loads(self.path(key).read_text())
+
+    def land(self, hour: datetime, events: Sequence[dict[str, Any]]) -> None:
+        """Close one raw hour with these events."""
+        folder = self.path(lake.raw_events(hour))
+        folder.mkdir(parents=True, exist_ok=True)
+        files: tuple[DataFile, ...] = ()
+        if events:
+            rows = [{**dict.fromkeys(EVENT_COLUMNS), **event} for event in events]
+            pq.write_table(pa.Table.from_pylist(rows, schema=EVENTS), folder / "part-0.parquet")
+            files = (DataFile(name="part-0.parquet", rows=len(rows)),)
+        manifest = RawManifest(
+            hour=hour,
+            revision_time=hour + lake.HOUR,
+            watermark=hour + lake.HOUR,
+            files=files,
+            rows=len(events),
+        )
+        (folder / lake.MANIFEST).write_text(manifest.model_dump_json())
+
+    def change(self, table: str, moment: datetime, op: str, row: dict[str, Any]) -> None:
+        """Append one Debezium envelope."""
+        folder = self.path(lake.raw_cdc(table, moment))
+        folder.mkdir(parents=True, exist_ok=True)
+        envelope = {
+            "op": op,
+            "ts_ms": int(moment.timestamp() * 1000),
+            "before": row if op == "d" else None,
+            "after": None if op == "d" else row,
+            "source": {"table": table, "lsn": len(list(folder.iterdir()))},
+        }
+        number = len(list(folder.iterdir()))
+        (folder / f"part-{number}.jsonl").write_text(json.dumps(envelope) + "\n")
+
+
+@pytest.fixture(scope="session")
+def _lake_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("lake")
+    for prefix in _PREFIXES:
+        (root / prefix).mkdir()
+    return root
+
+
+@pytest.fixture(scope="session")
+def spark(_lake_root: Path) -> Iterator[SparkSession]:
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    options = {
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
+        "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": _RAW,
+        "spark.hadoop.fs.file.impl": _RAW,
+    }
+    for prefix in _PREFIXES:
+        options[f"spark.hadoop.fs.viewfs.mounttable.{BUCKET}.link./{prefix}"] = (_lake_root / prefix).as_uri()
+    for key, value in options.items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def raw_lake(_lake_root: Path, spark: SparkSession) -> TestLake:
+    """The lake, emptied."""
+    import shutil
+
+    for prefix in _PREFIXES:
+        shutil.rmtree(_lake_root / prefix)
+        (_lake_root / prefix).mkdir()
+    return TestLake(_lake_root)
+
+
+def event(event_id: str, kind: str, moment: datetime, ad: str) -> dict[str, Any]:
+    return {
+        "event_id": event_id,
+        "event_type": kind,
+        "event_time": moment,
+        "ingest_time": moment,
+        "user_id": "u",
+        "search_id": "s",
+        "ad_id": ad,
+        "position": 1,
+    }
+
+
+def at(hour: int, minute: int = 0) -> datetime:
+    """``hour`` hours and ``minute`` minutes after the first landed hour."""
+    return FIRST + timedelta(hours=hour, minutes=minute)

@@ -1,0 +1,163 @@
+"""Feature values worked out by hand, and the promises of a feature partition."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from adrank.contracts import lake, registry
+from adrank.contracts.manifests import FeatureManifest
+from spark.compute_features import main as compute
+from spark.raw_log import HourNotReadyError, RawHourTornError
+from tests.include.spark.conftest import BUCKET, TestLake, at, event
+
+pytestmark = pytest.mark.spark
+SQL = Path(__file__).resolve().parents[3] / "include" / "sql" / "features"
+
+
+def run(lake_: TestLake, group: str, start: datetime, end: datetime) -> None:
+    query = lake_.path(f"code/{group}.sql")
+    query.write_text((SQL / f"{group}.sql").read_text())
+    arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
+    compute([*arguments, "--sql", f"s3://{BUCKET}/code/{group}.sql"])
+
+
+def manifest(lake_: TestLake, group: str, hour: datetime) -> FeatureManifest:
+    return FeatureManifest.model_validate(lake_.read_json(lake.features_manifest(group, hour)))
+
+
+def rows(lake_: TestLake, group: str, hour: datetime) -> dict[str, dict[str, Any]]:
+    prefix = lake_.path(lake.features(group, hour))
+    found = [row for name in manifest(lake_, group, hour).files for row in pq.read_table(prefix / name).to_pylist()]
+    assert len(found) == manifest(lake_, group, hour).rows
+    return {row["entity_id"]: row for row in found}
+
+
+def test_ad_engagement_counts_each_event_once_in_a_half_open_window_of_168_hours(
+    raw_lake: TestLake, spark: SparkSession
+) -> None:
+    seen = event("i1", "impression", at(0), "a")
+    raw_lake.land(at(0), [seen, seen, event("i2", "impression", at(0, 59), "a"), event("c1", "click", at(0, 5), "a")])
+    raw_lake.land(at(1), [event("i1", "impression", at(0), "a"), event("i3", "impression", at(1), "a")])
+    for hour in range(2, 170):
+        raw_lake.land(at(hour), [event("i9", "impression", at(169), "b")] if hour == 169 else [])
+    run(raw_lake, "ad_engagement", at(0), at(170))
+
+    assert rows(raw_lake, "ad_engagement", at(0))["a"]["impressions_7d"] == 2
+    first = rows(raw_lake, "ad_engagement", at(1))["a"]
+    assert (first["impressions_7d"], first["clicks_7d"], first["contacts_7d"]) == (3, 1, 0)
+    assert first["ctr_7d"] == pytest.approx(1 / 3)
+    assert rows(raw_lake, "ad_engagement", at(167))["a"]["impressions_7d"] == 3, "hour 0 is just inside the window"
+    last = rows(raw_lake, "ad_engagement", at(168))["a"]
+    assert (last["impressions_7d"], last["clicks_7d"]) == (1, 0), "hour 0 has just left it"
+    assert set(rows(raw_lake, "ad_engagement", at(169))) == {"b"}, "an ad without anything in the window has no row"
+
+
+def test_a_click_without_an_impression_in_the_window_has_no_rate_rather_than_an_error(
+    raw_lake: TestLake, spark: SparkSession
+) -> None:
+    raw_lake.land(at(0), [event("c1", "click", at(0), "a")])
+    run(raw_lake, "ad_engagement", at(0), at(1))
+    assert rows(raw_lake, "ad_engagement", at(0))["a"]["ctr_7d"] is None
+
+
+def ad(ad_id: str, price: float | None, seller: str = "s", created: datetime | None = None) -> dict[str, Any]:
+    micros = None if created is None else int(created.timestamp() * 1e6)
+    return {
+        "ad_id": ad_id,
+        "seller_id": seller,
+        "category": "bikes",
+        "price": price,
+        "created_at": micros,
+        "image_quality_score": 0.5,
+    }
+
+
+def test_ad_attributes_are_what_was_true_at_the_end_of_the_hour(raw_lake: TestLake, spark: SparkSession) -> None:
+    for hour in range(3):
+        raw_lake.land(at(hour), [])
+    raw_lake.change("ads", at(0, 1), "c", ad("a", 100, created=at(-48)))
+    raw_lake.change("ads", at(0, 2), "c", ad("b", 300))
+    raw_lake.change("ads", at(1, 30), "u", ad("a", 500, created=at(-48)))
+    raw_lake.change("ads", at(2, 30), "d", ad("b", 300))
+    run(raw_lake, "ad_attributes", at(0), at(3))
+
+    before = rows(raw_lake, "ad_attributes", at(0))
+    assert before["a"]["price_deviation_from_category_mean"] == pytest.approx(100 / 200 - 1)
+    assert before["a"]["days_since_creation"] == 2
+    assert before["b"]["days_since_creation"] is None
+    after = rows(raw_lake, "ad_attributes", at(1))
+    assert after["a"]["price_deviation_from_category_mean"] == pytest.approx(500 / 400 - 1)
+    assert set(rows(raw_lake, "ad_attributes", at(2))) == {"a"}, "a deleted ad is gone"
+
+
+def test_seller_stats_follow_the_seller_who_owned_the_ad(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(0), [event("i1", "impression", at(0, 9), "a"), event("k1", "contact", at(0, 9), "a")])
+    raw_lake.land(at(1), [event("i2", "impression", at(1, 50), "a")])
+    raw_lake.change("ads", at(0), "r", ad("a", 1, seller="s1"))
+    raw_lake.change("ads", at(1, 10), "u", ad("a", 1, seller="s2"))
+    run(raw_lake, "seller_stats", at(0), at(2))
+    found = rows(raw_lake, "seller_stats", at(1))
+    assert (found["s1"]["seller_item_count"], found["s1"]["seller_avg_contact_rate"]) == (0, 1.0)
+    assert (found["s2"]["seller_item_count"], found["s2"]["seller_impressions_7d"]) == (1, 1)
+
+
+def test_an_hour_computed_alone_has_the_digest_that_it_has_in_a_range(raw_lake: TestLake, spark: SparkSession) -> None:
+    for hour in range(4):
+        raw_lake.land(at(hour), [event(f"i{hour}-{n}", "impression", at(hour, n), f"ad{n % 3}") for n in range(20)])
+    run(raw_lake, "ad_engagement", at(0), at(4))
+    in_range = manifest(raw_lake, "ad_engagement", at(2))
+    run(raw_lake, "ad_engagement", at(2), at(3))
+    alone = manifest(raw_lake, "ad_engagement", at(2))
+    assert alone.content_digest == in_range.content_digest
+    assert alone.rows == 3
+    spark.conf.set("spark.sql.shuffle.partitions", "5")
+    run(raw_lake, "ad_engagement", at(2), at(3))
+    spark.conf.set("spark.sql.shuffle.partitions", "2")
+    assert manifest(raw_lake, "ad_engagement", at(2)).content_digest == alone.content_digest
+
+
+def test_other_content_has_another_digest(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
+    run(raw_lake, "ad_engagement", at(0), at(1))
+    before = manifest(raw_lake, "ad_engagement", at(0)).content_digest
+    raw_lake.land(at(0), [event("i1", "impression", at(0), "a"), event("i2", "impression", at(0), "a")])
+    run(raw_lake, "ad_engagement", at(0), at(1))
+    assert manifest(raw_lake, "ad_engagement", at(0)).content_digest != before
+
+
+def test_rows_say_what_they_describe_and_from_when_they_may_be_seen(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
+    run(raw_lake, "ad_engagement", at(0), at(1))
+    row = rows(raw_lake, "ad_engagement", at(0))["a"]
+    assert row["feature_time"].replace(tzinfo=None) == at(1).replace(tzinfo=None)
+    assert row["available_at"].replace(tzinfo=None) == at(1, 10).replace(tzinfo=None)
+    assert list(row)[3:] == list(registry.load().group("ad_engagement").names)
+    assert not math.isnan(row["impressions_7d"])
+
+
+def test_a_log_without_a_catalogue_has_empty_partitions_and_manifests(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
+    run(raw_lake, "ad_attributes", at(0), at(1))
+    assert manifest(raw_lake, "ad_attributes", at(0)).rows == 0
+
+
+def test_an_hour_that_is_not_closed_is_refused_by_name(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(0), [])
+    raw_lake.land(at(2), [])
+    with pytest.raises(HourNotReadyError, match="2026-03-01T01:00"):
+        run(raw_lake, "ad_engagement", at(2), at(3))
+
+
+def test_a_torn_hour_is_refused(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
+    path = raw_lake.path(lake.raw_events_manifest(at(0)))
+    path.write_text(path.read_text().replace('"rows":1', '"rows":2'))
+    with pytest.raises(RawHourTornError, match="1 rows, their manifests say 2"):
+        run(raw_lake, "ad_engagement", at(0), at(1))

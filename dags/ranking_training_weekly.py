@@ -25,34 +25,23 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from adrank.contracts.settings import load
-from adrank_airflow.operators.approval import CheckApprovalOperator, CollectEvidenceOperator
-from adrank_airflow.operators.endpoint import (
-    CheckParityOperator,
-    ClaimStagingOperator,
-    DeployEndpointOperator,
-    RemoveStagingOperator,
-    RestoreProductionOperator,
-    VerifyServingOperator,
-)
+from adrank_airflow.operators import endpoint, registry, routing, sagemaker_job, verdicts
 from adrank_airflow.operators.plan_inputs import PlanTrainingInputsOperator
-from adrank_airflow.operators.registry import MoveAliasOperator, PromoteAliasesOperator, RegisterPackageOperator
 from adrank_airflow.operators.report import ReportRunOperator
-from adrank_airflow.operators.routing import StartRoutingOperator, StopRoutingOperator
-from adrank_airflow.operators.sagemaker_job import SageMakerProcessingJobOperator, SageMakerTrainingJobOperator
-from adrank_airflow.operators.verdicts import ChooseComparisonOperator, JudgeCandidateOperator, VerdictBranchOperator
 from adrank_airflow.sensors.experiment_verdict import ExperimentVerdictSensor
 from adrank_airflow.sensors.lake_ready import FeaturesReadySensor
+from adrank_airflow.task_groups import promotion
 from adrank_airflow.templates import AS_OF, RUN_KEY, of
 from adrank_airflow.tenancy import access, task_defaults
 
 SETTINGS = load()
 RUN = f"training/{RUN_KEY}/"
-DIGEST, VERSION = of("register.register_package", "package_digest"), of("register.register_package", "version")
-MODEL_DATA = of("register.register_package", "model_data_url")
+CANDIDATE = promotion.Candidate(
+    *(of("register.register_package", name) for name in ("package_digest", "version", "model_data_url"))
+)
 
 with DAG(
     dag_id="ranking_training_weekly",
@@ -71,7 +60,7 @@ with DAG(
     with TaskGroup("prepare", tooltip="A point-in-time training set") as prepare:
         wait_for_features = FeaturesReadySensor(task_id="wait_for_features", as_of=AS_OF)
         plan_inputs = PlanTrainingInputsOperator(task_id="plan_inputs", as_of=AS_OF)
-        build_training_set = SageMakerProcessingJobOperator(
+        build_training_set = sagemaker_job.SageMakerProcessingJobOperator(
             task_id="build_training_set",
             job="training-set",
             as_of=AS_OF,
@@ -83,7 +72,7 @@ with DAG(
         wait_for_features >> plan_inputs >> build_training_set
 
     with TaskGroup("train", tooltip="LightGBM lambdarank, logged to MLflow") as train:
-        train_model = SageMakerTrainingJobOperator(
+        train_model = sagemaker_job.SageMakerTrainingJobOperator(
             task_id="train_model",
             job="train",
             as_of=AS_OF,
@@ -93,7 +82,7 @@ with DAG(
         )
 
     with TaskGroup("gate", tooltip="Candidate against production on the same frozen slice") as gate:
-        evaluate_candidate = SageMakerProcessingJobOperator(
+        evaluate_candidate = sagemaker_job.SageMakerProcessingJobOperator(
             task_id="evaluate_candidate",
             job="evaluate",
             as_of=AS_OF,
@@ -106,8 +95,8 @@ with DAG(
             },
             outputs={"evidence": f"{RUN}evidence/"},
         )
-        judge_candidate = JudgeCandidateOperator(task_id="judge_candidate", evidence_prefix=f"{RUN}evidence/")
-        gate_decision = VerdictBranchOperator(
+        judge_candidate = verdicts.JudgeCandidateOperator(task_id="judge_candidate", evidence_prefix=f"{RUN}evidence/")
+        gate_decision = verdicts.VerdictBranchOperator(
             task_id="gate_decision",
             verdict=of("gate.judge_candidate", "verdict"),
             branches={"pass": "register.register_package", "reject": "gate.rejected"},
@@ -116,39 +105,44 @@ with DAG(
         evaluate_candidate >> judge_candidate >> gate_decision >> rejected
 
     with TaskGroup("register", tooltip="MLflow version and alias") as register:
-        register_package = RegisterPackageOperator(
+        register_package = registry.RegisterPackageOperator(
             task_id="register_package",
             trained=train_model.output,
             tags={"run_key": RUN_KEY, "gate": of("gate.judge_candidate", "key"), "dag_run": "{{ run_id }}"},
         )
 
     with TaskGroup("staging", tooltip="A dedicated endpoint that answers golden requests as promised") as staging:
-        claim_staging = ClaimStagingOperator(task_id="claim_staging")
-        deploy_staging = DeployEndpointOperator(
-            task_id="deploy_staging", role="staging", package_digest=DIGEST, model_data_url=MODEL_DATA
+        claim_staging = endpoint.ClaimStagingOperator(task_id="claim_staging")
+        deploy_staging = endpoint.DeployEndpointOperator(
+            task_id="deploy_staging",
+            role="staging",
+            package_digest=CANDIDATE.package_digest,
+            model_data_url=CANDIDATE.model_data_url,
         )
-        check_parity = CheckParityOperator(
+        check_parity = endpoint.CheckParityOperator(
             task_id="check_parity",
             role="staging",
-            package_digest=DIGEST,
+            package_digest=CANDIDATE.package_digest,
             golden_key=of("register.register_package", "golden_key"),
         )
-        mark_staging = MoveAliasOperator(
-            task_id="mark_staging", alias="staging", version=VERSION, why="golden requests reproduced"
+        mark_staging = registry.MoveAliasOperator(
+            task_id="mark_staging", alias="staging", version=CANDIDATE.version, why="golden requests reproduced"
         )
         claim_staging >> deploy_staging >> check_parity >> mark_staging
 
     with TaskGroup("ab_test", tooltip="A share of users for 24 h of event time") as ab_test:
-        choose_comparison = ChooseComparisonOperator(
+        choose_comparison = verdicts.ChooseComparisonOperator(
             task_id="choose_comparison", compare="ab_test.start_routing", first="ab_test.first_model"
         )
         first_model = EmptyOperator(task_id="first_model")
-        start_routing = StartRoutingOperator(task_id="start_routing", experiment=f"ab-{RUN_KEY}", package_digest=DIGEST)
+        start_routing = routing.StartRoutingOperator(
+            task_id="start_routing", experiment=f"ab-{RUN_KEY}", package_digest=CANDIDATE.package_digest
+        )
         await_verdict = ExperimentVerdictSensor(
             task_id="await_verdict", experiment_id=of("ab_test.start_routing", "experiment_id")
         )
-        stop_routing = StopRoutingOperator(task_id="stop_routing", experiment=f"ab-{RUN_KEY}")
-        experiment_decision = VerdictBranchOperator(
+        stop_routing = routing.StopRoutingOperator(task_id="stop_routing", experiment=f"ab-{RUN_KEY}")
+        experiment_decision = verdicts.VerdictBranchOperator(
             task_id="experiment_decision",
             verdict=of("ab_test.await_verdict", "verdict"),
             branches={
@@ -161,61 +155,18 @@ with DAG(
         start_routing >> await_verdict >> stop_routing >> experiment_decision >> not_promoted
         await_verdict >> experiment_decision
 
-    with TaskGroup("approval", tooltip="A product manager decides on the evidence") as approval:
-        collect_evidence = CollectEvidenceOperator(
-            task_id="collect_evidence",
-            prefix=f"{RUN}approval/",
-            package_digest=DIGEST,
-            version=VERSION,
-            figures={name: of("train.train_model", name) for name in ("ndcg_at_10", "logged_order_ndcg_at_10")},
-            gate_verdict_key=of("gate.judge_candidate", "key"),
-            experiment_verdict_key=of("ab_test.await_verdict", "key"),
-            trigger_rule="none_failed_min_one_success",
-        )
-        approve_promotion = ApprovalOperator(
-            task_id="approve_promotion",
-            subject=f"Put ranking-model version {VERSION} into production?",
-            body=of("approval.collect_evidence", "body"),
-            defaults="Reject",
-            response_timeout=SETTINGS.approval.timeout,
-            execution_timeout=None,
-            assigned_users=[{"id": name, "name": name} for name in SETTINGS.approval.approvers],
-        )
-        collect_evidence >> approve_promotion
+    approval = promotion.approval(SETTINGS, CANDIDATE, prefix=f"{RUN}approval/")
+    production = promotion.production(SETTINGS, CANDIDATE, f"{RUN}approval/", approval)
 
-    with TaskGroup("production", tooltip="Blue/green, verified, then the aliases") as production:
-        check_approval = CheckApprovalOperator(
-            task_id="check_approval",
-            prefix=f"{RUN}approval/",
-            package_digest=DIGEST,
-            approved=collect_evidence.output,
-            answer=approve_promotion.output,
-        )
-        shift_traffic = DeployEndpointOperator(
-            task_id="shift_traffic", role="production", package_digest=DIGEST, model_data_url=MODEL_DATA
-        )
-        verify_production = VerifyServingOperator(
-            task_id="verify_production",
-            role="production",
-            package_digest=DIGEST,
-            endpoint_config=of("production.shift_traffic", "endpoint_config"),
-        )
-        move_aliases = PromoteAliasesOperator(
-            task_id="move_aliases", version=VERSION, why="approved and verified in production"
-        )
-        restore_production = RestoreProductionOperator(task_id="restore_production", trigger_rule="one_failed")
-        check_approval >> shift_traffic >> verify_production >> move_aliases
-        [shift_traffic, verify_production] >> restore_production
-
-    remove_staging = RemoveStagingOperator(task_id="remove_staging")
+    remove_staging = endpoint.RemoveStagingOperator(task_id="remove_staging")
     report = ReportRunOperator(task_id="report", key=f"{RUN}report.json", trigger_rule="none_failed")
 
     prepare >> train >> gate
     gate_decision >> register >> staging >> choose_comparison
-    [first_model, experiment_decision] >> collect_evidence
-    approve_promotion >> check_approval
+    [first_model, experiment_decision] >> approval.collect_evidence
+    approval.approve_promotion >> production.check_approval
     stop_routing.as_teardown(setups=[claim_staging, start_routing])
-    ends = [rejected, not_promoted, move_aliases, restore_production]
+    ends = [rejected, not_promoted, production.move_aliases, production.restore_production]
     [mark_staging, *ends] >> remove_staging
     remove_staging.as_teardown(setups=claim_staging)
     [*ends, remove_staging] >> report

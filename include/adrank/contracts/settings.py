@@ -60,7 +60,7 @@ class SageMaker(_Section):
     serving_image: str = "000000000000.dkr.ecr.eu-west-1.amazonaws.com/adrank-serving:current"
     processing_instance: str = "ml.m5.2xlarge"
     training_instance: str = "ml.m5.4xlarge"
-    serving_instance: str = "ml.c6i.xlarge"
+    serving_instance: str = "ml.c5.xlarge"
     staging_instances: int = Field(default=1, ge=1)
     production_instances: int = Field(default=2, ge=1)
     job_timeout: timedelta = timedelta(hours=4)

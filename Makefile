@@ -1,0 +1,61 @@
+# Everything a person or CI runs. Each target does its own set-up; running one twice is quick and safe.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status test lint format verify docs lock clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+CODE := dags plugins include local tests benchmarks docs
+LINTED = $(wildcard $(CODE))
+TYPED = $(wildcard plugins include local)
+export PYTHONPATH := $(CURDIR)/include:$(CURDIR)/local
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## virtual environment from the lock file, system parts by apt where permitted
+	@PYTHONPATH=local $(PYTHON) -m stack.install
+
+demo: setup ## the whole lifecycle once; DATA=<dir> for your own logs, SEED=<n>, APPROVE=ask to decide yourself
+	@DATA='$(DATA)' SEED='$(SEED)' APPROVE='$(APPROVE)' $(BIN)/python -m demo
+
+up: setup ## start the stack with the Airflow UI and leave it running
+	@$(BIN)/python -m stack up
+
+down: ## stop what `make up` started
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack down; else echo "nothing was ever set up here"; fi
+
+status: setup ## the state of each process of the stack
+	@$(BIN)/python -m stack status
+
+lint: setup ## ruff and mypy: what pre-commit runs too
+	$(BIN)/ruff check $(LINTED)
+	$(BIN)/ruff format --check $(LINTED)
+	$(BIN)/mypy $(TYPED)
+
+test: lint ## lint, types, all tests but the long campaigns
+	$(BIN)/python -m pytest -m "not verify" --durations=15
+
+verify: setup ## the long campaigns
+	$(BIN)/python -m pytest -m verify --durations=0
+
+format: setup ## put imports and layout right
+	$(BIN)/ruff check --fix --select I $(LINTED)
+	$(BIN)/ruff format $(LINTED)
+
+docs: setup ## generate docs/DAGS.md
+	$(BIN)/python docs/generate.py
+
+# The whole environment is resolved first; every image's own, smaller set must agree with it.
+LOCK := pip compile --quiet --python-version 3.11 --custom-compile-command "make lock"
+IMAGES := requirements $(basename $(wildcard include/*/requirements.in))
+
+lock: setup ## resolve all requirements files anew, keeping versions that still fit (UPGRADE=1 to renew them)
+	$(BIN)/uv $(LOCK) $(if $(UPGRADE),--upgrade) requirements-dev.in -o requirements-dev.txt
+	@for image in $(IMAGES); do \
+	  echo "$(BIN)/uv $(LOCK) $$image.in -c requirements-dev.txt -o $$image.txt"; \
+	  $(BIN)/uv $(LOCK) $$image.in -c requirements-dev.txt -o $$image.txt --upgrade || exit 1; \
+	done
+
+clean: ## stop the stack; delete its data and everything built, but not the virtual environment
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack discard; fi
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log

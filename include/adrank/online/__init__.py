@@ -1,0 +1,1 @@
+"""Writer and reader of the online stores: Redis and DynamoDB."""

@@ -1,0 +1,1 @@
+"""The SageMaker jobs: training set, model, evaluation, experiment measurement."""

@@ -1,0 +1,372 @@
+"""Processing job: raw events and offline features in, a point-in-time training set out.
+
+A row is one impression with the features that the online store would have answered at that moment: per group the newest
+row with ``available_at <= event_time``, the registry's default where an entity has none (or only an expired one), NaN
+where the row itself says missing. Request-time values come from the event's own context. Labels are what the
+impression led to within the maturity window. Rows in = rows out.
+
+``python -m training.build_training_set --as-of ISO --window-days N --test-fraction F --labels JSON``
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from adrank.contracts import lake, registry
+from adrank.contracts.events import REQUIRED_EVENT_COLUMNS, SLOT_KEY
+from adrank.contracts.manifests import FeatureManifest, TrainingSetManifest
+from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.settings import Labels
+from adrank.ranker import CONTEXT_PREFIX
+from training import job, sql
+from training.training_set import MANIFEST, TEST, TRAIN
+
+_log = logging.getLogger(__name__)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ENTITY_KEYS: Final = {"ad": "ad_id", "seller": "seller_id"}
+
+
+class FeatureFilesError(job.JobError):
+    """Offline features that do not fit the registry."""
+
+
+class ThinLogError(job.JobError):
+    """The log holds too little to learn or to judge from."""
+
+
+def build(
+    events: Path,
+    features: Path | None,
+    ads: Path | None,
+    output: Path,
+    *,
+    as_of: datetime,
+    window_days: int,
+    test_fraction: float,
+    labels: Labels,
+) -> TrainingSetManifest:
+    """Build the set of impressions in ``[as_of - window, as_of - maturity]`` and write it to ``output``.
+
+    Each input is a directory that is searched for data files. Writes ``train.parquet``, ``test.parquet`` (sorted by
+    query time, search, position) and ``manifest.json``.
+
+    :raises FeatureFilesError: a feature file lacks columns or was written against another registry
+    :raises ThinLogError: no impressions, fewer than two queries, or a split without a positive
+    """
+    as_of_us, start_us = _us(as_of), _us(as_of - timedelta(days=window_days))
+    maturity_us = labels.maturity // timedelta(microseconds=1)
+    connection = sql.connect()
+    _read_events(connection, events)
+    impressions = _read_impressions(connection, start_us, as_of_us, maturity_us)
+    keys = _context_keys(connection)
+    _label(connection, labels, start_us, as_of_us, maturity_us)
+    _read_sellers(connection, ads)
+    rows = _join_features(connection, features)
+    if rows != impressions:
+        raise job.JobError(f"the point-in-time join took in {impressions} impressions and gave {rows} rows")
+    test_start_us = _split(connection, test_fraction)
+    names = (*(f.name for f in registry.load().features), *(CONTEXT_PREFIX + key for key in keys))
+    output.mkdir(parents=True, exist_ok=True)
+    final = _select_final(connection, keys, test_start_us)
+    train_rows = _write(connection, final, "train", output / TRAIN)
+    test_rows = _write(connection, final, "test", output / TEST)
+    manifest = TrainingSetManifest(
+        as_of=as_of,
+        train_start=_moment(_scalar(connection, "SELECT min(query_us) FROM joined")),
+        test_start=_moment(test_start_us),
+        end=as_of - labels.maturity,
+        impressions=impressions,
+        rows=train_rows + test_rows,
+        queries=_scalar(connection, "SELECT count(DISTINCT search_id) FROM joined"),
+        train_rows=train_rows,
+        test_rows=test_rows,
+        features=names,
+        fingerprint=registry.load().fingerprint,
+        content_digest=_content_digest(connection, output),
+    )
+    (output / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
+    _log.info("Training set %s: %d train rows, %d test rows", manifest.content_digest[:12], train_rows, test_rows)
+    return manifest
+
+
+def _read_events(connection: duckdb.DuckDBPyConnection, events: Path) -> None:
+    files = sorted(events.rglob("*.parquet"))
+    if not files:
+        raise ThinLogError(f"no events files under {events}")
+    columns = ", ".join([*REQUIRED_EVENT_COLUMNS, "ingest_time", "revenue", "context"])
+    source = f"read_parquet({sql.file_list(files)}, hive_partitioning = false)"
+    try:
+        connection.execute(f"CREATE TEMP VIEW raw_events AS SELECT {columns} FROM {source}")  # noqa: S608
+        where = " OR ".join(f"{name} IS NULL" for name in REQUIRED_EVENT_COLUMNS if name != "position")
+        broken = connection.execute(
+            f"SELECT event_id, search_id, ad_id FROM raw_events WHERE {where} OR NOT isfinite(revenue) "  # noqa: S608
+            "OR (event_type = 'impression' AND position IS NULL) LIMIT 1"
+        ).fetchall()
+    except duckdb.Error as error:
+        raise job.JobError(f"events cannot be read: {error}") from error
+    if broken:
+        event, search, ad = broken[0]
+        raise job.JobError(
+            f"event {event} (search {search}, ad {ad}) lacks a required value or has a revenue that is no number"
+        )
+
+
+def _read_impressions(connection: duckdb.DuckDBPyConnection, start_us: int, as_of_us: int, maturity_us: int) -> int:
+    window = {"start_us": start_us, "as_of_us": as_of_us}
+    seen = sql.create_table(connection, "impressions", sql.statement("training/impressions"), window)
+    mature = sql.create_table(
+        connection,
+        "mature_impressions",
+        "SELECT * FROM impressions WHERE event_us + $maturity_us <= $as_of_us",
+        {"maturity_us": maturity_us, "as_of_us": as_of_us},
+    )
+    _log.info("%d impressions in the window; %d are younger than the labels' maturity", seen, seen - mature)
+    if not mature:
+        raise ThinLogError(
+            f"no mature impressions between {_moment(start_us).isoformat()} and "
+            f"{_moment(as_of_us - maturity_us).isoformat()} ({seen} are too young)"
+        )
+    return mature
+
+
+def _context_keys(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    found = connection.execute("SELECT DISTINCT unnest(map_keys(context)) FROM mature_impressions").fetchall()
+    return sorted(key for (key,) in found if key != SLOT_KEY)
+
+
+def _label(
+    connection: duckdb.DuckDBPyConnection, labels: Labels, start_us: int, as_of_us: int, maturity_us: int
+) -> None:
+    parameters = {
+        "start_us": start_us,
+        "as_of_us": as_of_us,
+        "maturity_us": maturity_us,
+        "click_weight": labels.click,
+        "contact_weight": labels.contact,
+        "revenue_weight": labels.revenue,
+        "max_grade": labels.max_grade,
+    }
+    answers = sql.create_table(connection, "outcomes", sql.statement("training/outcomes"), parameters)
+    lost = _scalar(connection, "SELECT count(*) FROM outcomes WHERE impression_id IS NULL")
+    _log.info("%d answers; %d answer no mature impression of the window within the maturity", answers, lost)
+    sql.create_table(connection, "labelled", sql.statement("training/labelled"), parameters)
+
+
+def _read_sellers(connection: duckdb.DuckDBPyConnection, ads: Path | None) -> None:
+    files = sorted(ads.rglob("*.jsonl")) if ads else []
+    if files:
+        columns = "{after: 'STRUCT(ad_id VARCHAR, seller_id VARCHAR)', ts_ms: 'BIGINT', source: 'STRUCT(lsn BIGINT)'}"
+        source = f"read_ndjson({sql.file_list(files)}, columns = {columns})"
+        query = f"SELECT after.ad_id, after.seller_id, ts_ms, source.lsn FROM {source} WHERE after IS NOT NULL"  # noqa: S608
+    else:
+        _log.warning("no catalogue changes: every seller feature takes its default")
+        query = "SELECT NULL::VARCHAR ad_id, NULL::VARCHAR seller_id, NULL::BIGINT ts_ms, NULL::BIGINT lsn LIMIT 0"
+    try:
+        sql.create_table(connection, "ad_changes", query)
+    except duckdb.Error as error:
+        raise job.JobError(f"catalogue changes cannot be read: {error}") from error
+    sql.create_table(connection, "sellers", sql.statement("training/sellers"))
+    rows = sql.create_table(connection, "joined", sql.statement("training/impression_sellers"))
+    unknown = _scalar(connection, "SELECT count(*) FROM joined WHERE seller_id IS NULL")
+    if unknown:
+        _log.warning("%d of %d impressions are of ads without a known seller", unknown, rows)
+
+
+def _join_features(connection: duckdb.DuckDBPyConnection, features: Path | None) -> int:
+    rows = sql.count(connection, "joined")
+    for group in registry.load().groups:
+        _read_group(connection, group, _group_files(features, group))
+        rows = sql.create_table(
+            connection,
+            "next",
+            sql.statement(
+                "training/point_in_time",
+                source="joined",
+                entity_key=_ENTITY_KEYS[group.entity],
+                projection=_projection(group),
+            ),
+        )
+        connection.execute("DROP TABLE joined")
+        connection.execute("ALTER TABLE next RENAME TO joined")
+        connection.execute("DROP TABLE visible_rows")
+    return rows
+
+
+def _group_files(features: Path | None, group: FeatureGroup) -> list[Path]:
+    if features is None:
+        return []
+    inside = [path for path in features.rglob("*") if group.name in path.relative_to(features).parts[:-1]]
+    for path in inside:
+        if path.name == lake.MANIFEST:
+            _check_manifest(path, group)
+    return sorted(path for path in inside if path.suffix == ".parquet")
+
+
+def _check_manifest(path: Path, group: FeatureGroup) -> None:
+    try:
+        manifest = FeatureManifest.model_validate_json(path.read_bytes())
+    except ValidationError as broken:
+        raise FeatureFilesError(f"{path} is no feature manifest: {broken}") from broken
+    if manifest.fingerprint != group.fingerprint:
+        raise FeatureFilesError(
+            f"{path}: group {group.name} was computed against fingerprint {manifest.fingerprint[:12]}, "
+            f"the registry's is {group.fingerprint[:12]} ({', '.join(group.names)})"
+        )
+
+
+def _read_group(connection: duckdb.DuckDBPyConnection, group: FeatureGroup, files: Sequence[Path]) -> None:
+    wanted = ("entity_id", "feature_time", "available_at", *group.names)
+    if not files:
+        _log.warning("no feature files of group %s: its features take their defaults", group.name)
+        empty = ("VARCHAR", "TIMESTAMPTZ", "TIMESTAMPTZ", *("FLOAT" for _ in group.names))
+        columns = ", ".join(f"NULL::{kind} AS {sql.identifier(n)}" for n, kind in zip(wanted, empty, strict=True))
+        query = f"SELECT {columns} LIMIT 0"
+    else:
+        for path in files:
+            _check_columns(path, group, wanted)
+        columns = ", ".join(sql.identifier(name) for name in wanted)
+        source = f"read_parquet({sql.file_list(files)}, hive_partitioning = false, union_by_name = true)"
+        query = f"SELECT {columns} FROM {source}"  # noqa: S608
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW group_files AS {query}")
+    try:
+        rows = sql.create_table(connection, "visible_rows", sql.statement("training/visible_rows"))
+    except duckdb.Error as error:
+        raise FeatureFilesError(f"features of group {group.name} cannot be read: {error}") from error
+    _log.info("group %s: %d feature rows in %d files", group.name, rows, len(files))
+
+
+def _check_columns(path: Path, group: FeatureGroup, wanted: Iterable[str]) -> None:
+    try:
+        found = pq.read_schema(path).names
+    except (pa.ArrowInvalid, OSError) as broken:
+        raise FeatureFilesError(f"{path} is no Parquet file: {broken}") from broken
+    missing, unknown = [n for n in wanted if n not in found], [n for n in found if n not in set(wanted)]
+    if missing or unknown:
+        raise FeatureFilesError(
+            f"{path} does not fit group {group.name}: lacks {', '.join(missing) or 'nothing'}, "
+            f"has unknown {', '.join(unknown) or 'nothing'}"
+        )
+
+
+def _projection(group: FeatureGroup) -> str:
+    ttl_us = timedelta(hours=group.ttl_hours) // timedelta(microseconds=1)
+    absent = f"g.entity_id IS NULL OR g.feature_us + {ttl_us} < i.event_us"
+    return ", ".join(
+        f"(CASE WHEN {absent} THEN {_literal(feature.default)} "
+        f"ELSE coalesce(g.{sql.identifier(feature.name)}, 'NaN') END)::FLOAT AS {sql.identifier(feature.name)}"
+        for feature in group.features
+    )
+
+
+def _literal(default: float | None) -> str:
+    return "'NaN'::FLOAT" if default is None else f"{default!r}::FLOAT"
+
+
+def _split(connection: duckdb.DuckDBPyConnection, test_fraction: float) -> int:
+    """Time of the first test query: the newest ``test_fraction`` of the queries by their first impression."""
+    times: list[int] = [
+        us for (us,) in connection.execute("SELECT min(query_us) FROM joined GROUP BY search_id").fetchall()
+    ]
+    times.sort()
+    if len(times) < 2:
+        raise ThinLogError(f"the window holds {len(times)} query; at least two are needed to train and to test")
+    tested = min(max(round(len(times) * test_fraction), 1), len(times) - 1)
+    start = times[-tested]
+    if start == times[0]:
+        raise ThinLogError(f"all {len(times)} queries have the same time; they cannot be split by time")
+    for name, condition in (("train", "query_us < ?"), ("test", "query_us >= ?")):
+        positive = f"SELECT count(*) FROM joined WHERE objective_label > 0 AND {condition}"  # noqa: S608
+        if not connection.execute(positive, [start]).fetchall()[0][0]:
+            raise ThinLogError(f"no impression of the {name} split ({condition[:-1]}{_moment(start)}) has a positive")
+    return start
+
+
+def _select_final(connection: duckdb.DuckDBPyConnection, keys: Sequence[str], test_start_us: int) -> str:
+    """Create view ``final`` with the set's columns, times still in microseconds, and return its name."""
+    features = [sql.identifier(f.name) for f in registry.load().features]
+    for key in keys:
+        value = f"map_extract_value(context, {sql.text(key)})::FLOAT"
+        # A value beyond float32 cannot be served either; both sides call it missing.
+        name = sql.identifier(CONTEXT_PREFIX + key)
+        features.append(f"CASE WHEN isfinite({value}) THEN {value} ELSE 'NaN'::FLOAT END AS {name}")
+    connection.execute(
+        f"""CREATE TEMP VIEW final AS SELECT
+            search_id, user_id, query_us AS query_time, event_us AS event_time, event_id, position::INTEGER AS position,
+            ad_id, seller_id,
+            coalesce(map_extract_value(context, {sql.text(SLOT_KEY)})::FLOAT, 'NaN') AS slot,
+            click, contact, revenue, objective_label,
+            CASE WHEN query_us < {test_start_us} THEN 'train' ELSE 'test' END AS split,
+            {", ".join(features)}
+        FROM joined"""  # noqa: S608
+    )
+    return "final"
+
+
+def _write(connection: duckdb.DuckDBPyConnection, view: str, split: str, path: Path) -> int:
+    query = (
+        f"SELECT * FROM {view} WHERE split = {sql.text(split)} "  # noqa: S608
+        "ORDER BY query_time, search_id, position, ad_id, event_time, event_id"
+    )
+    reader: pa.RecordBatchReader = connection.sql(query).to_arrow_reader(200_000)
+    moments = {"query_time", "event_time"}
+    kinds = [pa.field(f.name, pa.timestamp("us", "UTC") if f.name in moments else f.type) for f in reader.schema]
+    rows = 0
+    with pq.ParquetWriter(path, pa.schema(kinds), compression="zstd") as writer:
+        for batch in reader:
+            writer.write_table(pa.Table.from_batches([batch]).cast(pa.schema(kinds)))
+            rows += batch.num_rows
+    return rows
+
+
+def _content_digest(connection: duckdb.DuckDBPyConnection, output: Path) -> str:
+    """SHA-256 over the sorted digests of the rows, as :func:`adrank.contracts.manifests.rows_digest` would."""
+    files = sql.file_list([output / TRAIN, output / TEST])
+    digests = f"SELECT sha256(t::VARCHAR) AS digest FROM read_parquet({files}) AS t"  # noqa: S608
+    query = f"SELECT sha256(string_agg(digest, '' ORDER BY digest)) FROM ({digests})"  # noqa: S608
+    return str(connection.execute(query).fetchall()[0][0])
+
+
+def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    return int(connection.execute(query).fetchall()[0][0])
+
+
+def _us(moment: datetime) -> int:
+    return (lake.as_utc(moment) - _EPOCH) // timedelta(microseconds=1)
+
+
+def _moment(us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=us)
+
+
+def main() -> None:
+    """Run as a processing job."""
+    parser = argparse.ArgumentParser(description="Build a point-in-time training set.")
+    parser.add_argument("--as-of", type=datetime.fromisoformat, required=True)
+    parser.add_argument("--window-days", type=int, required=True)
+    parser.add_argument("--test-fraction", type=float, required=True)
+    parser.add_argument("--labels", type=Labels.model_validate_json, required=True)
+    options = parser.parse_args()
+    build(
+        job.processing_input("events"),
+        job.optional_input("features"),
+        job.optional_input("ads"),
+        job.processing_output("training_set"),
+        as_of=options.as_of,
+        window_days=options.window_days,
+        test_fraction=options.test_fraction,
+        labels=options.labels,
+    )
+
+
+if __name__ == "__main__":
+    job.run("processing", main)

@@ -1,0 +1,161 @@
+"""Processing job: what the gate needs to know about a candidate, measured on the frozen test fold.
+
+Inputs ``training_set`` and ``candidate`` (``model.tar.gz``), optionally ``production`` (``model.tar.gz``); output
+``evidence``: ``evidence.json`` (:class:`adrank.decisions.gate.GateEvidence`) and ``per_query.parquet``.
+
+``python -m training.evaluate [--confidence C] [--candidate-digest D] [--production-digest D]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from adrank.contracts import packages, registry
+from adrank.contracts.settings import Gate
+from adrank.decisions.gate import Difference, GateEvidence, Objective, ObjectiveEvidence, PackageEvidence
+from adrank.ranker import Ranker, load_golden, load_package
+from training import job, lambdarank, model_package, ndcg, paired, training_set
+from training.training_set import Split, TrainingSet
+
+_log = logging.getLogger(__name__)
+_SAMPLES: Final = 2000
+_SEED: Final = 20
+
+
+class PackageArchiveError(job.JobError):
+    """An input holds no readable ``model.tar.gz``."""
+
+
+def evaluate(
+    data: TrainingSet,
+    candidate: Path,
+    production: Path | None,
+    output: Path,
+    *,
+    confidence: float,
+    candidate_digest: str | None = None,
+    production_digest: str | None = None,
+) -> GateEvidence:
+    """Compare package directories on the test fold and write the evidence to ``output``.
+
+    A package of another feature registry raises :class:`adrank.contracts.registry.RegistryMismatchError`: its vectors
+    cannot be built here.
+    """
+    test = data.test
+    rankers = {"candidate": load_package(candidate)}
+    if production is not None:
+        rankers["production"] = load_package(production)
+    scores = {name: ranker.score(data.vectors(test, ranker.features)) for name, ranker in rankers.items()}
+    scores["logged_order"] = lambdarank.logged_order(test)
+
+    gains: dict[Objective, NDArray[np.float64]] = {
+        "relevance": test.grade.astype(np.float64),
+        "contact": test.contact.astype(np.float64),
+        "revenue": np.maximum(test.revenue, 0),
+    }
+    columns: dict[str, NDArray[np.float64] | NDArray[np.int64]] = {"query": np.arange(test.queries)}
+    objectives = {}
+    for objective, gain in gains.items():
+        reached = {name: ndcg.per_query(test.query, gain, score) for name, score in scores.items()}
+        columns |= {f"{objective}.{name}": values for name, values in reached.items()}
+        objectives[objective] = _objective(reached, confidence)
+    evidence = GateEvidence(
+        training_set_digest=data.manifest.content_digest,
+        fingerprint=registry.load().fingerprint,
+        test_queries=test.queries,
+        confidence=confidence,
+        bootstrap_samples=_SAMPLES,
+        seed=_SEED,
+        candidate=_package(rankers["candidate"], candidate, candidate_digest),
+        production=_package(rankers["production"], production, production_digest) if production else None,
+        objectives=objectives,
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({**columns, "candidates": _list_lengths(test)}), output / "per_query.parquet")
+    (output / "evidence.json").write_text(evidence.model_dump_json(indent=2), encoding="utf-8")
+    return evidence
+
+
+def _objective(reached: dict[str, NDArray[np.float64]], confidence: float) -> ObjectiveEvidence:
+    positive = int((~np.isnan(reached["candidate"])).sum())
+    if not positive:
+        return ObjectiveEvidence(positive_queries=0)
+
+    def versus(other: str) -> Difference:
+        return paired.difference(reached["candidate"], reached[other], confidence, _SAMPLES, _SEED)
+
+    return ObjectiveEvidence(
+        positive_queries=positive,
+        candidate=ndcg.mean(reached["candidate"]),
+        logged_order=ndcg.mean(reached["logged_order"]),
+        production=ndcg.mean(reached["production"]) if "production" in reached else None,
+        versus_production=versus("production") if "production" in reached else None,
+        versus_logged_order=versus("logged_order"),
+    )
+
+
+def _package(ranker: Ranker, directory: Path, expected_digest: str | None) -> PackageEvidence:
+    golden = load_golden(directory)
+    error = 0.0
+    if golden.vectors:
+        scores = ranker.score(model_package.golden_matrix(golden))
+        error = float(np.abs(scores - np.array(golden.scores)).max())
+    return PackageEvidence(
+        digest=ranker.digest,
+        expected_digest=expected_digest,
+        fingerprint=ranker.card.fingerprint,
+        golden_requests=len(golden.vectors),
+        golden_error=error,
+        training_set_digest=ranker.card.training_set_digest,
+    )
+
+
+def _list_lengths(test: Split) -> NDArray[np.int64]:
+    return np.bincount(test.query, minlength=test.queries)
+
+
+def _unpacked(directory: Path, into: Path) -> Path:
+    archives = sorted(directory.rglob("*.tar.gz"))
+    if len(archives) != 1:
+        raise PackageArchiveError(f"{directory} holds {len(archives)} model archives, expected one model.tar.gz")
+    try:
+        packages.unpack(archives[0], into)
+    except (tarfile.TarError, OSError) as broken:
+        raise PackageArchiveError(f"{archives[0]} cannot be unpacked: {broken}") from broken
+    return into
+
+
+def main() -> None:
+    """Run as a processing job."""
+    parser = argparse.ArgumentParser(description="Measure a candidate for the gate.")
+    parser.add_argument("--confidence", type=float, default=Gate().confidence)
+    parser.add_argument("--candidate-digest")
+    parser.add_argument("--production-digest")
+    options = parser.parse_args()
+    data = training_set.read(job.processing_input("training_set"))
+    production = job.optional_input("production")
+    with tempfile.TemporaryDirectory() as scratch:
+        evidence = evaluate(
+            data,
+            _unpacked(job.processing_input("candidate"), Path(scratch) / "candidate"),
+            _unpacked(production, Path(scratch) / "production") if production else None,
+            job.processing_output("evidence"),
+            confidence=options.confidence,
+            candidate_digest=options.candidate_digest or None,
+            production_digest=options.production_digest or None,
+        )
+    _log.info("%s", evidence.model_dump_json())
+
+
+if __name__ == "__main__":
+    job.run("processing", main)

@@ -1,0 +1,128 @@
+"""Processing job: one look at a running experiment, measured from the raw hours.
+
+Input ``events``; output ``look``: ``look.json`` (:class:`adrank.decisions.experiment.ExperimentStatistics`).
+
+``python -m training.measure_experiment --experiment JSON --start ISO --end ISO``
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from adrank.contracts import lake
+from adrank.contracts.experiments import Experiment, Variant
+from adrank.decisions.experiment import METRICS, ExperimentStatistics, MetricSums, VariantStatistics
+from training import job, sql
+
+_log = logging.getLogger(__name__)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_COLUMNS: Final = (
+    "event_id, event_type, event_time, ingest_time, user_id, search_id, ad_id, revenue, experiment_id, variant"
+)
+_VARIANTS: Final[tuple[Variant, ...]] = ("control", "treatment")
+
+
+def measure(events: Path | None, experiment: Experiment, start: datetime, end: datetime) -> ExperimentStatistics:
+    """Statistics of event time ``[start, end)``, never before the experiment's own start.
+
+    ``events`` is a directory that is searched for raw event files; none means that nobody searched.
+
+    :raises JobError: the events cannot be read or name a variant that the experiment does not have
+    """
+    start = max(lake.as_utc(start), lake.as_utc(experiment.start))
+    connection = sql.connect()
+    _read_events(connection, events)
+    parameters = {"start_us": _us(start), "end_us": _us(end), "experiment_id": experiment.experiment_id}
+    try:
+        sql.create_table(connection, "experiment_users", sql.statement("metrics/experiment_users"), parameters)
+    except duckdb.Error as error:
+        raise job.JobError(f"events cannot be read: {error}") from error
+    strange = connection.execute(
+        "SELECT user_id, variant FROM experiment_users WHERE variant IS NULL OR variant NOT IN ('control', 'treatment')"
+    ).fetchone()
+    if strange:
+        raise job.JobError(
+            f"user {strange[0]} has impressions of {experiment.experiment_id} with variant {strange[1]!r}, "
+            "expected control or treatment"
+        )
+    crossed = connection.execute("SELECT count(DISTINCT user_id) FROM experiment_users WHERE variants_seen > 1")
+    return ExperimentStatistics(
+        experiment_id=experiment.experiment_id,
+        treatment_share=experiment.treatment_share,
+        start=start,
+        end=end,
+        variants=_variants(connection),
+        crossovers=crossed.fetchall()[0][0],
+    )
+
+
+def _read_events(connection: duckdb.DuckDBPyConnection, events: Path | None) -> None:
+    files = sorted(events.rglob("*.parquet")) if events else []
+    if files:
+        source = f"read_parquet({sql.file_list(files)}, hive_partitioning = false)"
+        query = f"SELECT {_COLUMNS} FROM {source}"  # noqa: S608
+    else:
+        times = "NULL::TIMESTAMPTZ AS event_time, NULL::TIMESTAMPTZ AS ingest_time, NULL::DOUBLE AS revenue"
+        texts = [c for c in _COLUMNS.split(", ") if c not in ("event_time", "ingest_time", "revenue")]
+        query = f"SELECT {times}, {', '.join(f'NULL::VARCHAR AS {c}' for c in texts)} LIMIT 0"
+    try:
+        connection.execute(f"CREATE TEMP VIEW raw_events AS {query}")
+    except duckdb.Error as error:
+        raise job.JobError(f"events cannot be read: {error}") from error
+
+
+def _variants(connection: duckdb.DuckDBPyConnection) -> dict[Variant, VariantStatistics]:
+    sums = ", ".join(
+        f"sum({m}) AS {m}_total, sum({m} * {m}) AS {m}_squares, sum({m} * searches) AS {m}_with_searches"
+        for m in METRICS
+    )
+    result = connection.execute(sql.statement("metrics/experiment_sums", sums=sums))
+    names = [column[0] for column in result.description or ()]
+    found = {row["variant"]: row for row in (dict(zip(names, values, strict=True)) for values in result.fetchall())}
+    return {name: _statistics(found.get(name)) for name in _VARIANTS}
+
+
+def _statistics(row: Mapping[str, Any] | None) -> VariantStatistics:
+    if row is None:
+        return VariantStatistics(users=0, metrics={metric: MetricSums() for metric in METRICS})
+    return VariantStatistics(
+        users=row["users"],
+        searches=row["searches"],
+        searches_squares=row["searches_squares"],
+        metrics={
+            metric: MetricSums(
+                total=row[f"{metric}_total"],
+                squares=row[f"{metric}_squares"],
+                with_searches=row[f"{metric}_with_searches"],
+            )
+            for metric in METRICS
+        },
+    )
+
+
+def _us(moment: datetime) -> int:
+    return (lake.as_utc(moment) - _EPOCH) // timedelta(microseconds=1)
+
+
+def main() -> None:
+    """Run as a processing job."""
+    parser = argparse.ArgumentParser(description="Measure one look at an experiment.")
+    parser.add_argument("--experiment", type=Experiment.model_validate_json, required=True)
+    parser.add_argument("--start", type=datetime.fromisoformat, required=True)
+    parser.add_argument("--end", type=datetime.fromisoformat, required=True)
+    options = parser.parse_args()
+    statistics = measure(job.optional_input("events"), options.experiment, options.start, options.end)
+    look = statistics.model_dump_json(indent=2)
+    (job.processing_output("look") / "look.json").write_text(look, encoding="utf-8")
+    _log.info("%s", statistics.model_dump_json())
+
+
+if __name__ == "__main__":
+    job.run("processing", main)

@@ -1,0 +1,150 @@
+"""Puts the fixed-slot ranker into production as version 1, the way a platform team did before this repository existed.
+
+Names and tags are those that the promotion operators use, so a rollback finds the incumbent as if it had been promoted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from adrank.contracts import lake, packages
+from adrank.contracts.settings import Settings
+
+_TIMEOUT: Final = 180
+_POLL: Final = 0.5
+
+
+class IncumbentError(RuntimeError):
+    """The production endpoint did not come into service."""
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """The package that is in production before the first weekly run."""
+
+    package_digest: str
+    model_data_url: str
+    version: str
+    endpoint_config: str
+
+
+def install(settings: Settings, clients: Mapping[str, Any], registry: Any) -> Incumbent:
+    """Package, upload, register and deploy; waits until the endpoint is in service.
+
+    ``clients``: boto3 clients ``s3`` and ``sagemaker``; ``registry``: an MLflow client.
+    """
+    from training.package_incumbent import package_incumbent
+
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / "package"
+        digest = package_incumbent(directory)
+        url = _upload(clients["s3"], settings.lake.bucket, directory, digest)
+        version = _register(registry, settings, directory, digest, url)
+    config = _deploy(clients["sagemaker"], settings, digest, url)
+    return Incumbent(digest, url, version, config)
+
+
+def serving_environment(settings: Settings, package_digest: str) -> dict[str, str]:
+    """What the inference container is told."""
+    online = settings.online
+    return {
+        "ADRANK_PACKAGE_DIGEST": package_digest,
+        "REDIS_HOST": online.redis_host,
+        "REDIS_PORT": str(online.redis_port),
+        "REDIS_TLS": str(online.redis_tls).lower(),
+        "FEATURES_TABLE": online.features_table,
+        "AWS_REGION": settings.region,
+    }
+
+
+def model_name(settings: Settings, package_digest: str, model_data_url: str) -> str:
+    """SageMaker name of the model: says what it holds."""
+    parts = [settings.sagemaker.serving_image, serving_environment(settings, package_digest), model_data_url]
+    return f"adrank-{package_digest[:12]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
+
+
+def config_name(settings: Settings, model: str) -> str:
+    """SageMaker name of the production endpoint's configuration of a model."""
+    return f"{model}-production-{settings.sagemaker.production_instances}"
+
+
+def _upload(s3: Any, bucket: str, directory: Path, digest: str) -> str:
+    archive = directory.parent / "model.tar.gz"
+    packages.pack(directory, archive)
+    s3.put_object(Bucket=bucket, Key=f"models/{digest}/model.tar.gz", Body=archive.read_bytes())
+    golden = (directory / packages.GOLDEN).read_bytes()
+    s3.put_object(Bucket=bucket, Key=f"models/{digest}/{packages.GOLDEN}", Body=golden)
+    return lake.uri(bucket, f"models/{digest}/model.tar.gz")
+
+
+def _register(registry: Any, settings: Settings, directory: Path, digest: str, url: str) -> str:
+    name = settings.training.registered_model
+    experiment = registry.get_experiment_by_name(settings.training.mlflow_experiment)
+    experiment_id = (
+        experiment.experiment_id if experiment else registry.create_experiment(settings.training.mlflow_experiment)
+    )
+    run = registry.create_run(experiment_id, run_name="fixed-slots")
+    registry.set_tag(run.info.run_id, "package_digest", digest)
+    registry.log_artifacts(run.info.run_id, str(directory), "package")
+    registry.set_terminated(run.info.run_id)
+    registry.create_registered_model(name, description="Ranks the ads of a search.")
+    version = registry.create_model_version(
+        name,
+        source=f"{run.info.artifact_uri}/package",
+        run_id=run.info.run_id,
+        tags={"package_digest": digest, "model_data_url": url},
+        description="The fixed-slot ranker: ads in the order of their purchased slots.",
+    ).version
+    registry.set_registered_model_alias(name, "production", version)
+    return str(version)
+
+
+def _deploy(sagemaker: Any, settings: Settings, digest: str, url: str) -> str:
+    model = model_name(settings, digest, url)
+    config, endpoint = config_name(settings, model), settings.sagemaker.production_endpoint
+    sagemaker.create_model(
+        ModelName=model,
+        ExecutionRoleArn=settings.sagemaker.role_arn,
+        PrimaryContainer={
+            "Image": settings.sagemaker.serving_image,
+            "ModelDataUrl": url,
+            "Environment": serving_environment(settings, digest),
+        },
+    )
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=config,
+        ProductionVariants=[
+            {
+                "VariantName": "AllTraffic",
+                "ModelName": model,
+                "InstanceType": settings.sagemaker.serving_instance,
+                "InitialInstanceCount": settings.sagemaker.production_instances,
+                "InitialVariantWeight": 1.0,
+            }
+        ],
+    )
+    sagemaker.create_endpoint(
+        EndpointName=endpoint, EndpointConfigName=config, Tags=[{"Key": "adrank:run", "Value": "before the first run"}]
+    )
+    _await_service(sagemaker, endpoint)
+    return config
+
+
+def _await_service(sagemaker: Any, endpoint: str) -> None:
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        there = sagemaker.describe_endpoint(EndpointName=endpoint)
+        if there["EndpointStatus"] == "InService":
+            return
+        if there["EndpointStatus"] == "Failed":
+            raise IncumbentError(f"{endpoint} failed: {there.get('FailureReason', 'no reason given')}")
+        if time.monotonic() > deadline:
+            raise IncumbentError(f"{endpoint} is still {there['EndpointStatus']} after {_TIMEOUT} s")
+        time.sleep(_POLL)

@@ -1,0 +1,52 @@
+"""Tells a person at a terminal what happens: every line has the seconds since the start and the stage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from demo.record import OWN_STAGES, STAGES, Stage
+
+_WIDTH = max(map(len, STAGES))
+
+
+class Progress:
+    """Prints, and keeps the stages that the demo goes through itself."""
+
+    def __init__(self, write: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
+        self._write = write
+        self._began = time.monotonic()
+        self._stages: dict[str, Stage] = {}
+
+    def say(self, stage: str, line: str) -> None:
+        """One line of a stage."""
+        for part in line.splitlines() or [""]:
+            self._write(f"[{time.monotonic() - self._began:6.1f} s] {stage:<{_WIDTH}} | {part}")
+
+    @contextmanager
+    def stage(self, name: str, what: str) -> Iterator[Callable[[str], None]]:
+        """Run one stage; yields its ``say``. An error marks the stage failed and goes on."""
+        started = datetime.now(UTC)
+        self.say(name, what)
+        try:
+            yield lambda line: self.say(name, line)
+        except BaseException:
+            self._end(name, "failed", started)
+            raise
+        self._end(name, "success", started)
+
+    def skip(self, name: str, why: str) -> None:
+        """A stage that has nothing to do."""
+        self._stages[name] = Stage(name=name, state="skipped")
+        self.say(name, f"skipped: {why}")
+
+    def own_stages(self) -> list[Stage]:
+        """The demo's own stages, in order; one that was never reached was skipped."""
+        return [self._stages.get(name, Stage(name=name, state="skipped")) for name in OWN_STAGES]
+
+    def _end(self, name: str, state: str, started: datetime) -> None:
+        stage = Stage.model_validate({"name": name, "state": state, "started": started, "ended": datetime.now(UTC)})
+        self._stages[name] = stage
+        self.say(name, f"{state} in {stage.seconds:.1f} s")

@@ -1,0 +1,214 @@
+"""The demo's stages, in order: each drives the system through public APIs only and keeps what the report needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+
+from adrank.contracts import lake
+from adrank.contracts.settings import Settings
+from demo import approval, features, incumbent, traffic_process, weekly
+from demo.airflow_client import Airflow, DagRun
+from demo.collect import Collector, WeeklyResults
+from demo.narration import Narrator
+from demo.progress import Progress
+from demo.record import DemoRecord, Features, Source, Task
+from demo.sources import HistorySource
+from demo.traffic_process import TrafficProcess
+from demo.weekly import WeeklyWatch
+from ingestion.object_store import ObjectStore
+from stack import lifecycle
+from stack.airflow_client import AirflowClient
+from stack.environment import process_environment, url
+from stack.settings import StackSettings
+
+BACKFILL: Final = "ranking_backfill"
+HOURLY: Final = "ranking_features_hourly"
+_BACKFILL_TIMEOUT: Final = 900
+_HOURLY_TIMEOUT: Final = 900
+_WEEKLY_TIMEOUT: Final = 2400
+_NOTHING: Final = WeeklyResults(None, None, None, None, None, None)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How this demo is run."""
+
+    home: Path
+    stack: StackSettings
+    ask: bool
+
+
+class Demo:
+    """One demo. :meth:`run` goes through the stages; :meth:`record` tells how far they came, at any time."""
+
+    def __init__(self, options: Options, source: HistorySource, progress: Progress) -> None:
+        self._options = options
+        self._source = source
+        self._plan = source.plan()
+        self._progress = progress
+        self._began = datetime.now(UTC)
+        self._tasks: list[Task] = []
+        self._weekly_tasks: list[Task] = []
+        self._features: Features | None = None
+        self._results = _NOTHING
+        self._traffic: TrafficProcess | None = None
+        self._environment: Mapping[str, str] = {}
+
+    def run(self) -> None:
+        """All stages; raises what the first failing one raised. The stack is left running, traffic is not."""
+        try:
+            self._stack()
+            self._history()
+            self._incumbent()
+            self._history_features()
+            self._hourly_features()
+            self._weekly()
+        finally:
+            if self._traffic is not None:
+                self._traffic.stop()
+
+    def record(self, failure: str = "", addresses: str = "") -> DemoRecord:
+        """Everything seen so far."""
+        plan, results = self._plan, self._results
+        state = self._traffic.state() if self._traffic else {}
+        return DemoRecord(
+            source=Source(
+                text=plan.text, own_logs=plan.own_logs, start=plan.start, end=plan.end, facts=dict(plan.facts)
+            ),
+            began=self._began,
+            ended=datetime.now(UTC),
+            stages=(*self._progress.own_stages(), *weekly.stages_of(self._weekly_tasks)),
+            tasks=(*self._tasks, *self._weekly_tasks),
+            features=self._features,
+            training=results.training,
+            gate=results.gate,
+            registry=results.registry,
+            experiment=results.experiment,
+            approval=results.approval,
+            production=results.production,
+            traffic=traffic_process.seconds(state),
+            failure=failure,
+            addresses=addresses,
+        )
+
+    def _stack(self) -> None:
+        with self._progress.stage("stack", "starting the servers of the embedded stack") as say:
+            lifecycle.start(self._options.stack, say)
+            self._environment = process_environment(self._options.stack)
+            # From here on this process is one of the stack's: AWS clients and settings read the environment.
+            os.environ.clear()
+            os.environ.update(self._environment)
+            self._settings = Settings()
+            self._airflow = Airflow(AirflowClient(self._options.stack))
+
+    def _history(self) -> None:
+        with self._progress.stage("history", f"landing {self._plan.text}") as say:
+            store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
+            say(self._source.land(store))
+
+    def _incumbent(self) -> None:
+        with self._progress.stage("incumbent", "putting the fixed-slot ranker into production as version 1") as say:
+            clients = {name: self._client(name) for name in ("s3", "sagemaker")}
+            placed = incumbent.install(self._settings, clients, self._registry())
+            say(f"version {placed.version}, package {placed.package_digest[:12]}, serves on {placed.endpoint_config}")
+
+    def _history_features(self) -> None:
+        plan = self._plan
+        if plan.hourly_start == plan.start:
+            self._progress.skip("history_features", "all of history goes through the hourly DAG")
+            return
+        hours = (plan.hourly_start - plan.start) // lake.HOUR
+        with self._progress.stage("history_features", f"{BACKFILL}: {hours} hours, one range step per group"):
+            self._airflow.unpause(BACKFILL)
+            conf = {"start": plan.start.isoformat(), "end": plan.hourly_start.isoformat()}
+            run = self._airflow.trigger(BACKFILL, f"demo-history-{lake.run_key(plan.end)}", conf)
+            try:
+                self._airflow.wait(run.dag_id, run.run_id, _BACKFILL_TIMEOUT)
+            finally:
+                self._tasks += self._airflow.tasks(run.dag_id, run.run_id)
+
+    def _hourly_features(self) -> None:
+        expected = set(lake.hours(self._plan.hourly_start, self._plan.end))
+        with self._progress.stage("hourly_features", f"{HOURLY}: the last {len(expected)} hours, as scheduled") as say:
+            self._airflow.unpause(HOURLY)
+            try:
+                for run in self._airflow.wait_for_hours(HOURLY, expected, _HOURLY_TIMEOUT):
+                    say(f"{run.logical_date:%Y-%m-%d %H:%M} {run.state}")
+            finally:
+                self._airflow.pause(HOURLY)
+                for run in self._airflow.runs(HOURLY):
+                    if run.logical_date in expected:
+                        self._tasks += self._airflow.tasks(run.dag_id, run.run_id)
+            self._features = features.count(self._settings, self._client("s3"), self._client("dynamodb"), self._redis())
+            say(f"{self._features.offline_rows:,} rows of {self._features.hours} hours offline")
+
+    def _weekly(self) -> None:
+        airflow, plan = self._airflow, self._plan
+        airflow.unpause(weekly.DAG_ID)
+        run_id = f"demo-{lake.run_key(plan.end)}"
+        run = airflow.trigger(weekly.DAG_ID, run_id, {"as_of": plan.end.isoformat()})
+        self._progress.say("prepare", f"{weekly.DAG_ID} as of {plan.end:%Y-%m-%d %H:%M} UTC, run {run_id}")
+        collector = Collector(self._settings, airflow, run, self._client("s3"), self._registry())
+        traffic = self._live_traffic()
+        metric = self._settings.experiment.primary_metric
+        narrator = Narrator(collector, metric, self._progress.say, lambda: traffic.state().get("requests", 0))
+        watch = WeeklyWatch(airflow, self._progress.say)
+        watch.when("train.train_model", ("success",), narrator.training)
+        watch.when("gate.judge_candidate", ("success",), narrator.gate)
+        watch.when(weekly.ROUTED, ("success",), self._start_traffic)
+        watch.when(weekly.ROUTED, ("success",), lambda: watch.always(narrator.next_look))
+        watch.when(weekly.ASKED, ("awaiting_input",), lambda: self._approve(run, collector))
+        watch.always(traffic.require_alive)
+        try:
+            run, self._weekly_tasks = watch.follow(run, _WEEKLY_TIMEOUT)
+        finally:
+            self._weekly_tasks = airflow.tasks(run.dag_id, run.run_id)
+            self._results = collector.everything(self._weekly_tasks)
+        airflow.require_success(run)
+
+    def _live_traffic(self) -> TrafficProcess:
+        directory = self._options.home / "traffic"
+        words = traffic_process.command(self._plan, self._source.data, traffic_process.state_file(directory))
+        self._traffic = TrafficProcess(words, directory, self._environment, self._options.stack.home)
+        return self._traffic
+
+    def _start_traffic(self) -> None:
+        assert self._traffic is not None
+        self._traffic.start()
+        self._progress.say(
+            "ab_test",
+            f"live traffic: {traffic_process.SEARCHES_PER_DAY:,} searches a day, "
+            f"event time runs {traffic_process.SPEED} times as fast as the wall's",
+        )
+
+    def _approve(self, run: DagRun, collector: Collector) -> None:
+        stack = self._options.stack
+        if self._options.ask:
+            where = approval.address(url(stack, "airflow"), run, weekly.ASKED)
+            self._progress.say("approval", f"waiting for {approval.APPROVER} to answer at {where}")
+            return
+        manager = Airflow(AirflowClient(stack, approval.APPROVER))
+        evidence = collector.returned("approval.collect_evidence") or {}
+        chosen = approval.answer(manager, run, weekly.ASKED, evidence)
+        self._progress.say("approval", f"{approval.APPROVER} (simulated) has read the evidence: {chosen}")
+
+    def _client(self, service: str) -> Any:
+        return boto3.client(service, region_name=self._settings.region)
+
+    def _registry(self) -> Any:
+        from mlflow import MlflowClient
+
+        return MlflowClient(self._settings.training.mlflow_tracking_uri)
+
+    def _redis(self) -> Any:
+        import redis
+
+        online = self._settings.online
+        return redis.Redis(online.redis_host, online.redis_port, ssl=online.redis_tls)

@@ -1,0 +1,55 @@
+"""``summary.json``: a :class:`demo.record.DemoRecord` reduced to what a script wants to check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from demo.record import DemoRecord, TrafficSecond
+
+
+def summary(record: DemoRecord) -> dict[str, Any]:
+    """The summary; a part is null where its stage was skipped."""
+    return {
+        "data": record.source.text,
+        "stages": {s.name: {"seconds": round(s.seconds, 1), "state": s.state} for s in record.stages},
+        "features": record.features.model_dump() if record.features else None,
+        "training": record.training.model_dump(exclude={"folds", "importance"}) if record.training else None,
+        "gate": record.gate.model_dump(mode="json") if record.gate else None,
+        "registry": record.registry.model_dump() if record.registry else None,
+        "experiment": _experiment(record),
+        "approval": record.approval.model_dump(include={"decision", "by", "package_digest"})
+        if record.approval
+        else None,
+        "production": _production(record),
+    }
+
+
+def shift_seconds(record: DemoRecord) -> tuple[TrafficSecond, ...]:
+    """The traffic between the shift's start and the end of verification."""
+    production = record.production
+    if production is None:
+        return ()
+    first = production.started.replace(microsecond=0)
+    return tuple(second for second in record.traffic if first <= second.at <= production.ended)
+
+
+def _experiment(record: DemoRecord) -> dict[str, Any] | None:
+    experiment = record.experiment
+    if experiment is None:
+        return None
+    users = {name: experiment.users.get(name, 0) for name in ("control", "treatment")}
+    return {"verdict": experiment.verdict, "users": users, "looks": len(experiment.looks)}
+
+
+def _production(record: DemoRecord) -> dict[str, Any] | None:
+    production = record.production
+    if production is None:
+        return None
+    seconds = shift_seconds(record)
+    return {
+        "endpoint_config": production.endpoint_config,
+        "package_digest": production.package_digest,
+        "verified": production.verified,
+        "requests_during_shift": sum(second.requests for second in seconds),
+        "failed_requests_during_shift": sum(second.failed for second in seconds),
+    }

@@ -1,0 +1,101 @@
+"""Watches one run of the weekly DAG: tells every step, starts what must happen meanwhile, and stops at its end.
+
+What must happen meanwhile: live traffic as soon as users are routed, and a product manager's answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from demo.airflow_client import Airflow, DagRun, RunTimeoutError
+from demo.record import WEEKLY_STAGES, Stage, Task, group_stage
+
+DAG_ID: Final = "ranking_training_weekly"
+ROUTED: Final = "ab_test.start_routing"
+ASKED: Final = "approval.approve_promotion"
+SHIFTED: Final = "production.shift_traffic"
+VERIFIED: Final = "production.verify_production"
+
+_POLL_SECONDS: Final = 1.0
+_QUIET: Final = frozenset({"none", "scheduled", "queued", "removed", "deferred", "up_for_reschedule"})
+
+Say = Callable[[str, str], None]
+
+
+class WeeklyWatch:
+    """Follows a run until it ends, whatever its end. ``say`` takes stage and line."""
+
+    def __init__(self, airflow: Airflow, say: Say) -> None:
+        self._airflow = airflow
+        self._say = say
+        self._seen: dict[str, str] = {}
+        self._ended: set[str] = set()
+        self._callbacks: list[tuple[str, frozenset[str], Callable[[], None]]] = []
+        self._always: list[Callable[[], None]] = []
+
+    def when(self, task_id: str, states: Sequence[str], act: Callable[[], None]) -> None:
+        """Call ``act`` once, the first time that the task is in one of the states."""
+        self._callbacks.append((task_id, frozenset(states), act))
+
+    def always(self, act: Callable[[], None]) -> None:
+        """Call ``act`` every time the run is looked at; what it raises ends the watch."""
+        self._always.append(act)
+
+    def follow(self, run: DagRun, timeout: float) -> tuple[DagRun, list[Task]]:
+        """Watch until the run has ended; waiting for a person does not count towards ``timeout`` seconds.
+
+        Raises:
+            RunTimeoutError: it did not end in time.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            run = self._airflow.run(run.dag_id, run.run_id)
+            tasks = self._airflow.tasks(run.dag_id, run.run_id)
+            self._tell(tasks)
+            self._act(tasks)
+            if run.ended:
+                return run, tasks
+            if any(task.state == "awaiting_input" for task in tasks):
+                deadline += _POLL_SECONDS
+            if time.monotonic() > deadline:
+                raise RunTimeoutError(self._airflow.unfinished(run, timeout))
+            time.sleep(_POLL_SECONDS)
+
+    def _tell(self, tasks: list[Task]) -> None:
+        for task in sorted(tasks, key=lambda task: (task.ended or task.started) is not None):
+            before = self._seen.get(task.task_id, "none")
+            if task.state != before:
+                self._seen[task.task_id] = task.state
+                if task.state not in _QUIET:
+                    self._say(task.group, f"{task.task_id.rsplit('.', 1)[-1]}: {_spelled(task)}")
+        for stage in stages_of(tasks):
+            members = [task.state for task in tasks if task.group == stage.name]
+            if stage.name not in self._ended and members and all(_is_over(state) for state in members):
+                self._ended.add(stage.name)
+                self._say(stage.name, f"{stage.state}" + (f" in {stage.seconds:.1f} s" if stage.started else ""))
+
+    def _act(self, tasks: list[Task]) -> None:
+        states = {task.task_id: task.state for task in tasks}
+        for callback in list(self._callbacks):
+            task_id, wanted, act = callback
+            if states.get(task_id) in wanted:
+                self._callbacks.remove(callback)
+                act()
+        for act in self._always:
+            act()
+
+
+def stages_of(tasks: Sequence[Task]) -> list[Stage]:
+    """The weekly stages, from the states of their task groups."""
+    return [group_stage(name, [task for task in tasks if task.group == name]) for name in WEEKLY_STAGES]
+
+
+def _is_over(state: str) -> bool:
+    return state in ("success", "failed", "skipped", "upstream_failed", "removed")
+
+
+def _spelled(task: Task) -> str:
+    retry = f" (try {task.try_number})" if task.try_number > 1 else ""
+    return f"{task.state.replace('_', ' ')}{retry}"

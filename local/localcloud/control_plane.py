@@ -1,0 +1,135 @@
+"""``python -m localcloud.control_plane``: EMR, SageMaker, CloudWatch, Secrets Manager, STS and IAM, and what they run.
+
+One process: moto's server holds the control planes, the executing back ends run their work as child processes, the
+gateway serves endpoints. All of it comes back after a restart but for work that was under way, which has failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import threading
+from typing import Any, Final
+
+from localcloud import emr_api, kept_services, sagemaker_api
+from localcloud.alarms import Alarms
+from localcloud.children import Nursery
+from localcloud.config import Config, from_command_line
+from localcloud.endpoints import BUSY, Endpoints
+from localcloud.faults import Faults
+from localcloud.gateway import Gateway, GatewayError
+from localcloud.jobs import Jobs, now
+from localcloud.journal import Journal
+from localcloud.lake import Lake
+from localcloud.metrics import Metrics
+from localcloud.steps import Steps
+from localcloud.switchboard import Switchboard
+
+_log: Final = logging.getLogger("localcloud")
+
+
+class PortTakenError(RuntimeError):
+    """Another program listens where this one should."""
+
+
+class ControlPlane:
+    """Everything together. One instance per process, because moto's classes are patched."""
+
+    def __init__(self, config: Config) -> None:
+        from moto.cloudwatch.models import cloudwatch_backends
+        from moto.core.models import DEFAULT_ACCOUNT_ID
+        from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+        from moto.sagemaker.models import sagemaker_backends
+
+        self._config = config
+        self._account = DEFAULT_ACCOUNT_ID
+        self._sagemaker: Any = sagemaker_backends[self._account][config.region]
+        cloudwatch = cloudwatch_backends[self._account][config.region]
+        config.make_directories()
+        self._journal = Journal(config.state_dir / "journal.json", self._capture)
+        self._nursery = Nursery()
+        faults = Faults(config.faults_file)
+        self._alarms = Alarms(cloudwatch, config.alarms_seconds)
+        self._metrics = Metrics(cloudwatch, config.metrics_seconds)
+        steps = Steps(config, self._nursery, faults, self._journal.changed)
+        jobs = Jobs(config, self._nursery, faults, self._journal.changed)
+        self._endpoints = Endpoints(config, self._nursery, self._alarms, self._sagemaker, self._journal.changed)
+        switchboard = Switchboard(config, faults, self._alarms, self._account)
+        self._gateway = Gateway(config, self._endpoints.routes, self._metrics, switchboard, self._health)
+        self._server = ThreadedMotoServer(config.host, config.port, verbose=False)
+        emr_api.install(steps, Lake(config.lake_dir), self._journal.changed)
+        sagemaker_api.install(jobs, self._endpoints, self._alarms, self._journal.changed)
+        kept_services.install(self._journal.changed)
+
+    def start(self) -> None:
+        """Bring back what was kept, then serve. Raises :class:`PortTakenError`."""
+        _require_free(self._config.host, self._config.port)
+        try:
+            self._gateway.start()
+        except GatewayError as error:
+            raise PortTakenError(str(error)) from error
+        self._restore()
+        self._journal.open()
+        self._metrics.start()
+        self._alarms.start()
+        self._server.start()
+        _log.info("control planes on %s, gateway on %s", self._config.port, self._config.gateway_port)
+
+    def stop(self) -> None:
+        """Stop serving and every child; the journal stays as it is, so a restart finds what was there."""
+        self._journal.close()
+        self._endpoints.close()
+        self._alarms.stop()
+        self._metrics.stop()
+        self._gateway.stop()
+        self._nursery.stop_all(self._config.stop_grace_seconds)
+
+    def _capture(self) -> dict[str, Any]:
+        return {
+            "emr": emr_api.capture(self._config.region, self._account),
+            "sagemaker": sagemaker_api.capture(self._sagemaker),
+            **kept_services.capture(self._config.region, self._account),
+        }
+
+    def _restore(self) -> None:
+        document = self._journal.read()
+        kept_services.restore(document, self._config.region, self._account)
+        emr_api.restore(document.get("emr", []), self._config.region, self._account, now())
+        sagemaker_api.restore(document.get("sagemaker", {}), self._sagemaker, self._endpoints)
+
+    def _health(self) -> dict[str, Any]:
+        endpoints = {name: endpoint.endpoint_status for name, endpoint in list(self._sagemaker.endpoints.items())}
+        return {"status": "starting" if any(s in BUSY for s in endpoints.values()) else "ok", "endpoints": endpoints}
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortTakenError(f"port {port} (control planes): {error}") from error
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    plane = ControlPlane(from_command_line())
+    try:
+        plane.start()
+    except PortTakenError as error:
+        sys.exit(f"localcloud cannot start: {error}")
+    stop.wait()
+    with contextlib.suppress(TimeoutError):
+        plane.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""History of the simulated marketplace, ranked by fixed slots, and its landing in the raw layout.
+
+``python -m simulator.history --bucket B --live-start ISO [--seed 7] [--days 8]`` lands all hours before ``live-start``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from adrank.contracts import lake, settings
+from ingestion import landing
+from ingestion.object_store import ObjectStore
+from simulator.rows import Exposure, delivered, event_rows
+from simulator.settings import documented_world
+from simulator.world import World
+
+#: What history's rows call the incumbent.
+INCUMBENT: Final = "fixed-slots"
+
+
+def history(world: World, start: datetime, end: datetime) -> Iterator[tuple[datetime, pa.Table]]:
+    """(hour, events of that hour) for every hour in ``[start, end)``, empty ones too.
+
+    An answer that comes after its search's hour is in the hour in which it comes. Answers that come after ``end`` are
+    :func:`answers_after`.
+    """
+    spilled = answers_after(world, start)
+    for hour in lake.hours(start, end):
+        inside, after = split(_hour(world, hour), hour + lake.HOUR)
+        yield hour, pa.concat_tables([spilled, inside])
+        spilled = after
+
+
+def answers_after(world: World, moment: datetime) -> pa.Table:
+    """Answers to the history hour before ``moment`` that came after it; empty at the start of history."""
+    previous = moment - lake.HOUR
+    if not world.settings.start <= previous < world.settings.live_start:
+        return _hour(world, moment).slice(0, 0)
+    return split(_hour(world, previous), moment)[1]
+
+
+def split(table: pa.Table, moment: datetime) -> tuple[pa.Table, pa.Table]:
+    """(events before ``moment``, events from it on)."""
+    before = pc.less(table["event_time"], pa.scalar(moment, table.schema.field("event_time").type))
+    return table.filter(before), table.filter(pc.invert(before))
+
+
+def land_history(world: World, store: ObjectStore, start: datetime, end: datetime) -> int:
+    """Land change data and events of the hours in ``[start, end)``; returns the number of event rows."""
+    for table, hour, envelopes in world.catalogue.envelopes(start, end):
+        landing.land_cdc(store, table, hour, envelopes)
+    hours = (landing.RawHour(hour, table) for hour, table in history(world, start, end))
+    return sum(manifest.rows for manifest in landing.land_hours(store, hours))
+
+
+def _hour(world: World, hour: datetime) -> pa.Table:
+    searches = world.searches(hour)
+    positions = world.slot_positions(searches)
+    reactions = world.react(hour, searches, positions)
+    rng = np.random.default_rng([world.settings.seed, 6, int(hour.timestamp())])
+    rows = event_rows(searches, world.ad_ids, positions, [Exposure(INCUMBENT)] * len(searches), reactions, rng)
+    return delivered(rows, world.settings.duplicate_share, rng)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="simulator.history", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--bucket", default=settings.load().lake.bucket)
+    parser.add_argument("--live-start", type=datetime.fromisoformat, required=True, help="whole UTC hour, ISO 8601")
+    parser.add_argument("--days", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=7)
+    chosen = parser.parse_args(arguments)
+    world = World(documented_world(chosen.seed, chosen.live_start, chosen.days))
+    store = ObjectStore.connect(chosen.bucket, region=settings.load().region)
+    rows = land_history(world, store, world.settings.start, world.settings.live_start)
+    print(f"landed {rows} events of {world.settings.history_hours} hours from {world.settings.start.isoformat()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""The router as live traffic calls it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adrank.contracts import settings
+from serving.router import Router
+from simulator.ranking import RankCall, Ranked
+from simulator.rows import Exposure
+
+
+def router_client(endpoint: str, experiments_table: str) -> RankCall:
+    """Rank by the router in front of ``endpoint``."""
+    router = Router(endpoint=endpoint, experiments_table=experiments_table, region=settings.load().region)
+
+    def rank(request: dict[str, Any]) -> Ranked:
+        answer = router.rank(request)
+        exposure = Exposure(answer.exposure.model_version, answer.exposure.experiment_id, answer.exposure.variant)
+        return Ranked(list(answer.ranking), exposure)
+
+    return rank

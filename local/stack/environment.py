@@ -1,0 +1,132 @@
+"""The one place that tells every process where the stack's servers are.
+
+Servers, the demo's driver and tests all use :func:`environment`, which is pure and holds no secret: passwords and keys
+lie in files (mode 600) that it names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from adrank.contracts.settings import Emr, Lake
+from stack import paths
+from stack.settings import HOST, ROOT, StackSettings
+
+REGION: Final = "eu-west-1"
+POOLS: Final = {"adrank_emr": 2, "adrank_sagemaker": 2}
+AIRFLOW_USERS: Final = {"admin": "admin", "ml_engineer": "op", "product_manager": "op"}
+
+_FOREIGN: Final = re.compile(
+    r"^(AIRFLOW_|LOCALCLOUD_|AWS_|ADRANK_|MLFLOW_|PG[A-Z]|SAGEMAKER_|SPARK_|PYTHONPATH$|VIRTUAL_ENV$)"
+)
+
+
+def url(stack: StackSettings, server: str) -> str:
+    """``http://127.0.0.1:<port>`` of a server by its port's name."""
+    return f"http://{HOST}:{stack.ports.numbers()[server]}"
+
+
+def database(stack: StackSettings, name: str, driver: str = "psycopg2") -> str:
+    """SQLAlchemy address of one of the stack's databases; the password comes from ``PGPASSFILE``."""
+    return f"postgresql+{driver}://adrank@{HOST}:{stack.ports.postgres}/{name}"
+
+
+def environment(stack: StackSettings) -> dict[str, str]:
+    """Every variable that a process of, or beside, this stack needs."""
+    return _aws(stack) | _adrank(stack) | _airflow(stack) | _rest(stack) | stack.extra_environment
+
+
+def process_environment(stack: StackSettings, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """``inherited`` less what points elsewhere (a user's AWS profile, another Airflow), plus :func:`environment`."""
+    kept = {key: value for key, value in inherited.items() if not _FOREIGN.match(key)}
+    path = os.pathsep.join([str(ROOT / ".venv" / "bin"), inherited.get("PATH", os.defpath)])
+    return kept | {"PATH": path} | environment(stack)
+
+
+def _aws(stack: StackSettings) -> dict[str, str]:
+    nowhere = str(stack.home / "no-aws-profile")
+    return {
+        "AWS_ENDPOINT_URL": url(stack, "localcloud"),
+        "AWS_ENDPOINT_URL_S3": url(stack, "s3"),
+        "AWS_ENDPOINT_URL_DYNAMODB": url(stack, "dynamodb"),
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": url(stack, "runtime"),
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "localcloud",
+        "AWS_SECRET_ACCESS_KEY": "localcloud-secret",
+        "AWS_CONFIG_FILE": nowhere,
+        "AWS_SHARED_CREDENTIALS_FILE": nowhere,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def _adrank(stack: StackSettings) -> dict[str, str]:
+    return {
+        "ADRANK_REGION": REGION,
+        "ADRANK_LAKE__BUCKET": Lake().bucket,
+        "ADRANK_EMR__CLUSTER_NAME": Emr().cluster_name,
+        "ADRANK_EMR__POLL_SECONDS": "1",
+        "ADRANK_ONLINE__REDIS_HOST": HOST,
+        "ADRANK_ONLINE__REDIS_PORT": str(stack.ports.redis),
+        "ADRANK_ONLINE__REDIS_TLS": "false",
+        "ADRANK_SAGEMAKER__POLL_SECONDS": "1",
+        "ADRANK_TRAINING__MLFLOW_TRACKING_URI": url(stack, "mlflow"),
+        "ADRANK_EXPERIMENT__POLL_SECONDS": "2",
+        "ADRANK_ROLLOUT__STEP_WAIT": "PT10S",
+        "ADRANK_ROLLOUT__TERMINATION_WAIT": "PT2S",
+        "ADRANK_TENANCY__RETRY_DELAY": "PT5S",
+    }
+
+
+def _airflow(stack: StackSettings) -> dict[str, str]:
+    options = {
+        "core": {
+            "dags_folder": str(ROOT / "dags"),
+            "plugins_folder": str(ROOT / "plugins"),
+            "executor": "LocalExecutor",
+            "parallelism": "6",
+            "load_examples": "False",
+            "execution_api_server_url": f"{url(stack, 'airflow')}/execution/",
+            "simple_auth_manager_users": ",".join(f"{user}:{role}" for user, role in AIRFLOW_USERS.items()),
+            "simple_auth_manager_passwords_file": str(paths.airflow_passwords(stack)),
+        },
+        "database": {"sql_alchemy_conn": database(stack, "airflow"), "load_default_connections": "False"},
+        "api": {
+            "base_url": url(stack, "airflow"),
+            "host": HOST,
+            "port": str(stack.ports.airflow),
+            "workers": "1",
+            "instance_name": "adrank (embedded)",
+        },
+        # One parser and modest intervals: the machine's cores belong to the jobs.
+        "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "30", "refresh_interval": "15"},
+        "scheduler": {"task_queued_timeout": "1800"},
+        "logging": {"base_log_folder": str(paths.airflow_home(stack) / "logs")},
+        "usage_data_collection": {"enabled": "False"},
+    }
+    connections = {
+        "AWS_DEFAULT": {"conn_type": "aws", "extra": {"region_name": REGION}},
+        "ADRANK_MLFLOW": {"conn_type": "http", "host": HOST, "port": stack.ports.mlflow, "schema": "http"},
+    }
+    return (
+        {"AIRFLOW_HOME": str(paths.airflow_home(stack))}
+        | {f"AIRFLOW__{s}__{key}".upper(): value for s, keys in options.items() for key, value in keys.items()}
+        | {f"AIRFLOW_CONN_{name}": json.dumps(connection) for name, connection in connections.items()}
+    )
+
+
+def _rest(stack: StackSettings) -> dict[str, str]:
+    return {
+        "MLFLOW_TRACKING_URI": url(stack, "mlflow"),
+        "PGPASSFILE": str(paths.pgpass(stack)),
+        "NO_PROXY": f"{HOST},localhost",
+        "no_proxy": f"{HOST},localhost",
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "GX_ANALYTICS_ENABLED": "false",
+        "TZ": "UTC",
+    }

@@ -1,0 +1,70 @@
+"""Asks each server whether it works: quick questions that never wait long, for lifecycle to repeat until a deadline."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import Any, Final
+
+from stack import postgres
+from stack.environment import url
+from stack.settings import HOST, StackSettings
+
+_TIMEOUT: Final = 5
+# No proxy of the user's stands between this machine and itself.
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def checks(stack: StackSettings) -> dict[str, Callable[[], bool]]:
+    """Program name -> whether it is healthy now."""
+    return {
+        "postgres": lambda: postgres.is_ready(stack),
+        "redis": lambda: _redis(stack.ports.redis),
+        "dynalite": lambda: _listens(stack.ports.dynamodb),
+        "objects": lambda: _listens(stack.ports.s3),
+        "localcloud": lambda: _answers(f"{url(stack, 'runtime')}/health") and _listens(stack.ports.localcloud),
+        "mlflow": lambda: _answers(f"{url(stack, 'mlflow')}/health"),
+        "airflow-apiserver": lambda: _airflow(stack, "metadatabase"),
+        "airflow-scheduler": lambda: _airflow(stack, "scheduler"),
+        "airflow-dag-processor": lambda: _airflow(stack, "dag_processor"),
+        "airflow-triggerer": lambda: _airflow(stack, "triggerer"),
+    }
+
+
+def _airflow(stack: StackSettings, component: str) -> bool:
+    answer = _get(f"{url(stack, 'airflow')}/api/v2/monitor/health")
+    return answer is not None and json.loads(answer).get(component, {}).get("status") == "healthy"
+
+
+def _answers(address: str) -> bool:
+    return _get(address) is not None
+
+
+def _get(address: str) -> bytes | None:
+    try:
+        with _OPENER.open(address, timeout=_TIMEOUT) as answer:
+            body: Any = answer.read()
+            return bytes(body)
+    except (urllib.error.URLError, OSError, http.client.HTTPException):
+        return None
+
+
+def _redis(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=_TIMEOUT) as connection:
+            connection.sendall(b"PING\r\n")
+            return connection.recv(16).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def _listens(port: int) -> bool:
+    try:
+        with socket.create_connection((HOST, port), timeout=_TIMEOUT):
+            return True
+    except OSError:
+        return False

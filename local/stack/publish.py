@@ -1,0 +1,64 @@
+"""``python -m stack.publish``: puts the jobs' code into the lake, where EMR steps take it from.
+
+The archive is byte-identical for the same sources, so publishing twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import boto3
+
+from adrank.contracts import settings
+from stack.settings import ROOT
+
+_INCLUDE: Final = ROOT / "include"
+# What entry points import: the library, and the packages beside it that Spark jobs share.
+_ARCHIVED: Final = ("adrank", "expectations", "spark")
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+
+
+def publish(s3: Any, bucket: str, prefix: str) -> list[str]:
+    """Upload archive, entry points and SQL below ``prefix``; returns the keys written."""
+    written = []
+    for name, body in contents(_INCLUDE):
+        key = f"{prefix.rstrip('/')}/{name}"
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+        written.append(key)
+    return written
+
+
+def contents(include: Path) -> Iterator[tuple[str, bytes]]:
+    """(name below the code prefix, bytes) of everything that is published."""
+    yield "adrank.zip", archive(include)
+    for path in sorted((include / "spark").glob("*.py")):
+        yield f"spark/{path.name}", path.read_bytes()
+    for path in sorted((include / "sql").rglob("*.sql")):
+        yield path.relative_to(include).as_posix(), path.read_bytes()
+
+
+def archive(include: Path) -> bytes:
+    """The zip for ``--py-files``: sorted entries, one fixed time stamp."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for package in _ARCHIVED:
+            for path in sorted((include / package).rglob("*")):
+                if path.suffix in (".py", ".yaml", ".json", ".sql"):
+                    entry = zipfile.ZipInfo(path.relative_to(include).as_posix(), _EPOCH)
+                    target.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return packed.getvalue()
+
+
+def main() -> None:
+    """Publish with the AWS access of the environment."""
+    lake = settings.load().lake
+    for key in publish(boto3.client("s3"), lake.bucket, lake.code_prefix):
+        print(f"s3://{lake.bucket}/{key}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What the machine itself must have before anything can be installed into the checkout, and how Debian calls it.
+
+Standard library only: this runs before there is a virtual environment, perhaps under a Python that is too old.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import glob
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """One system part: what a person calls it, its Debian packages, whether it is here."""
+
+    name: str
+    packages: tuple[str, ...]
+    is_here: Callable[[], bool]
+
+
+def needed() -> list[Part]:
+    """Everything the embedded default needs from the system."""
+    return [
+        Part("Java 17 or newer", ("openjdk-17-jre-headless",), lambda: (java_version() or 0) >= 17),
+        Part("redis-server", ("redis-server",), lambda: _on_path("redis-server")),
+        Part("PostgreSQL server", ("postgresql",), has_postgres),
+        Part("Node.js", ("nodejs",), lambda: _on_path("node")),
+        Part("npm", ("npm",), lambda: _on_path("npm")),
+        Part("git", ("git",), lambda: _on_path("git")),
+        Part("make", ("make",), lambda: _on_path("make")),
+        Part("Python's venv module", ("python3.11-venv",), lambda: importlib.util.find_spec("ensurepip") is not None),
+        Part("OpenMP runtime (LightGBM)", ("libgomp1",), lambda: _loads("libgomp.so.1")),
+    ]
+
+
+def missing(parts: Sequence[Part]) -> list[Part]:
+    """The parts that are not here."""
+    return [part for part in parts if not part.is_here()]
+
+
+def packages(parts: Sequence[Part]) -> list[str]:
+    """Debian packages of these parts."""
+    return [package for part in parts for package in part.packages]
+
+
+def error_message(parts: Sequence[Part]) -> str:
+    """The one error: all that is missing, and the command that installs all of it."""
+    return "missing on this machine: {}\ninstall with: sudo apt-get install --no-install-recommends {}".format(
+        ", ".join(part.name for part in parts), " ".join(packages(parts))
+    )
+
+
+def parse_java_version(text: str) -> int | None:
+    """The major version in what ``java -version`` prints: 17 of ``"17.0.15"``, 8 of ``"1.8.0_402"``."""
+    found = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(found.group(1)) if found else None
+
+
+def java_version() -> int | None:
+    """Major version of the Java that Spark would find: JAVA_HOME's, else the PATH's."""
+    home = os.environ.get("JAVA_HOME")
+    java = os.path.join(home, "bin", "java") if home else shutil.which("java")  # noqa: PTH118
+    if not java:
+        return None
+    try:
+        done = subprocess.run(  # noqa: S603
+            [java, "-version"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+    except OSError:
+        return None
+    return parse_java_version(done.stdout)
+
+
+def has_postgres() -> bool:
+    """Whether there is a server, which Debian keeps off the PATH."""
+    return bool(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or _on_path("initdb")  # noqa: PTH207
+
+
+def _on_path(name: str) -> bool:
+    return shutil.which(name) is not None
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

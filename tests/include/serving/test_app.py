@@ -1,0 +1,269 @@
+"""The container over HTTP: what it ranks, what it refuses, and when it refuses to start at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from adrank.contracts import packages, registry
+from adrank.ranker import load_golden, load_package
+from serving import app
+from serving.app import create_app
+from serving.config import ConfigError, ServingConfig, stores_from_env
+from serving.service import load_service
+from tests.include.online_stores import AS_OF, OnlineRows, free_port
+from tests.include.serving.conftest import served
+from tests.include.serving.packages import FEATURES, learned_package
+
+REGISTRY = registry.load()
+INCLUDE = Path(app.__file__).resolve().parents[1]
+Environment = Callable[[Path, str], dict[str, str]]
+
+
+def request(ads: int = 3, **changes: Any) -> dict[str, Any]:
+    candidates = [{"ad_id": f"a{n}", "seller_id": "s1", "context": {"query_match": 10.0 * n}} for n in range(ads)]
+    return {
+        "search_id": "q1",
+        "user_id": "u1",
+        "event_time": AS_OF.isoformat(),
+        "candidates": candidates,
+    } | changes
+
+
+def put_ads(rows: OnlineRows, ads: int) -> list[dict[str, float]]:
+    """Different values for each ad; returns the same as the offline rows by name."""
+    offline = []
+    rows.put("seller_stats", "s1", (3, 30, 3, 0.1))
+    for n in range(ads):
+        engagement, attributes = (40 + n, 45 - n, 1, 0.5), (5 + n, -0.5, 0.25)
+        rows.put("ad_engagement", f"a{n}", engagement)
+        rows.put("ad_attributes", f"a{n}", attributes)
+        values = (*engagement, *attributes, 3, 30, 3, 0.1, 10.0 * n)
+        offline.append(dict(zip(FEATURES, values, strict=True)))
+    return offline
+
+
+def test_ranks_best_first_with_the_scores_that_the_same_rows_get_offline(
+    container: httpx.Client, learned: tuple[Path, str], rows: OnlineRows
+) -> None:
+    offline = put_ads(rows, 8)
+    answer = container.post("/invocations", json=request(8)).json()
+    vectors = np.array([[row[name] for name in FEATURES] for row in offline], dtype=np.float32)
+    expected = load_package(learned[0] / "model").score(vectors)
+    scores = {row["ad_id"]: row["score"] for row in answer["ranking"]}
+    assert scores == {f"a{n}": pytest.approx(score) for n, score in enumerate(expected)}
+    assert [row["score"] for row in answer["ranking"]] == sorted(scores.values(), reverse=True)
+    assert len(set(scores.values())) > 1
+    assert answer["package_digest"] == learned[1]
+    assert answer["model_version"] == learned[1][:12]
+    assert answer["missing"] == answer["stale"] == dict.fromkeys((g.name for g in REGISTRY.groups), 0)
+    assert answer["outages"] == []
+
+
+def test_equal_scores_keep_the_order_of_the_request(container: httpx.Client) -> None:
+    candidates = [{"ad_id": name} for name in ("d", "b", "c", "a")]
+    answer = container.post("/invocations", json=request(candidates=candidates)).json()
+    assert [row["ad_id"] for row in answer["ranking"]] == ["d", "b", "c", "a"]
+
+
+def test_missing_and_stale_entities_are_counted_in_the_answer_and_in_the_probe(
+    container: httpx.Client, rows: OnlineRows
+) -> None:
+    put_ads(rows, 2)
+    late = AS_OF + timedelta(hours=REGISTRY.group("ad_engagement").ttl_hours, seconds=1)
+    answer = container.post("/invocations", json=request(3)).json()
+    assert answer["missing"] == {"ad_engagement": 1, "ad_attributes": 1, "seller_stats": 0}
+    answer = container.post("/invocations", json=request(3, event_time=late.isoformat())).json()
+    assert answer["stale"]["ad_engagement"] == 2
+    counters = container.post("/invocations", json={"probe": True}).json()["counters"]
+    assert counters["rank"] == 2
+    assert counters["ad_engagement.stale"] == 2
+
+
+def test_without_event_time_nothing_is_stale(container: httpx.Client, rows: OnlineRows) -> None:
+    put_ads(rows, 3)
+    answer = container.post("/invocations", json=request(3, event_time=None)).json()
+    assert sum(answer["stale"].values()) == 0
+
+
+def test_golden_requests_are_reproduced(container: httpx.Client, learned: tuple[Path, str]) -> None:
+    golden = load_golden(learned[0] / "model")
+    answer = container.post("/invocations", json={"vectors": golden.vectors}).json()
+    assert answer == {"scores": pytest.approx(golden.scores, abs=1e-12), "package_digest": learned[1]}
+
+
+def test_the_probe_says_what_is_served(container: httpx.Client, learned: tuple[Path, str]) -> None:
+    answer = container.post("/invocations", json={"probe": True}).json()
+    assert answer["package_digest"] == learned[1]
+    assert answer["features"] == list(FEATURES)
+    assert answer["fingerprint"] == REGISTRY.fingerprint
+
+
+def test_a_loaded_container_answers_its_ping(container: httpx.Client) -> None:
+    assert container.get("/ping").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (request(candidates=[]), "candidates:"),
+        (request(1001), "candidates: List should have at most 1000 items"),
+        (request(candidates=[{"seller_id": "s"}]), "candidates[0].ad_id: Field required"),
+        (request(candidates=[{"ad_id": "a"}, {"ad_id": 7}]), "candidates[1].ad_id: Input should be a valid string"),
+        (request(candidates=[{"ad_id": ""}]), "candidates[0].ad_id:"),
+        (request(candidates=[{"ad_id": "a", "context": {"x": "1"}}]), "candidates[0].context.x: Input should be"),
+        (request(candidates=[{"ad_id": "a", "price": 1}]), "candidates[0].price: Extra inputs"),
+        (request(event_time="2026-03-02T12:00:00"), "event_time: Input should have timezone info"),
+        (request(event_time="noon"), "event_time:"),
+        (request(user_id=None), "user_id:"),
+        ({"search_id": "q"}, "user_id: Field required"),
+        ({"vectors": []}, "vectors:"),
+        ({"vectors": [[0.0] * len(FEATURES), [1.0, 2.0]]}, f"vectors[1]: the model takes {len(FEATURES)} features"),
+        ({"vectors": [["x"]]}, "vectors[0][0]:"),
+        ({"probe": False}, "probe:"),
+        ([], "request body:"),
+        ("[[", "request body: Invalid JSON"),
+        ('{"vectors": [[NaN]]}', "vectors[0][0]: Input should be a finite number"),
+    ],
+)
+def test_a_bad_request_is_told_which_field_is_wrong(container: httpx.Client, body: Any, said: str) -> None:
+    content = body if isinstance(body, str) else json.dumps(body)
+    answer = container.post("/invocations", content=content)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+
+
+def test_a_thousand_candidates_are_ranked(container: httpx.Client) -> None:
+    assert len(container.post("/invocations", json=request(1000)).json()["ranking"]) == 1000
+
+
+def test_an_outage_of_both_stores_is_served_with_defaults(
+    learned: tuple[Path, str], environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(*learned)
+    monkeypatch.setenv("REDIS_PORT", str(free_port()))
+    monkeypatch.setenv("FEATURES_TABLE", "no-such-table")
+    with served(create_app(load_service(ServingConfig.from_env(), REGISTRY))) as client:
+        answer = client.post("/invocations", json=request(3)).json()
+    assert len(answer["ranking"]) == 3
+    assert sorted(answer["outages"]) == ["ad_attributes", "ad_engagement", "seller_stats"]
+    assert answer["missing"] == {"ad_engagement": 3, "ad_attributes": 3, "seller_stats": 3}
+
+
+def test_a_failure_inside_is_a_500_that_does_not_tell_the_outside_more(
+    learned: tuple[Path, str], environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment(*learned)
+    service = load_service(ServingConfig.from_env(), REGISTRY)
+    monkeypatch.setattr(service._ranker, "score", lambda vectors: 1 / 0)
+    with served(create_app(service)) as client:
+        answer = client.post("/invocations", json=request(3))
+    assert answer.status_code == 500
+    assert "division" not in answer.text
+
+
+def test_the_fixed_slot_ranker_needs_no_store(
+    fixed_slots: tuple[Path, str], environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in environment(*fixed_slots):
+        if name not in ("SAGEMAKER_BASE_DIR", "ADRANK_PACKAGE_DIGEST"):
+            monkeypatch.delenv(name)
+    candidates = [{"ad_id": f"a{slot}", "context": {"slot": slot}} for slot in (3, 1, 2)]
+    with served(create_app(load_service(ServingConfig.from_env(), REGISTRY))) as client:
+        answer = client.post("/invocations", json=request(candidates=candidates)).json()
+    assert [row["ad_id"] for row in answer["ranking"]] == ["a1", "a2", "a3"]
+    assert answer["missing"] == answer["stale"] == {}
+
+
+def test_the_process_serves_a_good_package_and_does_not_start_on_another_digest(
+    fixed_slots: tuple[Path, str],
+) -> None:
+    base, digest = fixed_slots
+    port = free_port()
+    command = [sys.executable, "-m", "serving.app"]
+    variables = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_BIND_TO_PORT": str(port)}
+    wrong = subprocess.Popen(
+        command,
+        cwd=INCLUDE,
+        env=variables | {"ADRANK_PACKAGE_DIGEST": "0" * 64},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    right = subprocess.Popen(command, cwd=INCLUDE, env=variables | {"ADRANK_PACKAGE_DIGEST": digest})
+    try:
+        _, said = wrong.communicate(timeout=60)
+        assert wrong.returncode == 1
+        assert f"refusing to start: model package at {base / 'model'} has digest {digest}" in said
+        give_up = time.monotonic() + 60
+        while True:
+            try:
+                assert httpx.get(f"http://127.0.0.1:{port}/ping").status_code == 200
+                break
+            except httpx.ConnectError:
+                assert right.poll() is None
+                assert time.monotonic() < give_up
+                time.sleep(0.02)
+    finally:
+        right.terminate()
+        right.wait(30)
+
+
+def refusal(caplog: pytest.LogCaptureFixture) -> str:
+    assert app.main() == 1
+    return caplog.records[-1].getMessage()
+
+
+def test_a_package_of_another_registry_is_refused_with_the_features_that_differ(
+    tmp_path: Path, learned: tuple[Path, str], environment: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tmp_path / "model"
+    learned_package(model)
+    card = json.loads((model / packages.CARD).read_text())
+    card["fingerprint"] = "0" * 64
+    card["features"][0] = "shoe_size"
+    (model / packages.CARD).write_text(json.dumps(card))
+    environment(tmp_path, packages.package_digest(model))
+    said = refusal(caplog)
+    assert "shoe_size" in said
+    assert "impressions_7d" in said
+
+
+def test_a_feature_that_nobody_can_give_is_refused(
+    tmp_path: Path, environment: Environment, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = learned_package(tmp_path / "model", features=("ctr_7d", "shoe_size"))
+    environment(tmp_path, digest)
+    assert "shoe_size" in refusal(caplog)
+
+
+def test_a_model_that_needs_stores_is_refused_without_them(
+    learned: tuple[Path, str],
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    environment(*learned)
+    monkeypatch.delenv("REDIS_HOST")
+    assert "REDIS_HOST is not set" in refusal(caplog)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("REDIS_PORT", "x"), ("REDIS_PORT", "1.5"), ("REDIS_TLS", "maybe"), ("REDIS_TIMEOUT_MS", "0")]
+)
+def test_an_impossible_variable_is_named(
+    learned: tuple[Path, str], environment: Environment, name: str, value: str
+) -> None:
+    variables = environment(*learned)
+    with pytest.raises(ConfigError, match=name):
+        stores_from_env(variables | {name: value})

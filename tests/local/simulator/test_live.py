@@ -1,0 +1,319 @@
+"""Live traffic: every search is sent and answered for, hours land whole and in order, and failures are visible."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import RawManifest
+from ingestion import event_table
+from ingestion.object_store import ObjectStore
+from simulator.budget import SearchBudget
+from simulator.clock import EventClock
+from simulator.history import answers_after
+from simulator.live import LiveTraffic, Plan
+from simulator.progress import Progress
+from simulator.ranking import RankCall, Ranked, UnusableRankingError, positions
+from simulator.rows import Exposure
+from simulator.world import World
+from tests.local.simulator.conftest import LIVE_START
+
+FAST = 1e9
+CONTROL = Exposure("model-a", "exp-1", "control")
+TREATMENT = Exposure("model-b", "exp-1", "treatment")
+
+
+def by_affinity(request: dict[str, Any]) -> Ranked:
+    """Ranks by what the user likes; users with an even number are treated."""
+    best = sorted(request["candidates"], key=lambda c: -c["context"]["affinity"])
+    return Ranked([c["ad_id"] for c in best], TREATMENT if int(request["user_id"][-1]) % 2 == 0 else CONTROL)
+
+
+class Live:
+    """A live run against a fake ranker."""
+
+    def __init__(
+        self, world: World, store: ObjectStore, state: Path, rank: RankCall = by_affinity, **plan: Any
+    ) -> None:
+        self.stop = threading.Event()
+        self.progress = Progress(state, source="test", seed=7, start=LIVE_START)
+        self.store = store
+        self.state = state
+        settings = {"budget": SearchBudget(LIVE_START, 3, 60), "max_hours": 3, "speed": FAST, "seed": 7, **plan}
+        self.traffic = LiveTraffic(Plan(start=LIVE_START, **settings), world, rank, store, self.progress, self.stop)
+
+    def run(self, hour: int = 0, pending: pa.Table | None = None) -> dict[str, Any]:
+        self.traffic.run(LIVE_START + hour * lake.HOUR, event_table.empty() if pending is None else pending)
+        self.progress.write()
+        document: dict[str, Any] = json.loads(self.state.read_text())
+        return document
+
+    def manifest(self, hour: int) -> RawManifest:
+        return RawManifest.model_validate_json(self.store.get(lake.raw_events_manifest(LIVE_START + hour * lake.HOUR)))
+
+    def rows(self) -> list[dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for key in self.store.keys("raw/events/"):
+            if key.endswith(".parquet"):
+                found.update(
+                    {row["event_id"]: row for row in pq.read_table(io.BytesIO(self.store.get(key))).to_pylist()}
+                )
+        return list(found.values())
+
+
+def test_every_search_of_every_hour_is_sent_and_lands_as_it_was_ranked(
+    small_world: World, store: ObjectStore, tmp_path: Path
+) -> None:
+    sent: dict[str, dict[str, Any]] = {}
+
+    def remember(request: dict[str, Any]) -> Ranked:
+        sent[request["search_id"]] = request
+        return by_affinity(request)
+
+    live = Live(small_world, store, tmp_path / "state.json", remember)
+    state = live.run()
+    assert len(sent) == state["requests"] == 60
+    assert (state["failed_requests"], state["hours_landed"]) == (0, 3)
+    assert state["last_hour_landed"] == (LIVE_START + 2 * lake.HOUR).isoformat()
+    shown = [row for row in live.rows() if row["event_type"] == "impression"]
+    assert len(shown) == 60 * 8
+    for row in shown:
+        request = sent[row["search_id"]]
+        ranked = by_affinity(request)
+        assert ranked.ads[row["position"] - 1] == row["ad_id"]
+        assert Exposure(row["model_version"], row["experiment_id"], row["variant"]) == ranked.exposure
+        context = next(c["context"] for c in request["candidates"] if c["ad_id"] == row["ad_id"])
+        assert dict(row["context"]) == context
+        assert row["event_time"].isoformat() == request["event_time"]
+        assert {"slot", "affinity", "hour_of_day"} == context.keys()
+
+
+def test_the_state_counts_by_variant_what_landed(small_world: World, store: ObjectStore, tmp_path: Path) -> None:
+    live = Live(small_world, store, tmp_path / "state.json", budget=SearchBudget(LIVE_START, 3, 300))
+    state = live.run()
+    rows = live.rows()
+    for variant in ("control", "treatment"):
+        counted = state["by_variant"][variant]
+        mine = [row for row in rows if row["variant"] == variant]
+        assert counted["requests"] == len({row["search_id"] for row in mine})
+        for kind in ("click", "contact", "sale"):
+            assert counted[f"{kind}s"] == sum(row["event_type"] == kind for row in mine)
+        assert counted["revenue"] == pytest.approx(sum(row["revenue"] or 0 for row in mine))
+    assert (
+        sum(second["served"].get("model-a", 0) for second in state["log"]) == state["by_variant"]["control"]["requests"]
+    )
+    assert state["latency_ms"].keys() == {"p50", "p95", "p99", "max"}
+
+
+def test_the_same_rankings_land_as_the_same_bytes(small_world: World, store: ObjectStore, tmp_path: Path) -> None:
+    Live(small_world, store, tmp_path / "one.json").run()
+    before = {key: store.get(key) for key in store.keys()}  # noqa: SIM118
+    Live(small_world, store, tmp_path / "two.json", concurrency=1).run()
+    assert {key: store.get(key) for key in store.keys()} == before  # noqa: SIM118
+
+
+def test_hours_land_strictly_in_order_manifest_last(small_world: World, store: ObjectStore, tmp_path: Path) -> None:
+    puts: list[str] = []
+
+    class Recording(ObjectStore):
+        def put(self, key: str, body: bytes) -> None:
+            puts.append(key)
+            store.put(key, body)
+
+    Live(small_world, Recording("b", None), tmp_path / "state.json").run()
+    hours = [key.split("/hr=")[1][:2] for key in puts]
+    assert hours == sorted(hours)
+    for hour in ("00", "01", "02"):
+        assert [key for key in puts if f"/hr={hour}/" in key][-1].endswith(lake.MANIFEST)
+
+
+def test_a_failed_request_is_counted_and_its_search_shows_nothing(
+    small_world: World, store: ObjectStore, tmp_path: Path
+) -> None:
+    failed: set[str] = set()
+
+    def unreliable(request: dict[str, Any]) -> Ranked:
+        if request["search_id"].endswith("3"):
+            failed.add(request["search_id"])
+            raise ConnectionError("refused")
+        return by_affinity(request)
+
+    live = Live(small_world, store, tmp_path / "state.json", unreliable)
+    state = live.run()
+    assert state["requests"] == 60
+    assert state["failed_requests"] == len(failed) > 0
+    assert state["failures"] == {"ConnectionError: refused": len(failed)}
+    assert sum(second["failed"] for second in state["log"]) == len(failed)
+    seen = {row["search_id"] for row in live.rows()}
+    assert len(seen) == 60 - len(failed)
+    assert not seen & failed
+
+
+def test_an_hour_whose_requests_all_fail_still_lands(small_world: World, store: ObjectStore, tmp_path: Path) -> None:
+    def down(request: dict[str, Any]) -> Ranked:
+        raise TimeoutError
+
+    live = Live(small_world, store, tmp_path / "state.json", down)
+    assert live.run()["failed_requests"] == 60
+    assert [live.manifest(hour).rows for hour in range(3)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("ads", [["a"], ["a", "b", "b"], ["a", "a"], ["a", "c"], []])
+def test_an_answer_that_is_not_a_ranking_of_the_candidates_is_refused(ads: list[str]) -> None:
+    sent = {"candidates": [{"ad_id": "a"}, {"ad_id": "b"}]}
+    assert positions(sent, Ranked(["b", "a"], CONTROL)).tolist() == [2, 1]
+    with pytest.raises(UnusableRankingError):
+        positions(sent, Ranked(ads, CONTROL))
+
+
+def test_a_ranking_that_users_like_earns_more_clicks(small_world: World, store: ObjectStore, tmp_path: Path) -> None:
+    def worst_first(request: dict[str, Any]) -> Ranked:
+        ranked = by_affinity(request)
+        return Ranked(ranked.ads[::-1], ranked.exposure)
+
+    clicks = []
+    for name, rank in (("best", by_affinity), ("worst", worst_first)):
+        live = Live(small_world, store, tmp_path / name, rank, budget=SearchBudget(LIVE_START, 3, 900))
+        state = live.run()
+        clicks.append(sum(variant["clicks"] for variant in state["by_variant"].values()))
+    assert clicks[0] > 1.1 * clicks[1]
+
+
+def test_stopping_lands_the_current_hour_as_closed_and_sends_no_more(
+    small_world: World, store: ObjectStore, tmp_path: Path
+) -> None:
+    def stop_at_tenth(request: dict[str, Any]) -> Ranked:
+        if request["search_id"].endswith("-00009"):
+            live.stop.set()
+        return by_affinity(request)
+
+    live = Live(small_world, store, tmp_path / "state.json", stop_at_tenth)
+    state = live.run()
+    assert state["hours_landed"] == 1
+    assert 10 <= state["requests"] <= 14
+    assert live.manifest(0).watermark == LIVE_START + lake.HOUR
+    assert len({row["search_id"] for row in live.rows()}) == state["requests"]
+
+
+def test_a_slow_ranker_slows_the_event_clock_and_drops_nothing(
+    small_world: World, store: ObjectStore, tmp_path: Path
+) -> None:
+    def slow(request: dict[str, Any]) -> Ranked:
+        time.sleep(0.02)
+        return by_affinity(request)
+
+    live = Live(small_world, store, tmp_path / "state.json", slow)
+    began = time.monotonic()
+    state = live.run()
+    assert time.monotonic() - began >= 60 * 0.02 / 4
+    assert (state["requests"], state["failed_requests"]) == (60, 0)
+
+
+def test_answers_on_their_way_when_history_ends_land_in_the_first_live_hour(
+    small_world: World, store: ObjectStore, tmp_path: Path
+) -> None:
+    pending = answers_after(small_world, LIVE_START)
+    assert pending.num_rows > 0
+    live = Live(small_world, store, tmp_path / "state.json", max_hours=1)
+    live.run(pending=pending)
+    assert set(pending["event_id"].to_pylist()) <= {row["event_id"] for row in live.rows()}
+
+
+def test_a_resumed_run_goes_on_after_the_last_landed_hour(
+    small_world: World, store: ObjectStore, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    Live(small_world, store, state, max_hours=1).run()
+    live = Live(small_world, store, state)
+    assert live.progress.resume() == LIVE_START
+    document = live.run(hour=1)
+    assert (document["requests"], document["hours_landed"]) == (60, 3)
+
+
+def test_a_state_of_another_traffic_is_not_resumed(tmp_path: Path) -> None:
+    state = tmp_path / "state.json"
+    Progress(state, source="test", seed=7, start=LIVE_START).write()
+    with pytest.raises(ValueError, match="was written with seed 7, not 8"):
+        Progress(state, source="test", seed=8, start=LIVE_START).resume()
+
+
+def test_the_state_file_is_always_whole(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    progress = Progress(path, source="test", seed=7, start=LIVE_START)
+    progress.state("running")
+    done = threading.Event()
+
+    def rewrite() -> None:
+        while not done.is_set():
+            progress.served(CONTROL, 0.01)
+            progress.write()
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    for _ in range(300):
+        assert json.loads(path.read_text())["state"] == "running"
+    done.set()
+    writer.join()
+
+
+def test_the_budget_is_exact_over_its_hours_and_goes_on_alike() -> None:
+    budget = SearchBudget(LIVE_START, 24, 6000)
+    day = [budget.serials(hour) for hour in range(24)]
+    assert [serial for serials in day for serial in serials] == list(range(6000))
+    assert len(day[16]) > 2 * len(day[4])
+    assert [len(budget.serials(24 + hour)) for hour in range(24)] == [len(serials) for serials in day]
+    assert budget.serials(24).start == 6000
+
+
+@pytest.mark.parametrize(("hours", "total"), [(0, 5), (5, 0)])
+def test_a_budget_of_nothing_is_refused(hours: int, total: int) -> None:
+    with pytest.raises(ValueError, match="at least one hour and one search"):
+        SearchBudget(LIVE_START, hours, total)
+
+
+def test_the_clock_runs_at_its_speed_and_never_ahead() -> None:
+    clock = EventClock(0, 100.0, threading.Event())
+    clock.wait_until(0)
+    began = time.monotonic()
+    assert clock.wait_until(10_000_000)
+    assert 0.1 <= time.monotonic() - began < 1
+    assert clock.now == 10_000_000
+
+
+def test_a_clock_that_fell_behind_does_not_rush() -> None:
+    clock = EventClock(0, 1000.0, threading.Event())
+    clock.wait_until(0)
+    time.sleep(0.4)
+    clock.wait_until(1_000)
+    began = time.monotonic()
+    clock.wait_until(100_000_000)
+    assert time.monotonic() - began >= 0.09
+
+
+def test_a_stopped_clock_says_so() -> None:
+    stop = threading.Event()
+    stop.set()
+    assert not EventClock(0, 1.0, stop).wait_until(10**12)
+
+
+def test_a_day_of_6000_searches_has_about_3000_users() -> None:
+    from simulator.settings import documented_world
+
+    world = World(documented_world(7, LIVE_START))
+    budget = SearchBudget(LIVE_START, 24, 6000)
+    users: set[str] = set()
+    for hour in range(24):
+        users.update(world.searches(LIVE_START + timedelta(hours=hour), budget.serials(hour)).user_ids)
+    assert 2700 < len(users) < 3300
+    assert np.isclose(sum(len(budget.serials(hour)) for hour in range(24)), 6000)

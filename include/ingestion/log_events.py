@@ -167,4 +167,7 @@ def _orphans(table: pa.Table, usable: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
     """Usable outcomes whose (search, ad) no usable impression has."""
     shown = np.asarray(pc.equal(table["event_type"], "impression").combine_chunks().cast(pa.uint8())).astype(bool)
     what = _codes(table["search_id"], table["ad_id"])
-    return np.asarray(usable & ~shown & ~np.isin(what, what[shown & usable]))
+    outcomes = np.flatnonzero(usable & ~shown)
+    orphans = np.zeros(len(what), dtype=np.bool_)
+    orphans[outcomes] = ~np.isin(what[outcomes], what[shown & usable])
+    return orphans

@@ -29,6 +29,10 @@ from serving.requests import InvalidRequestError, parse
 from serving.service import RankingService, load_service
 
 _LOG: Final = logging.getLogger(__name__)
+
+#: Longer than callers keep idle connections, so that it is never the container that closes one in use.
+_KEEP_ALIVE_SECONDS: Final = 75
+
 _REFUSALS: Final = (
     PackageDigestError,
     BrokenPackageError,
@@ -87,6 +91,7 @@ def main() -> int:
         port=config.port,
         loop="uvloop",
         http="httptools",
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         access_log=False,
         log_level="warning",
     )

@@ -28,6 +28,8 @@ from training.training_set import Split
 
 #: The chosen tree size is one of these fractions of ``num_leaves``.
 _TREE_SIZES: Final = (1, 2, 4)
+#: How many numbers of rounds the folds choose between.
+_CHECKPOINTS: Final = 30
 _MAX_GRADE: Final = 30
 #: Below this many rows a thread pool gains nothing, and on a busy machine its spinning costs a multiple.
 _ROWS_WORTH_THREADS: Final = 500_000
@@ -84,7 +86,7 @@ def choose(train: Split, parameters: Hyperparameters) -> Choice:
     blocks = max(parameters.folds, 2)
     positives = train.with_positives()
     sizes = sorted({max(2, parameters.num_leaves // divisor) for divisor in _TREE_SIZES})
-    step = max(1, parameters.num_boost_round // 60)
+    step = max(1, parameters.num_boost_round // _CHECKPOINTS)
     checkpoints = list(range(step, parameters.num_boost_round + 1, step))
     if positives.queries < 2 * blocks:
         return Choice(checkpoints[0], sizes[0], float("nan"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -129,8 +129,8 @@ class Airflow:
         """Answer as this user."""
         self._api.patch(_question_path(dag_id, run_id, task_id), {"chosen_options": [option], "params_input": {}})
 
-    def wait(self, dag_id: str, run_id: str, timeout: float) -> list[Task]:
-        """Wait until a run has succeeded and return its tasks.
+    def wait(self, dag_id: str, run_id: str, timeout: float, look: Callable[[list[Task]], None]) -> list[Task]:
+        """Wait until a run has succeeded and return its tasks; ``look`` sees them every time on the way.
 
         Raises:
             RunFailedError: it failed.
@@ -138,6 +138,7 @@ class Airflow:
         """
         deadline = time.monotonic() + timeout
         while not (run := self.run(dag_id, run_id)).ended:
+            look(self.tasks(dag_id, run_id))
             if time.monotonic() > deadline:
                 raise RunTimeoutError(self.unfinished(run, timeout))
             time.sleep(_POLL_SECONDS)

@@ -17,6 +17,8 @@ from typing import Any, Final
 from adrank.contracts import lake, packages
 from adrank.contracts.settings import Settings
 
+DIGEST_TAG: Final = "package_digest"
+DATA_TAG: Final = "model_data_url"
 _TIMEOUT: Final = 180
 _POLL: Final = 0.5
 
@@ -91,7 +93,7 @@ def _register(registry: Any, settings: Settings, directory: Path, digest: str, u
         experiment.experiment_id if experiment else registry.create_experiment(settings.training.mlflow_experiment)
     )
     run = registry.create_run(experiment_id, run_name="fixed-slots")
-    registry.set_tag(run.info.run_id, "package_digest", digest)
+    registry.set_tag(run.info.run_id, DIGEST_TAG, digest)
     registry.log_artifacts(run.info.run_id, str(directory), "package")
     registry.set_terminated(run.info.run_id)
     registry.create_registered_model(name, description="Ranks the ads of a search.")
@@ -99,8 +101,9 @@ def _register(registry: Any, settings: Settings, directory: Path, digest: str, u
         name,
         source=f"{run.info.artifact_uri}/package",
         run_id=run.info.run_id,
-        tags={"package_digest": digest, "model_data_url": url},
+        tags={DIGEST_TAG: digest, DATA_TAG: url},
         description="The fixed-slot ranker: ads in the order of their purchased slots.",
+        await_creation_for=0,
     ).version
     registry.set_registered_model_alias(name, "production", version)
     return str(version)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from demo.record import OWN_STAGES, STAGES, Stage
+from demo.record import OWN_STAGES, STAGES, Stage, Task
 
 _WIDTH = max(map(len, STAGES))
+_NEVER = datetime.max.replace(tzinfo=UTC)
+_QUIET = frozenset({"none", "scheduled", "queued", "removed", "deferred", "up_for_reschedule", "skipped"})
 
 
 class Progress:
@@ -50,3 +52,21 @@ class Progress:
         stage = Stage.model_validate({"name": name, "state": state, "started": started, "ended": datetime.now(UTC)})
         self._stages[name] = stage
         self.say(name, f"{state} in {stage.seconds:.1f} s")
+
+
+class TaskTeller:
+    """Tells each change in the states of a run's tasks, once; ``say`` takes the task and the line."""
+
+    def __init__(self, say: Callable[[Task, str], None]) -> None:
+        self._say = say
+        self._seen: dict[str, str] = {}
+
+    def tell(self, tasks: Iterable[Task]) -> None:
+        """Compare with the last time; what merely waits for its turn, or was skipped, is not worth a line."""
+        for task in sorted(tasks, key=lambda task: task.ended or task.started or _NEVER):
+            if task.state == self._seen.get(task.task_id):
+                continue
+            self._seen[task.task_id] = task.state
+            if task.state not in _QUIET:
+                retry = f" (try {task.try_number})" if task.try_number > 1 else ""
+                self._say(task, f"{task.task_id.removeprefix(f'{task.group}.')}: {task.state.replace('_', ' ')}{retry}")

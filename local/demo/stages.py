@@ -17,7 +17,7 @@ from demo import approval, features, incumbent, traffic_process, weekly
 from demo.airflow_client import Airflow, DagRun
 from demo.collect import Collector, WeeklyResults
 from demo.narration import Narrator
-from demo.progress import Progress
+from demo.progress import Progress, TaskTeller
 from demo.record import DemoRecord, Features, Source, Task
 from demo.sources import HistorySource
 from demo.traffic_process import TrafficProcess
@@ -125,12 +125,13 @@ class Demo:
             self._progress.skip("history_features", "all of history goes through the hourly DAG")
             return
         hours = (plan.hourly_start - plan.start) // lake.HOUR
-        with self._progress.stage("history_features", f"{BACKFILL}: {hours} hours, one range step per group"):
+        with self._progress.stage("history_features", f"{BACKFILL}: {hours} hours, one range step per group") as say:
             self._airflow.unpause(BACKFILL)
             conf = {"start": plan.start.isoformat(), "end": plan.hourly_start.isoformat()}
             run = self._airflow.trigger(BACKFILL, f"demo-history-{lake.run_key(plan.end)}", conf)
             try:
-                self._airflow.wait(run.dag_id, run.run_id, _BACKFILL_TIMEOUT)
+                teller = TaskTeller(lambda task, line: say(f"{task.group} {line}"))
+                self._airflow.wait(run.dag_id, run.run_id, _BACKFILL_TIMEOUT, teller.tell)
             finally:
                 self._tasks += self._airflow.tasks(run.dag_id, run.run_id)
 
@@ -203,6 +204,8 @@ class Demo:
         return boto3.client(service, region_name=self._settings.region)
 
     def _registry(self) -> Any:
+        # It would announce every run that it ends, in between the stages' lines.
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
         from mlflow import MlflowClient
 
         return MlflowClient(self._settings.training.mlflow_tracking_uri)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from demo.airflow_client import Airflow, DagRun, RunTimeoutError
+from demo.progress import TaskTeller
 from demo.record import WEEKLY_STAGES, Stage, Task, group_stage
 
 DAG_ID: Final = "ranking_training_weekly"
@@ -19,7 +20,6 @@ SHIFTED: Final = "production.shift_traffic"
 VERIFIED: Final = "production.verify_production"
 
 _POLL_SECONDS: Final = 1.0
-_QUIET: Final = frozenset({"none", "scheduled", "queued", "removed", "deferred", "up_for_reschedule"})
 
 Say = Callable[[str, str], None]
 
@@ -30,7 +30,7 @@ class WeeklyWatch:
     def __init__(self, airflow: Airflow, say: Say) -> None:
         self._airflow = airflow
         self._say = say
-        self._seen: dict[str, str] = {}
+        self._teller = TaskTeller(lambda task, line: say(task.group, line))
         self._ended: set[str] = set()
         self._callbacks: list[tuple[str, frozenset[str], Callable[[], None]]] = []
         self._always: list[Callable[[], None]] = []
@@ -64,12 +64,7 @@ class WeeklyWatch:
             time.sleep(_POLL_SECONDS)
 
     def _tell(self, tasks: list[Task]) -> None:
-        for task in sorted(tasks, key=lambda task: (task.ended or task.started) is not None):
-            before = self._seen.get(task.task_id, "none")
-            if task.state != before:
-                self._seen[task.task_id] = task.state
-                if task.state not in _QUIET:
-                    self._say(task.group, f"{task.task_id.rsplit('.', 1)[-1]}: {_spelled(task)}")
+        self._teller.tell(tasks)
         for stage in stages_of(tasks):
             members = [task.state for task in tasks if task.group == stage.name]
             if stage.name not in self._ended and members and all(_is_over(state) for state in members):
@@ -94,8 +89,3 @@ def stages_of(tasks: Sequence[Task]) -> list[Stage]:
 
 def _is_over(state: str) -> bool:
     return state in ("success", "failed", "skipped", "upstream_failed", "removed")
-
-
-def _spelled(task: Task) -> str:
-    retry = f" (try {task.try_number})" if task.try_number > 1 else ""
-    return f"{task.state.replace('_', ' ')}{retry}"

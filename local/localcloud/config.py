@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_PREFIX: Final = "LOCALCLOUD_"
 _HERE: Final = Path(__file__).resolve().parent
 _KEPT: Final = ("PATH", "HOME", "JAVA_HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 
@@ -24,7 +25,7 @@ class Config(BaseSettings):
     """What every program of localcloud shares. All sockets are loopback; directories are made when missing."""
 
     model_config = SettingsConfigDict(
-        env_prefix="LOCALCLOUD_", frozen=True, extra="forbid", validate_default=True, cli_kebab_case=True
+        env_prefix=_PREFIX, frozen=True, extra="forbid", validate_default=True, cli_kebab_case=True
     )
 
     host: str = Field(default="127.0.0.1", description="loopback address to bind")
@@ -78,6 +79,14 @@ class Config(BaseSettings):
     def _not_through_links(cls, value: Path) -> Path:
         # A virtual environment's python is a link: resolving it would leave the environment.
         return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Config:
+        fields = {f"{_PREFIX}{name}".upper() for name in type(self).model_fields}
+        unknown = [name for name in os.environ if name.startswith(_PREFIX) and name not in fields]
+        if unknown:
+            raise ValueError(f"unknown settings in the environment: {', '.join(sorted(unknown))}")
+        return self
 
     def make_directories(self) -> None:
         """Create the lake with its bucket and top prefixes, the state and the scratch directory."""

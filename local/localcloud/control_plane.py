@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import signal
 import socket
 import sys
@@ -66,11 +67,13 @@ class ControlPlane:
 
     def start(self) -> None:
         """Bring back what was kept, then serve. Raises :class:`PortTakenError`."""
-        _require_free(self._config.host, self._config.port)
         try:
             self._gateway.start()
         except GatewayError as error:
             raise PortTakenError(str(error)) from error
+        # What a killed predecessor left behind.
+        for scratch in ("endpoints", "sagemaker"):
+            shutil.rmtree(self._config.work_dir / scratch, ignore_errors=True)
         self._restore()
         self._journal.open()
         self._metrics.start()
@@ -121,8 +124,10 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    plane = ControlPlane(from_command_line())
+    config = from_command_line()
     try:
+        _require_free(config.host, config.port)
+        plane = ControlPlane(config)
         plane.start()
     except PortTakenError as error:
         sys.exit(f"localcloud cannot start: {error}")

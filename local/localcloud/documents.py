@@ -27,6 +27,8 @@ def _decode(value: dict[str, Any]) -> Any:
 def dump(path: Path, document: dict[str, Any]) -> None:
     """Write ``document`` (JSON values and datetimes) to ``path`` atomically."""
     staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    # Not for other users: the journal keeps secrets.
+    staged.touch(mode=0o600)
     with staged.open("w", encoding="utf-8") as stream:
         # Not json.dump: one call of C code sees one state of what other threads change.
         stream.write(json.dumps(document, default=_encode))

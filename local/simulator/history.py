@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from adrank.contracts import lake, settings
 from ingestion import landing
 from ingestion.object_store import ObjectStore
+from simulator.command_line import whole_hour
 from simulator.rows import Exposure, delivered, event_rows
 from simulator.settings import documented_world
 from simulator.world import World
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(prog="simulator.history", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--bucket", default=settings.load().lake.bucket)
-    parser.add_argument("--live-start", type=datetime.fromisoformat, required=True, help="whole UTC hour, ISO 8601")
+    parser.add_argument("--live-start", type=whole_hour, required=True, help="whole UTC hour, ISO 8601")
     parser.add_argument("--days", type=int, default=8)
     parser.add_argument("--seed", type=int, default=7)
     chosen = parser.parse_args(arguments)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from adrank.contracts import settings
 from serving.router import Router
 from simulator.ranking import RankCall, Ranked
 from simulator.rows import Exposure
 
+#: Longer than a user would wait: on a laptop the endpoints share their cores with training and Spark.
+_TIMEOUT_SECONDS: Final = 5.0
+
 
 def router_client(endpoint: str, experiments_table: str) -> RankCall:
     """Rank by the router in front of ``endpoint``."""
-    router = Router(endpoint=endpoint, experiments_table=experiments_table, region=settings.load().region)
+    router = Router(endpoint, experiments_table, region=settings.load().region, timeout_seconds=_TIMEOUT_SECONDS)
 
     def rank(request: dict[str, Any]) -> Ranked:
         answer = router.rank(request)

@@ -15,7 +15,6 @@ import argparse
 import signal
 import sys
 import threading
-from datetime import datetime
 from pathlib import Path
 
 from adrank.contracts import lake, settings
@@ -23,6 +22,7 @@ from ingestion import event_table, own_logs
 from ingestion.log_file import OwnLogsError
 from ingestion.object_store import ObjectStore
 from simulator.budget import SearchBudget
+from simulator.command_line import whole_hour
 from simulator.history import answers_after
 from simulator.live import LiveTraffic, Plan
 from simulator.progress import Progress
@@ -82,18 +82,11 @@ def _write_every_second(progress: Progress, done: threading.Event) -> None:
         progress.write()
 
 
-def _whole_hour(spelled: str) -> datetime:
-    moment = lake.as_utc(datetime.fromisoformat(spelled))
-    if lake.floor_hour(moment) != moment:
-        raise argparse.ArgumentTypeError(f"{spelled} is not a whole hour")
-    return moment
-
-
 def arguments_parser() -> argparse.ArgumentParser:
     """The command line."""
     defaults = settings.load()
     parser = argparse.ArgumentParser(prog="simulator.traffic", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--start", type=_whole_hour, required=True, help="first live event hour, ISO 8601 with zone")
+    parser.add_argument("--start", type=whole_hour, required=True, help="first live event hour, ISO 8601 with zone")
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--searches", type=int, default=6000, help="over all --hours")
     parser.add_argument("--speed", type=float, default=300.0, help="event seconds per wall-clock second, at most")
@@ -118,13 +111,15 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.searches_source == "replay" and chosen.data is None:
         parser.error("--searches-source replay needs --data")
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         run(chosen, stop)
     except (OwnLogsError, OSError, RuntimeError, ValueError) as error:
         print(f"traffic failed: {error}", file=sys.stderr)
         return 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return 0
 
 

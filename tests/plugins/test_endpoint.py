@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -18,10 +19,12 @@ from adrank_airflow.errors import (
 )
 from adrank_airflow.hooks.endpoints import EndpointsHook
 from adrank_airflow.hooks.lake import LakeHook
+from adrank_airflow.hooks.model_registry import ModelRegistryHook
 from adrank_airflow.operators.endpoint import (
     CheckParityOperator,
     ClaimStagingOperator,
     DeployEndpointOperator,
+    RemoveStagingOperator,
     VerifyServingOperator,
     deployment_config,
 )
@@ -117,6 +120,29 @@ def test_staging_that_another_run_holds_is_not_taken_over(
         ClaimStagingOperator(task_id="claim", settings=settings).execute(context)
     monkeypatch.setattr(EndpointsHook, "tags", lambda self, arn: {"adrank:run": context["run_id"]})
     ClaimStagingOperator(task_id="claim", settings=settings).execute(context)
+
+
+def test_staging_is_removed_only_once_it_has_settled(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(EndpointsHook, "delete", lambda self, endpoint: removed.append(endpoint))
+    monkeypatch.setattr(ModelRegistryHook, "clear", lambda self, alias: removed.append(alias))
+    moving = {"EndpointStatus": "Creating", "EndpointConfigName": "c", "LastModifiedTime": datetime.now(UTC)}
+    described(monkeypatch, **moving)
+    remove = RemoveStagingOperator(task_id="remove", settings=settings)
+    with pytest.raises(TaskDeferred) as deferred:
+        remove.execute(context)
+    assert removed == []
+    getattr(remove, deferred.value.method_name)(context, event={"status": "Failed"}, **deferred.value.kwargs)
+    assert removed == [settings.sagemaker.staging_endpoint, "staging"]
+
+
+def test_removing_staging_that_is_gone_is_fine(
+    aws: None, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelRegistryHook, "clear", lambda self, alias: None)
+    RemoveStagingOperator(task_id="remove", settings=settings).execute(context)
 
 
 @pytest.fixture

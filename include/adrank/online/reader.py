@@ -69,7 +69,7 @@ class OnlineReader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._redis = redis
-        self._sellers = _DynamoDBRows(dynamodb, table, policy or DynamoDBPolicy(), threads, clock)
+        self._dynamodb = _DynamoDBRows(dynamodb, table, policy or DynamoDBPolicy(), threads, clock)
         self._decoders = {g.name: GroupDecoder(g) for g in registry.groups}
         self._log = QuietLog(_LOG)
         self._counts: Counter[str] = Counter()
@@ -84,7 +84,7 @@ class OnlineReader:
         """Rows of ``groups`` for the entities ``ids`` (aligned lists, repeats welcome; ``None`` has no row)."""
         in_redis = [g for g in groups if g.store == "redis"]
         in_dynamodb = [g for g in groups if g.store == "dynamodb"]
-        pending = self._sellers.begin([dynamodb_key(g, e) for g in in_dynamodb for e in _known(ids[g.entity])])
+        pending = self._dynamodb.begin([dynamodb_key(g, e) for g in in_dynamodb for e in _known(ids[g.entity])])
         failed: list[FeatureGroup] = []
         found: Packed = {}
         try:
@@ -112,7 +112,7 @@ class OnlineReader:
 
     def close(self) -> None:
         """Stop the threads that wait for DynamoDB."""
-        self._sellers.close()
+        self._dynamodb.close()
 
     def _mget(self, keys: list[str]) -> Packed:
         if not keys:

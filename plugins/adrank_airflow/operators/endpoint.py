@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 Role = Literal["staging", "production"]
 _RUN_TAG = "adrank:run"
 _SCORE_TOLERANCE = 1e-6
+_MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 _PROBES = 20
 
 
@@ -98,7 +99,7 @@ class _EndpointOperator(BaseOperator):
         else:
             self.log.info("%s is %s on %s", self.endpoint, there["EndpointStatus"], there["EndpointConfigName"])
 
-    def wait_for(self, config: str, previous: str) -> NoReturn:
+    def wait_for(self, config: str, previous: str, method_name: str = "finish") -> NoReturn:
         """Defer until the endpoint has settled, counted from when SageMaker says the change began."""
         settings = self.settings
         began = (self.hook.describe(self.endpoint) or {})["LastModifiedTime"]
@@ -111,7 +112,7 @@ class _EndpointOperator(BaseOperator):
                 aws_conn_id=settings.tenancy.aws_conn_id,
                 region_name=settings.region,
             ),
-            method_name="finish",
+            method_name=method_name,
             kwargs={"config": config, "previous": previous},
         )
 
@@ -172,7 +173,14 @@ class RemoveStagingOperator(_EndpointOperator):
         super().__init__(role="staging", **kwargs)
 
     def execute(self, context: Context) -> str:
-        """Delete; an endpoint that is gone already is fine."""
+        """Delete, once it has settled: SageMaker deletes nothing that is on its way. One that is gone is fine."""
+        there = self.hook.describe(self.endpoint)
+        if there is not None and there["EndpointStatus"] in _MOVING:
+            self.wait_for(there["EndpointConfigName"], previous="", method_name="remove")
+        return self.remove(context)
+
+    def remove(self, context: Context, **_: Any) -> str:
+        """Delete endpoint and alias."""
         del context
         settings = self.settings
         self.hook.delete(self.endpoint)

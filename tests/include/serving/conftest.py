@@ -22,6 +22,7 @@ from tests.include.online_stores import (
     REGION,
     TABLE,
     RedisServer,
+    account,
     dynamodb,
     free_port,
     redis_server,
@@ -30,7 +31,7 @@ from tests.include.online_stores import (
 )
 from tests.include.serving.packages import fixed_slots_package, learned_package
 
-__all__ = ["dynamodb", "redis_server", "rows", "shared_redis"]
+__all__ = ["account", "dynamodb", "redis_server", "rows", "shared_redis"]
 
 
 @pytest.fixture(scope="session")

@@ -117,29 +117,12 @@ def test_a_loaded_container_answers_its_ping(container: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (request(candidates=[]), "candidates:"),
-        (request(1001), "candidates: List should have at most 1000 items"),
-        (request(candidates=[{"seller_id": "s"}]), "candidates[0].ad_id: Field required"),
         (request(candidates=[{"ad_id": "a"}, {"ad_id": 7}]), "candidates[1].ad_id: Input should be a valid string"),
-        (request(candidates=[{"ad_id": ""}]), "candidates[0].ad_id:"),
-        (request(candidates=[{"ad_id": "a", "context": {"x": "1"}}]), "candidates[0].context.x: Input should be"),
-        (request(candidates=[{"ad_id": "a", "price": 1}]), "candidates[0].price: Extra inputs"),
-        (request(event_time="2026-03-02T12:00:00"), "event_time: Input should have timezone info"),
-        (request(event_time="noon"), "event_time:"),
-        (request(user_id=None), "user_id:"),
-        ({"search_id": "q"}, "user_id: Field required"),
-        ({"vectors": []}, "vectors:"),
         ({"vectors": [[0.0] * len(FEATURES), [1.0, 2.0]]}, f"vectors[1]: the model takes {len(FEATURES)} features"),
-        ({"vectors": [["x"]]}, "vectors[0][0]:"),
-        ({"probe": False}, "probe:"),
-        ([], "request body:"),
-        ("[[", "request body: Invalid JSON"),
-        ('{"vectors": [[NaN]]}', "vectors[0][0]: Input should be a finite number"),
     ],
 )
-def test_a_bad_request_is_told_which_field_is_wrong(container: httpx.Client, body: Any, said: str) -> None:
-    content = body if isinstance(body, str) else json.dumps(body)
-    answer = container.post("/invocations", content=content)
+def test_a_bad_request_is_a_400_that_names_the_field(container: httpx.Client, body: Any, said: str) -> None:
+    answer = container.post("/invocations", json=body)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
 

@@ -195,9 +195,7 @@ class TestLabels:
         found = [(row["position"], row["click"]) for row in log.rows() if row["search_id"] == "q1"]
         assert found == [(1, 1), (2, 0), (5, 1)]
 
-    def test_impressions_that_are_too_young_are_left_out(
-        self, log: Log, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_impressions_that_are_too_young_are_left_out(self, log: Log, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level("INFO")
         manifest = log.build([*BACKGROUND, *answered("young", NOON + 2 * HOUR)], as_of=NOON + 2 * HOUR)
         assert {row["search_id"] for row in log.rows()} == {"q1", "q2"}

@@ -5,9 +5,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+
 from demo.record import DemoRecord
 from demo.report import html
-
 from tests.local.demo.conftest import DIGEST
 
 PARTS = ("features", "training", "gate", "registry", "experiment", "approval", "production")

@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
+
 from demo.record import DemoRecord, Stage, Task, group_stage, group_state
 from demo.summary import shift_seconds, summary
-
 from tests.local.demo.conftest import DIGEST, at
 
 
@@ -20,9 +20,7 @@ def test_has_exactly_the_documented_structure(record: DemoRecord) -> None:
     assert shape(document) == {
         "data": None,
         "features": dict.fromkeys(("hours", "offline_rows", "redis_keys", "dynamodb_items")),
-        "training": dict.fromkeys(
-            ("train_rows", "queries", "mlflow_run_id", "ndcg_at_10", "logged_order_ndcg_at_10")
-        ),
+        "training": dict.fromkeys(("train_rows", "queries", "mlflow_run_id", "ndcg_at_10", "logged_order_ndcg_at_10")),
         "gate": {"verdict": None, "reasons": None},
         "registry": {"name": None, "version": None, "aliases": {"previous": None, "production": None}},
         "experiment": {"verdict": None, "users": {"control": None, "treatment": None}, "looks": None},

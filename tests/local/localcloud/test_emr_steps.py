@@ -104,7 +104,7 @@ def test_a_spark_step_writes_parquet_that_the_s3_api_serves_and_a_failing_one_sa
     script, target = cloud.uri("code/current/spark/toy.py"), cloud.uri("features/toy/")
     good, bad = add(emr, cluster, [*submit, script, target], [*submit, script, target, "--fail"])
 
-    done = ended(emr, cluster, good)
+    done = ended(emr, cluster, good, seconds=180)
     assert done["State"] == "COMPLETED", log(cloud, cluster, good, "stderr")
     assert done["Timeline"]["CreationDateTime"] <= done["Timeline"]["StartDateTime"] <= done["Timeline"]["EndDateTime"]
     assert log(cloud, cluster, good, "stdout") == "rows 10 from the zip\n"

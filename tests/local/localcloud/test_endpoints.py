@@ -291,7 +291,7 @@ def test_alarms_follow_the_metrics_of_the_gateway(cloud: Cloud, endpoint: str) -
             with pytest.raises(ClientError):
                 ask(cloud.runtime, endpoint, status=500)
         ask(cloud.runtime, endpoint, sleep=0.2)
-        eventually(lambda: (errors(), latency()), lambda states: states == ("ALARM", "ALARM"), seconds=5)
+        eventually(lambda: (errors(), latency()), lambda states: states == ("ALARM", "ALARM"), seconds=10)
 
         now = datetime.now(UTC)
         statistics = cloud.client("cloudwatch").get_metric_statistics(

@@ -106,8 +106,8 @@ def test_a_spark_line_without_an_application_is_refused(tmp_path: Path) -> None:
         ("Traceback\nValueError: row 17\nbye\n", "26/01/01 00:00:00 WARN Native: no library\n", "ValueError: row 17"),
         (
             "",
-            "Traceback\n  File x\nadrank.errors.GateError: no\n26/01/01 00:00:00 INFO stop\n",
-            "adrank.errors.GateError: no",
+            "Traceback\n  File x\nadrank.GateError: no\n26/01/01 00:00:00 INFO stop\n",
+            "adrank.GateError: no",
         ),
         ("expectation failed\n", 'Setting Spark log level to "WARN".\n', "expectation failed"),
         ("", "", ""),
@@ -144,6 +144,10 @@ def test_configuration_refuses_unknown_and_impossible_values(monkeypatch: pytest
         Config(port=0)
     with pytest.raises(ValidationError):
         Config(prot=5050)  # type: ignore[call-arg]
+    with monkeypatch.context() as misspelt:
+        misspelt.setenv("LOCALCLOUD_PROT", "5999")
+        with pytest.raises(ValidationError, match="unknown settings in the environment: LOCALCLOUD_PROT"):
+            Config()
     monkeypatch.setenv("LOCALCLOUD_PORT", "5999")
     assert Config().client_environment()["AWS_ENDPOINT_URL_EMR"] == "http://127.0.0.1:5999"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +17,9 @@ from tests.local.localcloud.cloud import IMAGE, ROLE, Cloud, eventually
 pytestmark = pytest.mark.stack
 
 
-@pytest.fixture
-def own_cloud(tmp_path: Path) -> Iterator[Cloud]:
-    cloud = Cloud(tmp_path)
+@pytest.fixture(scope="module")
+def own_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    cloud = Cloud(tmp_path_factory.mktemp("restarted"))
     cloud.start("control_plane")
     yield cloud
     cloud.stop()
@@ -80,7 +82,7 @@ def test_after_a_kill_nothing_runs_on_and_after_a_restart_production_serves(own_
 
     cloud.stop("control_plane", number=signal.SIGKILL)
 
-    eventually(lambda: not exists(serving) and not exists(grandchild), seconds=5)
+    eventually(lambda: not exists(serving) and not exists(grandchild), seconds=15)
 
     cloud.start("control_plane")
     eventually(in_service)
@@ -125,9 +127,6 @@ def test_a_clean_stop_ends_the_serving_processes(own_cloud: Cloud) -> None:
 
 
 def test_a_taken_port_is_named(own_cloud: Cloud) -> None:
-    import subprocess
-    import sys
-
     environment = {**os.environ, **own_cloud.environment}
     second = subprocess.run(
         [sys.executable, "-m", "localcloud.control_plane", "--port", str(own_cloud.config.gateway_port)],

@@ -27,7 +27,7 @@ from simulator.progress import Progress
 from simulator.ranking import RankCall, Ranked, UnusableRankingError, positions
 from simulator.rows import Exposure
 from simulator.world import World
-from tests.local.simulator.conftest import LIVE_START
+from tests.local.simulator.conftest import LIVE_START, small_settings
 
 FAST = 1e9
 CONTROL = Exposure("model-a", "exp-1", "control")
@@ -220,12 +220,11 @@ def test_a_slow_ranker_slows_the_event_clock_and_drops_nothing(
     assert (state["requests"], state["failed_requests"]) == (60, 0)
 
 
-def test_answers_on_their_way_when_history_ends_land_in_the_first_live_hour(
-    small_world: World, store: ObjectStore, tmp_path: Path
-) -> None:
-    pending = answers_after(small_world, LIVE_START)
+def test_answers_on_their_way_when_history_ends_land_in_the_first_live_hour(store: ObjectStore, tmp_path: Path) -> None:
+    busy = World(small_settings().model_copy(update={"searches_per_hour": 300}))
+    pending = answers_after(busy, LIVE_START)
     assert pending.num_rows > 0
-    live = Live(small_world, store, tmp_path / "state.json", max_hours=1)
+    live = Live(busy, store, tmp_path / "state.json", max_hours=1)
     live.run(pending=pending)
     assert set(pending["event_id"].to_pylist()) <= {row["event_id"] for row in live.rows()}
 

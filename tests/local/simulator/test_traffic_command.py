@@ -1,0 +1,164 @@
+"""The traffic command as the stack runs it: its own process, the real router, AWS APIs on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import RawManifest
+from simulator.traffic import main
+from tests.include.ingestion.logs import events, write
+from tests.local.simulator.conftest import LIVE_START
+
+pytestmark = pytest.mark.stack
+
+ROOT = Path(__file__).resolve().parents[3]
+BUCKET, TABLE = "lake", "experiments"
+
+
+class FirstComeFirstRanked(BaseHTTPRequestHandler):
+    """Answers ``InvokeEndpoint``: candidates in the order in which they came."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        ranking = [{"ad_id": candidate["ad_id"], "score": 0.0} for candidate in asked["candidates"]]
+        body = json.dumps({"ranking": ranking, "model_version": "0123456789ab"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """Environment of the traffic process: an S3 bucket, an empty experiments table, and an endpoint that ranks."""
+    aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    aws.start()
+    url = "http://{}:{}".format(*aws.get_host_and_port())
+    endpoint = ThreadingHTTPServer(("127.0.0.1", 0), FirstComeFirstRanked)
+    threading.Thread(target=endpoint.serve_forever, daemon=True).start()
+    settings = {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "ADRANK_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_S3": url,
+        "AWS_ENDPOINT_URL_DYNAMODB": url,
+        "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://127.0.0.1:{endpoint.server_port}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "include"), str(ROOT / "local")]),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        boto3.client("dynamodb").create_table(
+            TableName=TABLE,
+            KeySchema=[
+                {"AttributeName": "endpoint", "KeyType": "HASH"},
+                {"AttributeName": "experiment_id", "KeyType": "RANGE"},
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": "endpoint", "AttributeType": "S"},
+                {"AttributeName": "experiment_id", "AttributeType": "S"},
+            ],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield {**os.environ, **settings}
+    endpoint.shutdown()
+    aws.stop()
+
+
+def traffic(environment: dict[str, str], state: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "simulator.traffic", "--start", LIVE_START.isoformat(), "--state", str(state)]
+    where = ["--bucket", BUCKET, "--endpoint", "production", "--experiments-table", TABLE]
+    return subprocess.Popen([*command, *where, *arguments], env=environment, stderr=subprocess.PIPE)
+
+
+def awaited(state: Path, process: subprocess.Popen[bytes], requests: int) -> dict[str, Any]:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        document = json.loads(state.read_text()) if state.exists() else {"requests": 0}
+        if document["requests"] >= requests:
+            return dict(document)
+        time.sleep(0.1)
+    raise AssertionError(f"no {requests} requests: {process.stderr.read().decode() if process.stderr else ''}")
+
+
+def manifest(hour: int) -> RawManifest:
+    key = lake.raw_events_manifest(LIVE_START + hour * lake.HOUR)
+    return RawManifest.model_validate_json(boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+
+def test_traffic_runs_until_sigterm_and_lands_the_hour_that_it_was_in(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    process = traffic(environment, state, "--hours", "2", "--searches", "200", "--speed", "2000")
+    awaited(state, process, 50)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    document = json.loads(state.read_text())
+    assert document["state"] == "stopped"
+    assert document["failed_requests"] == 0
+    assert document["by_model_version"]["0123456789ab"]["requests"] == document["requests"] >= 50
+    assert document["hours_landed"] >= 1
+    assert sum(manifest(hour).rows for hour in range(document["hours_landed"])) == document["rows_landed"] > 0
+
+
+def test_traffic_replays_a_log_until_its_last_hour(
+    environment: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "events", events())
+    state = tmp_path / "state.json"
+    arguments = ["--searches-source", "replay", "--data", str(tmp_path), "--hours", "2", "--max-hours", "2"]
+    process = traffic(environment, state, *arguments, "--searches", "40", "--speed", "1e9")
+    assert process.wait(60) == 0
+    document = json.loads(state.read_text())
+    assert (document["state"], document["requests"], document["hours_landed"]) == ("finished", 40, 2)
+    assert document["source"] == f"replay of {tmp_path}"
+
+
+def test_a_log_that_cannot_be_read_is_the_last_line_and_the_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = tmp_path / "state.json"
+    command = ["--start", LIVE_START.isoformat(), "--state", str(state), "--searches-source", "replay"]
+    assert main([*command, "--data", str(tmp_path)]) == 1
+    assert "holds no events file" in capsys.readouterr().err.splitlines()[-1]
+    assert json.loads(state.read_text())["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"),
+    [
+        ("2026-03-09T00:30:00+00:00", "is not a whole hour"),
+        ("2026-03-09T00:00:00", "has no time zone"),
+        ("monday", "Invalid isoformat string"),
+    ],
+)
+def test_a_start_that_is_no_utc_hour_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], start: str, reason: str
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--start", start, "--state", str(tmp_path / "state.json")])
+    assert reason in capsys.readouterr().err

@@ -87,7 +87,11 @@ with DAG(
             job="evaluate",
             as_of=AS_OF,
             entrypoint="training.evaluate",
-            arguments=[],
+            arguments=[
+                *SETTINGS.evaluation_arguments(),
+                f"--candidate-digest={of('train.train_model', 'package_digest')}",
+                f"--production-digest={of('prepare.plan_inputs', 'production_digest')}",
+            ],
             inputs={
                 "training_set": f"s3://{SETTINGS.lake.bucket}/{RUN}training_set/",
                 "candidate": of("train.train_model", "model_data_url"),

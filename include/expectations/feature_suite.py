@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import great_expectations as gx
-from adrank.contracts.registry import FeatureGroup
 from great_expectations import expectations as gxe
+
+from adrank.contracts.registry import FeatureGroup
 
 #: (larger, smaller, least share of rows): a window can hold a click whose impression it has just lost.
 _AT_LEAST: Final[dict[str, tuple[tuple[str, str, float], ...]]] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import great_expectations as gx
-from adrank.contracts.registry import FeatureGroup
 from great_expectations.data_context.types.base import ProgressBarsConfig
 from pydantic import BaseModel, ConfigDict
 
+from adrank.contracts.registry import FeatureGroup
 from expectations.feature_suite import suite
 
 if TYPE_CHECKING:

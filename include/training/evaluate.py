@@ -3,7 +3,11 @@
 Inputs ``training_set`` and ``candidate`` (``model.tar.gz``), optionally ``production`` (``model.tar.gz``); output
 ``evidence``: ``evidence.json`` (:class:`adrank.decisions.gate.GateEvidence`) and ``per_query.parquet``.
 
-``python -m training.evaluate [--confidence C] [--candidate-digest D] [--production-digest D]``
+Clicks are where users looked, and users look where production put things: on its own log, production looks better than
+it is. Every answer is therefore weighted by the inverse of the propensity that its position was examined, which is
+estimated on the training split (:mod:`training.propensity`).
+
+``python -m training.evaluate [--confidence C] [--min-propensity P] [--candidate-digest D] [--production-digest D]``
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from adrank.contracts import packages, registry
 from adrank.contracts.settings import Gate
 from adrank.decisions.gate import Difference, GateEvidence, Objective, ObjectiveEvidence, PackageEvidence
 from adrank.ranker import Ranker, load_golden, load_package
-from training import job, lambdarank, model_package, ndcg, paired, training_set
+from training import job, lambdarank, model_package, ndcg, paired, propensity, training_set
 from training.training_set import Split, TrainingSet
 
 _log = logging.getLogger(__name__)
@@ -43,6 +47,7 @@ def evaluate(
     output: Path,
     *,
     confidence: float,
+    min_propensity: float,
     candidate_digest: str | None = None,
     production_digest: str | None = None,
 ) -> GateEvidence:
@@ -58,6 +63,9 @@ def evaluate(
     scores = {name: ranker.score(data.vectors(test, ranker.features)) for name, ranker in rankers.items()}
     scores["logged_order"] = lambdarank.logged_order(test)
 
+    train = data.train
+    examined = propensity.examination(train.ad, train.position, train.click, min_propensity)
+    corrected = 1 / examined[np.minimum(test.position, len(examined)) - 1]
     gains: dict[Objective, NDArray[np.float64]] = {
         "relevance": test.grade.astype(np.float64),
         "contact": test.contact.astype(np.float64),
@@ -65,10 +73,12 @@ def evaluate(
     }
     columns: dict[str, NDArray[np.float64] | NDArray[np.int64]] = {"query": np.arange(test.queries)}
     objectives = {}
-    for objective, gain in gains.items():
+    for objective, observed in gains.items():
+        gain = observed * corrected
+        weight = np.bincount(test.query, weights=gain, minlength=test.queries).astype(np.float64)
         reached = {name: ndcg.per_query(test.query, gain, score) for name, score in scores.items()}
-        columns |= {f"{objective}.{name}": values for name, values in reached.items()}
-        objectives[objective] = _objective(reached, confidence)
+        columns |= {f"{objective}.{name}": values for name, values in reached.items()} | {f"{objective}.weight": weight}
+        objectives[objective] = _objective(reached, weight, confidence)
     evidence = GateEvidence(
         training_set_digest=data.manifest.content_digest,
         fingerprint=registry.load().fingerprint,
@@ -76,6 +86,7 @@ def evaluate(
         confidence=confidence,
         bootstrap_samples=_SAMPLES,
         seed=_SEED,
+        examination=tuple(examined.tolist()),
         candidate=_package(rankers["candidate"], candidate, candidate_digest),
         production=_package(rankers["production"], production, production_digest) if production else None,
         objectives=objectives,
@@ -86,19 +97,21 @@ def evaluate(
     return evidence
 
 
-def _objective(reached: dict[str, NDArray[np.float64]], confidence: float) -> ObjectiveEvidence:
+def _objective(
+    reached: dict[str, NDArray[np.float64]], weight: NDArray[np.float64], confidence: float
+) -> ObjectiveEvidence:
     positive = int((~np.isnan(reached["candidate"])).sum())
     if not positive:
         return ObjectiveEvidence(positive_queries=0)
 
     def versus(other: str) -> Difference:
-        return paired.difference(reached["candidate"], reached[other], confidence, _SAMPLES, _SEED)
+        return paired.difference(reached["candidate"], reached[other], weight, confidence, _SAMPLES, _SEED)
 
     return ObjectiveEvidence(
         positive_queries=positive,
-        candidate=ndcg.mean(reached["candidate"]),
-        logged_order=ndcg.mean(reached["logged_order"]),
-        production=ndcg.mean(reached["production"]) if "production" in reached else None,
+        candidate=ndcg.mean(reached["candidate"], weight),
+        logged_order=ndcg.mean(reached["logged_order"], weight),
+        production=ndcg.mean(reached["production"], weight) if "production" in reached else None,
         versus_production=versus("production") if "production" in reached else None,
         versus_logged_order=versus("logged_order"),
     )
@@ -139,6 +152,7 @@ def main() -> None:
     """Run as a processing job."""
     parser = argparse.ArgumentParser(description="Measure a candidate for the gate.")
     parser.add_argument("--confidence", type=float, default=Gate().confidence)
+    parser.add_argument("--min-propensity", type=float, default=Gate().min_propensity)
     parser.add_argument("--candidate-digest")
     parser.add_argument("--production-digest")
     options = parser.parse_args()
@@ -151,6 +165,7 @@ def main() -> None:
             _unpacked(production, Path(scratch) / "production") if production else None,
             job.processing_output("evidence"),
             confidence=options.confidence,
+            min_propensity=options.min_propensity,
             candidate_digest=options.candidate_digest or None,
             production_digest=options.production_digest or None,
         )

@@ -35,15 +35,15 @@ def per_query(
     return ndcg
 
 
-def mean(per_query_ndcg: NDArray[np.float64]) -> float:
-    """Mean over the queries that have a positive.
+def mean(per_query_ndcg: NDArray[np.float64], weight: NDArray[np.float64] | None = None) -> float:
+    """Mean over the queries that have a positive; each counts once, or by its weight.
 
     :raises ValueError: when there is none
     """
-    known = per_query_ndcg[~np.isnan(per_query_ndcg)]
-    if not len(known):
+    known = ~np.isnan(per_query_ndcg)
+    if not known.any():
         raise ValueError("no query has a positive")
-    return float(known.mean())
+    return float(np.average(per_query_ndcg[known], weights=None if weight is None else weight[known]))
 
 
 def _dcg(

@@ -9,16 +9,24 @@ from adrank.decisions.gate import Difference
 
 
 def difference(
-    candidate: NDArray[np.float64], other: NDArray[np.float64], confidence: float, samples: int, seed: int
+    candidate: NDArray[np.float64],
+    other: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    confidence: float,
+    samples: int,
+    seed: int,
 ) -> Difference:
-    """Mean of ``candidate - other`` over queries, with the percentile interval of the resampled mean.
+    """Weighted mean of ``candidate - other`` over queries, with the percentile interval of the resampled mean.
 
-    Both are NDCGs ``[queries]`` on the same queries, NaN (in both) where a query has no positive.
+    All are ``[queries]``; the NDCGs are of the same queries, NaN (in both) where a query has no positive.
     """
-    paired = candidate - other
-    paired = paired[~np.isnan(paired)]
+    known = ~np.isnan(candidate - other)
+    paired, weight = (candidate - other)[known], weight[known]
     generator = np.random.default_rng(seed)
-    means = np.array([paired[generator.integers(0, len(paired), len(paired))].mean() for _ in range(samples)])
+    means = np.empty(samples)
+    for sample in range(samples):
+        drawn = generator.integers(0, len(paired), len(paired))
+        means[sample] = np.average(paired[drawn], weights=weight[drawn])
     tail = (1 - confidence) / 2
     lower, upper = np.quantile(means, [tail, 1 - tail])
-    return Difference(mean=float(paired.mean()), lower=float(lower), upper=float(upper))
+    return Difference(mean=float(np.average(paired, weights=weight)), lower=float(lower), upper=float(upper))

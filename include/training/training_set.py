@@ -30,13 +30,14 @@ class TrainingSetError(JobError):
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of one split, sorted by query time; ``query`` numbers the queries 0, 1, ... in that order.
+    """Rows of one split, sorted by query time; ``query`` numbers the queries 0, 1, ... in that order, ``ad`` the ads.
 
     ``features`` is float32 ``[rows, features]`` with NaN for missing; every other array is ``[rows]``.
     """
 
     features: NDArray[np.float32]
     query: NDArray[np.int64]
+    ad: NDArray[np.int64]
     query_time: NDArray[np.int64]
     position: NDArray[np.int64]
     slot: NDArray[np.float32]
@@ -115,6 +116,7 @@ def _read_split(path: Path, names: Sequence[str], rows: int) -> Split:
     return Split(
         features=features,
         query=_query_numbers(table["search_id"]),
+        ad=_numpy(pc.dictionary_encode(table["ad_id"]).combine_chunks().indices).astype(np.int64),
         query_time=_numpy(table["query_time"].cast(pa.int64())),
         position=_numpy(table["position"]).astype(np.int64),
         slot=_numpy(table["slot"]),

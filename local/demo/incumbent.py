@@ -5,8 +5,6 @@ Names and tags are those that the promotion operators use, so a rollback finds t
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 import time
 from collections.abc import Mapping
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adrank.contracts import lake, packages
+from adrank.contracts.deployments import config_request, model_request
 from adrank.contracts.settings import Settings
 
 DIGEST_TAG: Final = "package_digest"
@@ -53,30 +52,6 @@ def install(settings: Settings, clients: Mapping[str, Any], registry: Any) -> In
     return Incumbent(digest, url, version, config)
 
 
-def serving_environment(settings: Settings, package_digest: str) -> dict[str, str]:
-    """What the inference container is told."""
-    online = settings.online
-    return {
-        "ADRANK_PACKAGE_DIGEST": package_digest,
-        "REDIS_HOST": online.redis_host,
-        "REDIS_PORT": str(online.redis_port),
-        "REDIS_TLS": str(online.redis_tls).lower(),
-        "FEATURES_TABLE": online.features_table,
-        "AWS_REGION": settings.region,
-    }
-
-
-def model_name(settings: Settings, package_digest: str, model_data_url: str) -> str:
-    """SageMaker name of the model: says what it holds."""
-    parts = [settings.sagemaker.serving_image, serving_environment(settings, package_digest), model_data_url]
-    return f"adrank-{package_digest[:12]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]}"
-
-
-def config_name(settings: Settings, model: str) -> str:
-    """SageMaker name of the production endpoint's configuration of a model."""
-    return f"{model}-production-{settings.sagemaker.production_instances}"
-
-
 def _upload(s3: Any, bucket: str, directory: Path, digest: str) -> str:
     archive = directory.parent / "model.tar.gz"
     packages.pack(directory, archive)
@@ -110,34 +85,16 @@ def _register(registry: Any, settings: Settings, directory: Path, digest: str, u
 
 
 def _deploy(sagemaker: Any, settings: Settings, digest: str, url: str) -> str:
-    model = model_name(settings, digest, url)
-    config, endpoint = config_name(settings, model), settings.sagemaker.production_endpoint
-    sagemaker.create_model(
-        ModelName=model,
-        ExecutionRoleArn=settings.sagemaker.role_arn,
-        PrimaryContainer={
-            "Image": settings.sagemaker.serving_image,
-            "ModelDataUrl": url,
-            "Environment": serving_environment(settings, digest),
-        },
-    )
-    sagemaker.create_endpoint_config(
-        EndpointConfigName=config,
-        ProductionVariants=[
-            {
-                "VariantName": "AllTraffic",
-                "ModelName": model,
-                "InstanceType": settings.sagemaker.serving_instance,
-                "InitialInstanceCount": settings.sagemaker.production_instances,
-                "InitialVariantWeight": 1.0,
-            }
-        ],
-    )
+    model = model_request(settings, digest, url)
+    config = config_request(settings, "production", model["ModelName"])
+    endpoint, name = settings.sagemaker.production_endpoint, str(config["EndpointConfigName"])
+    sagemaker.create_model(**model)
+    sagemaker.create_endpoint_config(**config)
     sagemaker.create_endpoint(
-        EndpointName=endpoint, EndpointConfigName=config, Tags=[{"Key": "adrank:run", "Value": "before the first run"}]
+        EndpointName=endpoint, EndpointConfigName=name, Tags=[{"Key": "adrank:run", "Value": "before the first run"}]
     )
     _await_service(sagemaker, endpoint)
-    return config
+    return name
 
 
 def _await_service(sagemaker: Any, endpoint: str) -> None:

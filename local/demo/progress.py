@@ -55,18 +55,17 @@ class Progress:
 
 
 class TaskTeller:
-    """Tells each change in the states of a run's tasks, once; ``say`` takes the task and the line."""
+    """Tells the states that a run's tasks go through, each once; ``say`` takes the task and its state in words."""
 
     def __init__(self, say: Callable[[Task, str], None]) -> None:
         self._say = say
-        self._seen: dict[str, str] = {}
+        self._told: set[tuple[str, str, int]] = set()
 
     def tell(self, tasks: Iterable[Task]) -> None:
-        """Compare with the last time; what merely waits for its turn, or was skipped, is not worth a line."""
+        """Tell what is new; what waits for its turn, goes on after a wait or was skipped is not worth a line."""
         for task in sorted(tasks, key=lambda task: task.ended or task.started or _NEVER):
-            if task.state == self._seen.get(task.task_id):
-                continue
-            self._seen[task.task_id] = task.state
-            if task.state not in _QUIET:
+            news = (task.task_id, task.state, task.try_number)
+            if task.state not in _QUIET and news not in self._told:
+                self._told.add(news)
                 retry = f" (try {task.try_number})" if task.try_number > 1 else ""
-                self._say(task, f"{task.task_id.removeprefix(f'{task.group}.')}: {task.state.replace('_', ' ')}{retry}")
+                self._say(task, f"{task.state.replace('_', ' ')}{retry}")

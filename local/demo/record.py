@@ -50,6 +50,11 @@ class Task(_Record):
         """The task group, or the task itself where it stands alone."""
         return self.task_id.split(".", 1)[0]
 
+    @property
+    def name(self) -> str:
+        """Its name within the group."""
+        return self.task_id.rsplit(".", 1)[-1]
+
 
 class Source(_Record):
     """Where history came from. ``text`` is what summary.json says; ``facts`` are shown in the report."""

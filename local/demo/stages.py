@@ -130,7 +130,7 @@ class Demo:
             conf = {"start": plan.start.isoformat(), "end": plan.hourly_start.isoformat()}
             run = self._airflow.trigger(BACKFILL, f"demo-history-{lake.run_key(plan.end)}", conf)
             try:
-                teller = TaskTeller(lambda task, line: say(f"{task.group} {line}"))
+                teller = TaskTeller(lambda task, state: say(f"{task.task_id}: {state}"))
                 self._airflow.wait(run.dag_id, run.run_id, _BACKFILL_TIMEOUT, teller.tell)
             finally:
                 self._tasks += self._airflow.tasks(run.dag_id, run.run_id)

@@ -30,7 +30,7 @@ class WeeklyWatch:
     def __init__(self, airflow: Airflow, say: Say) -> None:
         self._airflow = airflow
         self._say = say
-        self._teller = TaskTeller(lambda task, line: say(task.group, line))
+        self._teller = TaskTeller(lambda task, state: say(task.group, f"{task.name}: {state}"))
         self._ended: set[str] = set()
         self._callbacks: list[tuple[str, frozenset[str], Callable[[], None]]] = []
         self._always: list[Callable[[], None]] = []

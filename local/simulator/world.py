@@ -7,7 +7,7 @@ others. Context carries what is known when the ad is ranked: ``slot``, the user'
 **The logger.** The incumbent orders by purchased slots: each day every ad draws a new slot, independent of anything
 that users care about. History's positions are therefore as good as randomised.
 
-**Truth.** A user examines position p with probability p ** -0.8, and then, with k for the preference of the phase:
+**Truth.** A user examines position p with probability p ** -0.6, and then, with k for the preference of the phase:
 
     click          logit = -2.2 + k (0.75 image + 0.75 cheapness + 0.55 quality + 0.30 responsiveness + 0.90 affinity)
     contact|click  logit = -1.1 + k (0.70 responsiveness + 0.45 cheapness)
@@ -59,7 +59,7 @@ class Chances:
 
 def examination(positions: Ints) -> Floats:
     """Probability that a user looks at 1-based ``positions``; 0 (not shown) is never looked at."""
-    return np.where(positions > 0, np.maximum(positions, 1) ** -0.8, 0.0)
+    return np.where(positions > 0, np.maximum(positions, 1) ** -0.6, 0.0)
 
 
 def daily_curve(hour_of_day: Ints | int) -> Floats:

@@ -73,6 +73,9 @@ def _adrank(stack: StackSettings) -> dict[str, str]:
         "ADRANK_ONLINE__REDIS_HOST": HOST,
         "ADRANK_ONLINE__REDIS_PORT": str(stack.ports.redis),
         "ADRANK_ONLINE__REDIS_TLS": "false",
+        # Two cores are shared with Spark: a store that answers late is no outage here.
+        "ADRANK_ONLINE__REDIS_TIMEOUT_MS": "1000",
+        "ADRANK_ONLINE__DYNAMODB_TIMEOUT_MS": "2000",
         "ADRANK_SAGEMAKER__POLL_SECONDS": "1",
         "ADRANK_TRAINING__MLFLOW_TRACKING_URI": url(stack, "mlflow"),
         "ADRANK_EXPERIMENT__POLL_SECONDS": "2",

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 DYNALITE = ROOT / "local" / "localcloud" / "dynalite"
 STAMP = VENV / "installed-from"
+SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 INPUTS = (
     ROOT / "requirements-dev.txt",
     ROOT / "pyproject.toml",
@@ -134,12 +135,15 @@ def _checkout() -> None:
     _run(str(uv), "pip", "sync", "--python", str(python), str(INPUTS[0]))
     _run(str(uv), "pip", "install", "--python", str(python), "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     print("installing the locked Node packages", flush=True)
-    _run("npm", "ci", "--prefix", str(DYNALITE), "--no-audit", "--no-fund")
+    _run("npm", "ci", "--prefix", str(DYNALITE), "--no-audit", "--no-fund", "--loglevel", "error")
     STAMP.write_text(digest())
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)  # noqa: S603
+    # uv brings its own certificates; the machine's may know a proxy's that uv's do not.
+    certificates = {"UV_NATIVE_TLS": "true"} if SYSTEM_CERTIFICATES.exists() else {}
+    environment = {**certificates, **os.environ}
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, env=environment)  # noqa: S603
 
 
 if __name__ == "__main__":

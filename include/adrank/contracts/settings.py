@@ -42,6 +42,8 @@ class Online(_Section):
     redis_host: str = "redis.internal"
     redis_port: int = Field(default=6379, gt=0, lt=65536)
     redis_tls: bool = True
+    redis_timeout_ms: int = Field(default=50, gt=0)
+    dynamodb_timeout_ms: int = Field(default=200, gt=0)
     features_table: str = "adrank-features"
     experiments_table: str = "adrank-experiments"
 
@@ -101,6 +103,9 @@ class Gate(_Section):
     min_ndcg_at_10: float | None = Field(default=None, ge=0, le=1)
     min_positive_queries: int = Field(default=200, ge=1)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    min_propensity: float = Field(
+        default=0.1, gt=0, le=1, description="least examination that an answer is weighted by"
+    )
     margins: dict[str, float] = Field(
         default_factory=lambda: {"relevance": 0.0, "contact": -0.01, "revenue": -0.01},
         description="objective -> least acceptable lower bound of NDCG@10(candidate) - NDCG@10(production)",
@@ -199,6 +204,10 @@ class Settings(BaseSettings):
         training = self.training
         window = ["--window-days", str(training.window_days), "--test-fraction", str(training.test_fraction)]
         return [*window, "--labels", self.labels.model_dump_json()]
+
+    def evaluation_arguments(self) -> list[str]:
+        """How the evaluation job measures, as its command line names it."""
+        return ["--confidence", str(self.gate.confidence), "--min-propensity", str(self.gate.min_propensity)]
 
     def hyperparameters(self) -> dict[str, str]:
         """What the training job is told; SageMaker carries strings only."""

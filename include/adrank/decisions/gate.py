@@ -64,6 +64,9 @@ class GateEvidence(_Strict):
     confidence: float = Field(gt=0, lt=1)
     bootstrap_samples: int = Field(ge=1)
     seed: int
+    examination: tuple[float, ...] = Field(
+        default=(), description="of positions 1, 2, ..., that answers are weighted by"
+    )
     candidate: PackageEvidence
     production: PackageEvidence | None = None
     objectives: dict[Objective, ObjectiveEvidence]

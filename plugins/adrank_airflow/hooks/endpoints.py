@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any, cast
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 
+from adrank.contracts.deployments import Role, config_request, model_request
 from adrank.contracts.settings import Settings
-
-
-def serving_environment(settings: Settings, package_digest: str) -> dict[str, str]:
-    """Environment of the inference container for one package."""
-    online = settings.online
-    return {
-        "ADRANK_PACKAGE_DIGEST": package_digest,
-        "REDIS_HOST": online.redis_host,
-        "REDIS_PORT": str(online.redis_port),
-        "REDIS_TLS": str(online.redis_tls).lower(),
-        "FEATURES_TABLE": online.features_table,
-        "AWS_REGION": settings.region,
-    }
 
 
 class EndpointsHook(SageMakerHook):
@@ -31,36 +18,15 @@ class EndpointsHook(SageMakerHook):
     def __init__(self, aws_conn_id: str, region_name: str) -> None:
         super().__init__(aws_conn_id=aws_conn_id, region_name=region_name)  # type: ignore[no-untyped-call]
 
-    def ensure_model(self, settings: Settings, package_digest: str, model_data_url: str) -> str:
-        """Create the model of a package unless it is there; its name says what it holds."""
-        environment = serving_environment(settings, package_digest)
-        image = settings.sagemaker.serving_image
-        around = hashlib.sha256(json.dumps([image, environment, model_data_url]).encode()).hexdigest()
-        name = f"adrank-{package_digest[:12]}-{around[:8]}"
-        if not self._exists(lambda: self.conn.describe_model(ModelName=name)):
-            self.conn.create_model(
-                ModelName=name,
-                ExecutionRoleArn=settings.sagemaker.role_arn,
-                PrimaryContainer={"Image": image, "ModelDataUrl": model_data_url, "Environment": environment},
-            )
-        return name
-
-    def ensure_config(self, model: str, role: str, instance_type: str, instances: int) -> str:
-        """Create the endpoint configuration of a model unless it is there."""
-        name = f"{model}-{role}-{instances}"
+    def ensure_config(self, settings: Settings, role: Role, package_digest: str, model_data_url: str) -> str:
+        """Create model and endpoint configuration of a package in a role unless they are there."""
+        model = model_request(settings, package_digest, model_data_url)
+        if not self._exists(lambda: self.conn.describe_model(ModelName=model["ModelName"])):
+            self.conn.create_model(**model)
+        config = config_request(settings, role, model["ModelName"])
+        name = cast(str, config["EndpointConfigName"])
         if not self._exists(lambda: self.conn.describe_endpoint_config(EndpointConfigName=name)):
-            self.conn.create_endpoint_config(
-                EndpointConfigName=name,
-                ProductionVariants=[
-                    {
-                        "VariantName": "AllTraffic",
-                        "ModelName": model,
-                        "InstanceType": instance_type,
-                        "InitialInstanceCount": instances,
-                        "InitialVariantWeight": 1.0,
-                    }
-                ],
-            )
+            self.conn.create_endpoint_config(**config)
         return name
 
     def describe(self, endpoint: str) -> dict[str, Any] | None:

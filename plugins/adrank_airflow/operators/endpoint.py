@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 
 from adrank.contracts import packages
+from adrank.contracts.deployments import Role
 from adrank.contracts.packages import GoldenRequests
 from adrank.contracts.settings import Rollout, Settings
 from adrank_airflow import deadlines
@@ -32,7 +33,6 @@ from adrank_airflow.triggers.aws_work import AwsWorkTrigger
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-Role = Literal["staging", "production"]
 _RUN_TAG = "adrank:run"
 _SCORE_TOLERANCE = 1e-6
 _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
@@ -78,13 +78,6 @@ class _EndpointOperator(BaseOperator):
     def hook(self) -> EndpointsHook:
         """Endpoints of the account."""
         return EndpointsHook(aws_conn_id=self.settings.tenancy.aws_conn_id, region_name=self.settings.region)
-
-    def ensure_config(self, package_digest: str, model_data_url: str) -> str:
-        """Create model and endpoint configuration of a package unless they are there."""
-        sagemaker, hook = self.settings.sagemaker, self.hook
-        instances = sagemaker.staging_instances if self.role == "staging" else sagemaker.production_instances
-        model = hook.ensure_model(self.settings, package_digest, model_data_url)
-        return hook.ensure_config(model, self.role, sagemaker.serving_instance, instances)
 
     def bring_to(self, config: str, there: dict[str, Any] | None, run_id: str) -> None:
         """Start the deployment, unless the endpoint is on ``config`` or moving already."""
@@ -144,7 +137,7 @@ class DeployEndpointOperator(_EndpointOperator):
 
     def execute(self, context: Context) -> None:
         """Create or update the endpoint unless it is on its way there already; then defer."""
-        config = self.ensure_config(self.package_digest, self.model_data_url)
+        config = self.hook.ensure_config(self.settings, self.role, self.package_digest, self.model_data_url)
         there = self.hook.describe(self.endpoint)
         self.bring_to(config, there, run_id=context["run_id"])
         self.wait_for(config, previous=there["EndpointConfigName"] if there else "")
@@ -203,7 +196,7 @@ class RestoreProductionOperator(_EndpointOperator):
             if there is not None and hook.tags(there["EndpointArn"]).get(_RUN_TAG) == context["run_id"]:
                 hook.delete(self.endpoint)
             return {"endpoint": self.endpoint, "endpoint_config": ""}
-        config = self.ensure_config(package.package_digest, package.model_data_url)
+        config = hook.ensure_config(settings, self.role, package.package_digest, package.model_data_url)
         if there is not None and there["EndpointStatus"] == "InService" and there["EndpointConfigName"] == config:
             return {"endpoint": self.endpoint, "endpoint_config": config}
         self.bring_to(config, there, run_id=context["run_id"])

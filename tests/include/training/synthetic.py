@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+
 from tests.include.training.logs import HOUR, MINUTE, NOON, Log, Row, clicked, event, shown
 
 

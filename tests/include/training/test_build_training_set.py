@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
+from adrank.contracts import registry
+from adrank.contracts.settings import Labels
 from tests.include.training.logs import (
     HOUR,
     MINUTE,
@@ -23,9 +26,6 @@ from tests.include.training.logs import (
     write_feature_manifest,
     write_features,
 )
-
-from adrank.contracts import registry
-from adrank.contracts.settings import Labels
 from training import build_training_set, job
 from training.build_training_set import FeatureFilesError, ThinLogError
 
@@ -33,7 +33,7 @@ BACKGROUND = [*answered("q1", NOON), *answered("q2", NOON + HOUR)]
 
 
 def engagement(directory: Path, *rows: tuple[str, int, float]) -> Path:
-    """(ad, minutes from noon at which the row becomes available, impressions_7d); of the hour end ten minutes before."""
+    """(ad, minutes from noon at which the row becomes available, impressions_7d); ten minutes after its hour."""
     return write_features(
         directory,
         "ad_engagement",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.include.training.synthetic import write_set
 
 from adrank.contracts import packages
 from adrank.ranker import load_golden, load_package
+from tests.include.training.synthetic import write_set
 from training import job, lambdarank, model_package, ndcg, training_set
 from training import train as training
 from training.lambdarank import Hyperparameters

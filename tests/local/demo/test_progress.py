@@ -34,7 +34,7 @@ def test_stages_end_as_they_ended_and_unreached_ones_were_skipped() -> None:
 
 def test_each_change_of_a_task_is_told_once() -> None:
     told: list[str] = []
-    teller = TaskTeller(lambda task, line: told.append(f"{task.group} {line}"))
+    teller = TaskTeller(lambda task, state: told.append(f"{task.group}/{task.name} {state}"))
 
     def seen(*states: str) -> list[Task]:
         names = ("a.first", "b.second")
@@ -45,7 +45,7 @@ def test_each_change_of_a_task_is_told_once() -> None:
 
     for states in (("none", "none"), ("running", "none"), ("running", "none"), ("success", "awaiting_input")):
         teller.tell(seen(*states))
-    assert told == ["a first: running", "a first: success", "b second: awaiting input"]
+    assert told == ["a/first running", "a/first success", "b/second awaiting input"]
 
 
 def test_a_look_is_told_with_its_interval_or_without_one(record: DemoRecord) -> None:

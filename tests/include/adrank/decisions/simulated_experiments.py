@@ -1,4 +1,4 @@
-"""Many A/B experiments at once: users who come back, differ in how readily they answer, and are looked at every hour."""
+"""Many A/B experiments at once: users who come back, who differ in readiness, and who are looked at every hour."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def simulate(
     spread: float = 2.0,
     seed: int = 7,
 ) -> Simulated:
-    """``spread`` is the strength of the beta from which a user's contact rate comes: the smaller, the more they differ."""
+    """``spread`` is the strength of the beta from which a user's contact rate comes: smaller differs more."""
     rng = np.random.default_rng(seed)
     treated = rng.random((experiments, users)) < share
     own = rng.beta(spread * contact_rate, spread * (1 - contact_rate), (experiments, users))

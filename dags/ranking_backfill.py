@@ -62,7 +62,6 @@ with DAG(
         task_id="validate",
         entry_point="validate_features.py",
         arguments=["--start", START, "--end", END],
-        retries=0,
     )
 
     with TaskGroup("push", tooltip="The last hour, to the online stores") as push:

@@ -64,7 +64,6 @@ with DAG(
         task_id="validate",
         entry_point="validate_features.py",
         arguments=["--start", HOUR, "--end", END],
-        retries=0,
     )
 
     with TaskGroup("push", tooltip="To the online stores") as push:

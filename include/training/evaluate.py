@@ -64,7 +64,7 @@ def evaluate(
     scores["logged_order"] = lambdarank.logged_order(test)
 
     train = data.train
-    examined = propensity.examination(train.ad, train.position, train.click, min_propensity)
+    examined = propensity.examination(train.ad, train.position, (train.grade > 0).astype(np.int64), min_propensity)
     corrected = 1 / examined[np.minimum(test.position, len(examined)) - 1]
     gains: dict[Objective, NDArray[np.float64]] = {
         "relevance": test.grade.astype(np.float64),

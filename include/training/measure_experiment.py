@@ -52,14 +52,14 @@ def measure(events: Path | None, experiment: Experiment, start: datetime, end: d
             f"user {strange[0]} has impressions of {experiment.experiment_id} with variant {strange[1]!r}, "
             "expected control or treatment"
         )
-    crossed = connection.execute("SELECT count(DISTINCT user_id) FROM experiment_users WHERE variants_seen > 1")
+    crossed = "SELECT count(DISTINCT user_id) FROM experiment_users WHERE variants_seen > 1"
     return ExperimentStatistics(
         experiment_id=experiment.experiment_id,
         treatment_share=experiment.treatment_share,
         start=start,
         end=end,
         variants=_variants(connection),
-        crossovers=crossed.fetchall()[0][0],
+        crossovers=connection.execute(crossed).fetchall()[0][0],
     )
 
 

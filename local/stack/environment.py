@@ -108,6 +108,9 @@ def _airflow(stack: StackSettings) -> dict[str, str]:
         # One parser and modest intervals: the machine's cores belong to the jobs.
         "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "30", "refresh_interval": "15"},
         "scheduler": {"task_queued_timeout": "1800"},
+        # A worker may notice the end of a task only at its next heartbeat. A task that deferred and is resumed before
+        # that counts as killed from outside, so the heartbeat has to be quicker than the quickest trigger.
+        "workers": {"min_heartbeat_interval": "1"},
         "logging": {"base_log_folder": str(paths.airflow_home(stack) / "logs")},
         "usage_data_collection": {"enabled": "False"},
     }

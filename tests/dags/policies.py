@@ -27,9 +27,8 @@ def documents_itself(dag: Any) -> list[str]:
     return [part for part in _DOC_PARTS if part not in (dag.doc_md or "")]
 
 
-def retries_or_is_a_gate(dag: Any) -> list[str]:
-    """Only a validation whose answer cannot change by itself may go without a retry."""
-    return [t.task_id for t in dag.tasks if t.retries < 1 and not t.task_id.endswith("validate")]
+def retries(dag: Any) -> list[str]:
+    return [t.task_id for t in dag.tasks if t.retries < 1]
 
 
 def bounds_its_time(dag: Any) -> list[str]:
@@ -61,7 +60,7 @@ POLICIES: tuple[Policy, ...] = (
     has_an_owner,
     is_tagged_for_on_call,
     documents_itself,
-    retries_or_is_a_gate,
+    retries,
     bounds_its_time,
     controls_access,
     runs_one_at_a_time,

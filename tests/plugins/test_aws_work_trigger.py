@@ -45,7 +45,7 @@ def step(state: str) -> dict[str, Any]:
 
 
 def trigger(aws: FakeAws, kind: WorkKind = "emr_step", deadline: str = FUTURE) -> AwsWorkTrigger:
-    made = AwsWorkTrigger(kind, {"ClusterId": "j-1", "StepId": "s-1"}, deadline, 0, "aws_default", "eu-west-1")
+    made = AwsWorkTrigger(kind, {"ClusterId": "j-1", "StepId": "s-1"}, deadline, 0, 0, "aws_default", "eu-west-1")
 
     async def client() -> FakeAws:
         return aws

@@ -177,6 +177,7 @@ class Tenancy(_Section):
     viewer_role: str = "Viewer"
     operator_role: str = "Op"
     raw_ready_timeout: timedelta = timedelta(hours=6)
+    settle_seconds: float = Field(default=5, ge=0, description="least time that a deferred task stays deferred")
 
 
 class Settings(BaseSettings):

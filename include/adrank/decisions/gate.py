@@ -1,9 +1,9 @@
 """The offline gate: may this candidate meet live users?
 
 The evidence compares candidate, production and logged order on one frozen by-time test fold. What decides is the paired
-per-query difference to production, one constraint per objective. Logged answers favour whoever chose the order, because
-users see the top first; production usually did. So the comparison leans against the candidate: a pass is earned in
-spite of the lean, and a narrow reject may be the lean's doing.
+per-query difference to production, one constraint per objective. Users answer where they look, and they look where
+production put things, so answers come weighted by the inverse of their position's examination. Where a log cannot tell
+examination from relevance (every ad always at its place), the comparison leans towards production.
 """
 
 from __future__ import annotations

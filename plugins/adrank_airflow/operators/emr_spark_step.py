@@ -83,6 +83,7 @@ class EmrSparkStepOperator(BaseOperator):
                 reference={"ClusterId": cluster_id, "StepId": step_id},
                 deadline=deadlines.after(created, emr.step_timeout).isoformat(),
                 poll_seconds=emr.poll_seconds,
+                settle_seconds=self.settings.tenancy.settle_seconds,
                 aws_conn_id=self.settings.tenancy.aws_conn_id,
                 region_name=self.settings.region,
             ),

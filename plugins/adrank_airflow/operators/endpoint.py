@@ -102,6 +102,7 @@ class _EndpointOperator(BaseOperator):
                 reference={"EndpointName": self.endpoint},
                 deadline=deadlines.after(began, settings.rollout.timeout).isoformat(),
                 poll_seconds=settings.sagemaker.poll_seconds,
+                settle_seconds=self.settings.tenancy.settle_seconds,
                 aws_conn_id=settings.tenancy.aws_conn_id,
                 region_name=settings.region,
             ),

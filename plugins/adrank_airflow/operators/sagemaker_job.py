@@ -67,6 +67,7 @@ class _SageMakerJobOperator(BaseOperator):
                 reference={"ProcessingJobName" if self.kind == "processing" else "TrainingJobName": name},
                 deadline=deadlines.after(created, self.settings.sagemaker.job_timeout).isoformat(),
                 poll_seconds=self.settings.sagemaker.poll_seconds,
+                settle_seconds=self.settings.tenancy.settle_seconds,
                 aws_conn_id=self.settings.tenancy.aws_conn_id,
                 region_name=self.settings.region,
             ),

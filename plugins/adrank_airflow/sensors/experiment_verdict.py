@@ -81,6 +81,7 @@ class ExperimentVerdictSensor(BaseOperator):
                     jobs.describe("processing", name)["CreationTime"], self.settings.sagemaker.job_timeout
                 ).isoformat(),
                 poll_seconds=self.settings.sagemaker.poll_seconds,
+                settle_seconds=self.settings.tenancy.settle_seconds,
                 aws_conn_id=self.settings.tenancy.aws_conn_id,
                 region_name=self.settings.region,
             ),
@@ -122,6 +123,7 @@ class ExperimentVerdictSensor(BaseOperator):
                 keys=[lake.raw_events_manifest(hour) for hour in hours],
                 deadline=deadlines.of_run(context, settings.experiment.wall_clock_cap).isoformat(),
                 poll_seconds=settings.experiment.poll_seconds,
+                settle_seconds=self.settings.tenancy.settle_seconds,
                 aws_conn_id=settings.tenancy.aws_conn_id,
                 region_name=settings.region,
             ),

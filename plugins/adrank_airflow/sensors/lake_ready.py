@@ -12,6 +12,7 @@ from adrank.contracts import lake, registry
 from adrank.contracts.settings import Settings
 from adrank_airflow import deadlines
 from adrank_airflow.errors import DeadlineError
+from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
 
 if TYPE_CHECKING:
@@ -30,14 +31,18 @@ class _LakeSensor(BaseOperator):
         raise NotImplementedError
 
     def execute(self, context: Context) -> None:
-        """Defer until the keys exist or the run's deadline passes."""
+        """Go on if the keys exist, else defer until they do or the run's deadline passes."""
         settings = self.settings
+        hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
+        if all(hook.exists(key) for key in self.keys()):
+            return
         self.defer(
             trigger=LakeKeysTrigger(
                 bucket=settings.lake.bucket,
                 keys=self.keys(),
                 deadline=deadlines.of_run(context, settings.tenancy.raw_ready_timeout).isoformat(),
                 poll_seconds=settings.emr.poll_seconds,
+                settle_seconds=self.settings.tenancy.settle_seconds,
                 aws_conn_id=settings.tenancy.aws_conn_id,
                 region_name=settings.region,
             ),

@@ -65,6 +65,8 @@ class AwsWorkTrigger(BaseTrigger):
     :param reference: the arguments of its describe call (``ClusterId``/``StepId``, a job's or an endpoint's name).
     :param deadline: ISO time after which waiting is given up.
     :param poll_seconds: pause between two looks.
+    :param settle_seconds: pause before the first, so that the scheduler has noted that the task deferred; a trigger that
+        fires sooner gets its task failed by the executor's late report (apache/airflow #72716).
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class AwsWorkTrigger(BaseTrigger):
         reference: dict[str, str],
         deadline: str,
         poll_seconds: float,
+        settle_seconds: float,
         aws_conn_id: str,
         region_name: str,
     ) -> None:
@@ -81,17 +84,19 @@ class AwsWorkTrigger(BaseTrigger):
         self.reference = reference
         self.deadline = deadline
         self.poll_seconds = poll_seconds
+        self.settle_seconds = settle_seconds
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, for the triggerer that takes over."""
-        fields = ("kind", "reference", "deadline", "poll_seconds", "aws_conn_id", "region_name")
+        fields = ("kind", "reference", "deadline", "poll_seconds", "settle_seconds", "aws_conn_id", "region_name")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in fields}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until the work has ended; an AWS error is logged and looked past until the deadline."""
         work, deadline = _KINDS[self.kind], datetime.fromisoformat(self.deadline)
+        await asyncio.sleep(self.settle_seconds)
         async with await self._client() as client:
             while True:
                 try:

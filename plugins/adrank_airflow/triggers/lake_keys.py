@@ -13,27 +13,39 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class LakeKeysTrigger(BaseTrigger):
-    """Fires ``{"status": "ready"}``, or ``{"status": "deadline", "missing": [first keys still missing]}``."""
+    """Fires ``{"status": "ready"}``, or ``{"status": "deadline", "missing": [first keys still missing]}``.
+
+    ``settle_seconds`` pass before the first look, as in :class:`adrank_airflow.triggers.aws_work.AwsWorkTrigger`.
+    """
 
     def __init__(
-        self, bucket: str, keys: list[str], deadline: str, poll_seconds: float, aws_conn_id: str, region_name: str
+        self,
+        bucket: str,
+        keys: list[str],
+        deadline: str,
+        poll_seconds: float,
+        settle_seconds: float,
+        aws_conn_id: str,
+        region_name: str,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.bucket = bucket
         self.keys = keys
         self.deadline = deadline
         self.poll_seconds = poll_seconds
+        self.settle_seconds = settle_seconds
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, for the triggerer that takes over."""
-        fields = ("bucket", "keys", "deadline", "poll_seconds", "aws_conn_id", "region_name")
+        fields = ("bucket", "keys", "deadline", "poll_seconds", "settle_seconds", "aws_conn_id", "region_name")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in fields}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look at the keys in order, remembering those that were there."""
         deadline, missing = datetime.fromisoformat(self.deadline), list(self.keys)
+        await asyncio.sleep(self.settle_seconds)
         hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, region_name=self.region_name, client_type="s3")
         async with await hook.get_async_conn() as client:
             while True:

@@ -84,7 +84,7 @@ class TestRefusals:
 
     def test_another_feature_registry(self, learned: Path) -> None:
         change_card(learned, fingerprint="0" * 64)
-        with pytest.raises(RegistryMismatchError, match="only there: context.price"):
+        with pytest.raises(RegistryMismatchError, match=r"only there: context\.price"):
             load_package(learned)
 
     def test_a_model_of_another_width_than_the_card(self, learned: Path) -> None:

@@ -27,3 +27,20 @@ def write_set(root: Path, *, queries: int = 300, told_by: str | None = "price", 
     log = Log(root)
     log.build(rows, as_of=NOON + queries * MINUTE + HOUR + HOUR, test_fraction=0.3)
     return log.output
+
+
+def write_biased_set(root: Path, *, queries: int = 1500, seed: int = 6) -> Path:
+    """Thirty ads shown in random order; users examine position k with 1/k, and prefer good ads only a little."""
+    rng = np.random.default_rng(seed)
+    relevance = np.linspace(0.25, 0.75, 30)
+    rows: list[Row] = []
+    for q in range(queries):
+        at = NOON + q * MINUTE
+        for i, ad in enumerate(rng.choice(30, 8, replace=False)):
+            context = {"slot": i + 1.0, "quality": float(relevance[ad])}
+            rows.append(shown(f"q{q}", f"ad{ad}", at, i + 1, context=context))
+            if rng.random() < relevance[ad] / (i + 1):
+                rows.append(clicked(f"q{q}", f"ad{ad}", at + timedelta(seconds=5 + i)))
+    log = Log(root)
+    log.build(rows, as_of=NOON + queries * MINUTE + HOUR + HOUR, test_fraction=0.4)
+    return log.output

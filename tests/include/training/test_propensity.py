@@ -11,7 +11,7 @@ from training.propensity import examination
 TRUTH = np.arange(1, 11) ** -0.7
 
 
-def log(sorted_by_relevance: float, seed: int = 3) -> tuple[NDArray[np.int64], ...]:
+def log(sorted_by_relevance: float, seed: int = 3) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """20,000 lists of ten of 200 ads; the logger's order is relevance times ``sorted_by_relevance`` plus noise."""
     generator = np.random.default_rng(seed)
     relevance = generator.beta(2, 8, size=200)

@@ -132,7 +132,9 @@ def test_the_job_logs_one_mlflow_run_however_often_it_is_retried(
     from mlflow import MlflowClient
 
     client = MlflowClient()
-    (run,) = client.search_runs([client.get_experiment_by_name("ranking").experiment_id])
+    experiment = client.get_experiment_by_name("ranking")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_id == result["mlflow_run_id"]
     assert run.info.status == "FINISHED"
     assert run.data.tags["job_name"] == "job-1"

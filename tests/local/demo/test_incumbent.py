@@ -1,40 +1,52 @@
-"""The incumbent bears the names that a rollback would give it."""
+"""The incumbent bears the tags and names that a promotion would give it, and a deployment that fails is told."""
+
+from typing import Any
 
 import pytest
 
+from adrank.contracts import deployments
 from adrank.contracts.settings import Settings
-from adrank_airflow.hooks import endpoints, model_registry
-from adrank_airflow.hooks.endpoints import EndpointsHook
+from adrank_airflow.hooks import model_registry
 from demo import incumbent
 
 DIGEST, URL = "ab" * 32, "s3://adrank-lake/models/abab/model.tar.gz"
 
 
 class Cloud:
-    """SageMaker, where everything that is asked for exists already."""
+    """SageMaker: keeps what it was asked for, and describes the endpoint as ``states`` say, one after the other."""
 
-    def describe_model(self, ModelName: str) -> None:  # noqa: N803
-        pass
+    def __init__(self, *states: str) -> None:
+        self.created: dict[str, dict[str, Any]] = {}
+        self._states = list(states)
 
-    def describe_endpoint_config(self, EndpointConfigName: str) -> None:  # noqa: N803
-        pass
+    def create_model(self, **request: Any) -> None:
+        self.created["model"] = request
 
+    def create_endpoint_config(self, **request: Any) -> None:
+        self.created["config"] = request
 
-def test_model_and_configuration_are_those_of_the_promotion_operators(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EndpointsHook, "conn", Cloud())
-    settings = Settings()
-    hook = EndpointsHook(aws_conn_id="aws_default", region_name="eu-west-1")
-    model = hook.ensure_model(settings, DIGEST, URL)
-    sagemaker = settings.sagemaker
-    config = hook.ensure_config(model, "production", sagemaker.serving_instance, sagemaker.production_instances)
-    assert incumbent.model_name(settings, DIGEST, URL) == model
-    assert incumbent.config_name(settings, model) == config
+    def create_endpoint(self, **request: Any) -> None:
+        self.created["endpoint"] = request
 
-
-def test_the_container_is_told_the_same() -> None:
-    settings = Settings()
-    assert incumbent.serving_environment(settings, DIGEST) == endpoints.serving_environment(settings, DIGEST)
+    def describe_endpoint(self, EndpointName: str) -> dict[str, str]:  # noqa: N803
+        assert EndpointName == Settings().sagemaker.production_endpoint
+        return {"EndpointStatus": self._states.pop(0), "FailureReason": "digest differs"}
 
 
 def test_tags_are_those_that_the_registry_hook_reads() -> None:
     assert (model_registry.DIGEST_TAG, model_registry.DATA_TAG) == (incumbent.DIGEST_TAG, incumbent.DATA_TAG)
+
+
+def test_serves_under_the_names_of_a_promotion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incumbent, "_POLL", 0)
+    cloud, settings = Cloud("Creating", "InService"), Settings()
+    model = deployments.model_request(settings, DIGEST, URL)
+    config = deployments.config_request(settings, "production", model["ModelName"])
+    assert incumbent._deploy(cloud, settings, DIGEST, URL) == config["EndpointConfigName"]
+    assert (cloud.created["model"], cloud.created["config"]) == (model, config)
+    assert cloud.created["endpoint"]["EndpointConfigName"] == config["EndpointConfigName"]
+
+
+def test_an_endpoint_that_fails_is_told_with_its_reason() -> None:
+    with pytest.raises(incumbent.IncumbentError, match="failed: digest differs"):
+        incumbent._deploy(Cloud("Failed"), Settings(), DIGEST, URL)

@@ -76,7 +76,9 @@ def simulate(
         contacts += rng.binomial(new, rate)
         per_user = (searches > 0, searches, searches**2, contacts, contacts**2, contacts * searches)
         sums.append([np.stack([(x * ~treated).sum(1), (x * treated).sum(1)], axis=-1) for x in per_user])
-    return Simulated(*(np.array([look[i] for look in sums]) for i in range(6)), share)
+    users_sum, *rest = (np.array([look[i] for look in sums]) for i in range(6))
+    searches_sum, searches_squares, contacts_sum, contacts_squares, with_searches = rest
+    return Simulated(users_sum, searches_sum, searches_squares, contacts_sum, contacts_squares, with_searches, share)
 
 
 def naive_z(simulated: Simulated) -> Floats:

@@ -65,7 +65,7 @@ def test_the_split_test_is_quiet_on_the_configured_share_at_every_look(share: fl
 
 def test_the_split_test_finds_a_lost_tenth_of_treatment_users() -> None:
     rng = np.random.default_rng(12)
-    treatment = rng.binomial(10_000, 0.5, 200)
+    treatment = rng.binomial(20_000, 0.5, 200)
     lost = rng.binomial(treatment, 0.1)
-    found = [split_p_value(10_000 - t, t - gone, 0.5) < 0.001 for t, gone in zip(treatment, lost, strict=True)]
+    found = [split_p_value(20_000 - t, t - gone, 0.5) < 0.001 for t, gone in zip(treatment, lost, strict=True)]
     assert np.mean(found) > 0.9

@@ -1,0 +1,92 @@
+"""One small marketplace, lived through once on a stack of its own: the tests of this folder look at what happened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adrank.contracts import lake
+from adrank.contracts.settings import Settings
+from demo.airflow_client import Airflow
+from demo.plan import environment
+from demo.progress import Progress
+from demo.record import DemoRecord
+from demo.sources import SimulatedHistory
+from demo.stages import Demo, Options
+from simulator.settings import WorldSettings
+from stack import aws, lifecycle
+from stack.airflow_client import AirflowClient
+from stack.settings import PORT_LABELS, StackSettings
+from tests.local.stack.conftest import free_ports
+
+#: A third of a day of event time is enough where the true lift is this large.
+_SHORT = {
+    "ADRANK_EXPERIMENT__DURATION": "PT8H",
+    "ADRANK_EXPERIMENT__LOOK_EVERY": "PT4H",
+    "ADRANK_EXPERIMENT__LAST_DATE_AFTER": "PT32H",
+    "ADRANK_ROLLOUT__STEP_PERCENT": "25",
+    "ADRANK_ROLLOUT__STEP_WAIT": "PT6S",
+}
+
+
+@dataclass(frozen=True)
+class Lived:
+    """A lifecycle that has been lived through, and the stack that it left running."""
+
+    stack: StackSettings
+    record: DemoRecord
+    settings: Settings
+
+    @property
+    def airflow(self) -> Airflow:
+        return Airflow(AirflowClient(self.stack))
+
+    def client(self, service: str) -> Any:
+        return aws.client(self.stack, service)
+
+
+def small_world(live_start: datetime) -> WorldSettings:
+    return WorldSettings(
+        seed=7,
+        live_start=live_start,
+        history_days=4,
+        ads=500,
+        sellers=80,
+        categories=6,
+        users=3000,
+        searches_per_hour=80,
+    )
+
+
+@pytest.fixture(scope="session")
+def lived() -> Iterator[Lived]:
+    before = dict(os.environ)
+    home = Path(tempfile.mkdtemp(prefix="adrank-e2e-"))
+    home.chmod(0o755)
+    now = datetime.now(UTC)
+    source = SimulatedHistory(small_world(lake.floor_hour(now)))
+    stack = StackSettings.model_validate(
+        {
+            "home": home / "stack",
+            "ports": dict(zip(PORT_LABELS, free_ports(len(PORT_LABELS)), strict=True)),
+            "extra_environment": environment(source.plan(), now) | _SHORT,
+        }
+    )
+    demo = Demo(Options(home=home, stack=stack, ask=False), source, Progress())
+    try:
+        demo.run()
+        yield Lived(stack, demo.record(), Settings())
+    finally:
+        lifecycle.stop(stack)
+        lifecycle.discard(stack)
+        os.environ.clear()
+        os.environ.update(before)
+        shutil.rmtree(home, ignore_errors=True)

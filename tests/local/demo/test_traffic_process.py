@@ -1,0 +1,71 @@
+"""Live traffic as a child: it is stopped gently, and when it dies by itself the demo hears of it."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from demo.record import TrafficSecond
+from demo.traffic_process import TrafficError, TrafficProcess, seconds
+
+GENTLE = """
+import pathlib, signal, sys, threading
+stop = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: stop.set())
+state = pathlib.Path(sys.argv[1])
+state.write_text('{"requests": 1}')
+stop.wait()
+state.write_text('{"requests": 2}')
+"""
+
+
+def process(directory: Path, program: str) -> TrafficProcess:
+    words = [sys.executable, "-c", program, str(directory / "state.json")]
+    return TrafficProcess(words, directory, dict(os.environ), home=directory)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_is_told_to_end_and_may_finish_its_work(tmp_path: Path) -> None:
+    traffic = process(tmp_path / "traffic", GENTLE)
+    assert traffic.state() == {}
+    traffic.start()
+    eventually(lambda: traffic.state_file.exists() and traffic.state_file.stat().st_size > 0)
+    traffic.require_alive()
+    traffic.stop()
+    assert traffic.state() == {"requests": 2}
+    traffic.stop()
+
+
+def test_its_death_is_told_with_its_last_words(tmp_path: Path) -> None:
+    traffic = process(tmp_path / "traffic", "raise SystemExit('no endpoint')")
+    traffic.require_alive()
+    traffic.start()
+
+    def died() -> bool:
+        try:
+            traffic.require_alive()
+        except TrafficError:
+            return True
+        return False
+
+    eventually(died)
+    with pytest.raises(TrafficError, match="ended with code 1:\nno endpoint"):
+        traffic.require_alive()
+
+
+def test_seconds_come_from_its_log() -> None:
+    entry = {"t": 1772445600, "served": {"abc": 3}, "failed": 1}
+    (second,) = seconds({"log": [entry]})
+    assert second == TrafficSecond(at=datetime(2026, 3, 2, 10, tzinfo=UTC), answered={"abc": 3}, failed=1)
+    assert second.requests == 4
+    assert seconds({}) == ()

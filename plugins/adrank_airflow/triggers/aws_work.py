@@ -65,8 +65,8 @@ class AwsWorkTrigger(BaseTrigger):
     :param reference: the arguments of its describe call (``ClusterId``/``StepId``, a job's or an endpoint's name).
     :param deadline: ISO time after which waiting is given up.
     :param poll_seconds: pause between two looks.
-    :param settle_seconds: pause before the first, so that the scheduler has noted that the task deferred; a trigger that
-        fires sooner gets its task failed by the executor's late report (apache/airflow #72716).
+    :param settle_seconds: pause before the first, until the scheduler has noted that the task deferred; a trigger that
+        fires sooner has its task failed by the executor's late report (apache/airflow #72716).
     """
 
     def __init__(

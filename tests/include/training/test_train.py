@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import lightgbm
 import numpy as np
 import pytest
 
@@ -81,12 +83,27 @@ def test_another_seed_gives_another_digest(data: TrainingSet, tmp_path: Path) ->
     assert digests[20] != digests[21]
 
 
-def test_the_logged_order_cannot_be_learned_from_the_order_of_rows(tmp_path: Path) -> None:
+def test_a_model_that_cannot_tell_ads_apart_earns_chance_and_not_the_logged_order(tmp_path: Path) -> None:
     data = training_set.read(write_set(tmp_path, told_by=None))
     trained = training.train(data, PARAMETERS, tmp_path / "package")
     blind = np.mean([1 / np.log2(place + 2) for place in range(6)])
     assert trained.metrics["logged_order_ndcg_at_10"] == 1, "every click is at the top of the list"
     assert trained.metrics["ndcg_at_10"] == pytest.approx(blind, abs=0.1), "and no feature says where that was"
+
+
+def test_lightgbm_never_sees_a_list_in_logged_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = training_set.read(write_set(tmp_path, told_by=None))
+    seen: list[np.ndarray[Any, Any]] = []
+    dataset = lightgbm.Dataset
+
+    def spy(features: Any, label: Any, group: Any) -> Any:
+        seen.append(label[np.cumsum(group) - group] > 0)
+        return dataset(features, label, group=group)
+
+    monkeypatch.setattr(lightgbm, "Dataset", spy)
+    lambdarank.fit(data.train, PARAMETERS, rounds=1, num_leaves=2)
+    (first_row_is_clicked,) = seen
+    assert first_row_is_clicked.mean() == pytest.approx(1 / 6, abs=0.08), "logged, every list starts with its click"
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

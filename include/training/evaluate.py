@@ -78,7 +78,8 @@ def evaluate(
         weight = np.bincount(test.query, weights=gain, minlength=test.queries).astype(np.float64)
         reached = {name: ndcg.per_query(test.query, gain, score) for name, score in scores.items()}
         columns |= {f"{objective}.{name}": values for name, values in reached.items()} | {f"{objective}.weight": weight}
-        objectives[objective] = _objective(reached, weight, confidence)
+        as_logged = {name: ndcg.per_query(test.query, observed, score) for name, score in scores.items()}
+        objectives[objective] = _objective(reached, weight, as_logged, confidence)
     evidence = GateEvidence(
         training_set_digest=data.manifest.content_digest,
         fingerprint=registry.load().fingerprint,
@@ -98,7 +99,10 @@ def evaluate(
 
 
 def _objective(
-    reached: dict[str, NDArray[np.float64]], weight: NDArray[np.float64], confidence: float
+    reached: dict[str, NDArray[np.float64]],
+    weight: NDArray[np.float64],
+    as_logged: dict[str, NDArray[np.float64]],
+    confidence: float,
 ) -> ObjectiveEvidence:
     positive = int((~np.isnan(reached["candidate"])).sum())
     if not positive:
@@ -107,12 +111,17 @@ def _objective(
     def versus(other: str) -> Difference:
         return paired.difference(reached["candidate"], reached[other], weight, confidence, _SAMPLES, _SEED)
 
+    def unweighted(other: str) -> Difference:
+        each_once = np.ones_like(weight)
+        return paired.difference(as_logged["candidate"], as_logged[other], each_once, confidence, _SAMPLES, _SEED)
+
     return ObjectiveEvidence(
         positive_queries=positive,
         candidate=ndcg.mean(reached["candidate"], weight),
         logged_order=ndcg.mean(reached["logged_order"], weight),
         production=ndcg.mean(reached["production"], weight) if "production" in reached else None,
         versus_production=versus("production") if "production" in reached else None,
+        versus_production_as_logged=unweighted("production") if "production" in reached else None,
         versus_logged_order=versus("logged_order"),
     )
 

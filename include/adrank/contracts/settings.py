@@ -104,7 +104,7 @@ class Gate(_Section):
     min_positive_queries: int = Field(default=200, ge=1)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     min_propensity: float = Field(
-        default=0.1, gt=0, le=1, description="least examination that an answer is weighted by"
+        default=0.3, gt=0, le=1, description="least examination that an answer is weighted by"
     )
     margins: dict[str, float] = Field(
         default_factory=lambda: {"relevance": 0.0, "contact": -0.01, "revenue": -0.01},

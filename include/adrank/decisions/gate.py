@@ -2,8 +2,9 @@
 
 The evidence compares candidate, production and logged order on one frozen by-time test fold. What decides is the paired
 per-query difference to production, one constraint per objective. Users answer where they look, and they look where
-production put things, so answers come weighted by the inverse of their position's examination. Where a log cannot tell
-examination from relevance (every ad always at its place), the comparison leans towards production.
+production put things, so answers come weighted by the inverse of their position's examination. Where ads rarely change
+their position the estimate is rough: the weights are capped (``Gate.min_propensity``), the unweighted difference is
+shown beside the weighted one, and the last word is the live experiment's.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class ObjectiveEvidence(_Strict):
     logged_order: float | None = None
     production: float | None = None
     versus_production: Difference | None = None
+    versus_production_as_logged: Difference | None = None
     versus_logged_order: Difference | None = None
 
 
@@ -167,6 +169,8 @@ def _differences(evidence: GateEvidence, gate: Gate) -> _Findings:
         else:
             margin = gate.margins[objective]
             text = f"{objective}: NDCG@10 {_spelled(shown.versus_production)} against production, margin {margin:+g}"
+            if shown.versus_production_as_logged is not None:
+                text += f" (unweighted, as logged: {_spelled(shown.versus_production_as_logged)})"
             (noted if shown.versus_production.lower >= margin else failed).append(text)
     return failed, noted
 

@@ -48,7 +48,7 @@ class PlanTrainingInputsOperator(BaseOperator):
         for group in registry.load().groups:
             for partition in hook.feature_manifests(group, raw[0].hour, end):
                 at = lake.features(group.name, partition.hour, partition.revision)
-                features += [at + name for name in partition.files]
+                features += [at + name for name in (*partition.files, lake.MANIFEST)]
         ads = [key for key in hook.keys("raw/cdc/ads/") if key.endswith(".jsonl")]
         production = ModelRegistryHook(settings.training.registered_model, tenancy.mlflow_conn_id).by_alias(
             "production"

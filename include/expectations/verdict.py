@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import great_expectations as gx
@@ -33,13 +35,13 @@ class Finding(BaseModel):
         )
 
 
-def validate(rows: DataFrame, group: FeatureGroup) -> list[Finding]:
-    """Every expectation of the group's suite on ``rows``."""
+def validate(rows: DataFrame, group: FeatureGroup, hour_ends: Iterable[datetime]) -> list[Finding]:
+    """Every expectation of the group's suite on ``rows``, which are of the hours that end at ``hour_ends``."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_spark("lake").add_dataframe_asset(group.name)
     batch = asset.add_batch_definition_whole_dataframe("rows").get_batch({"dataframe": rows})
-    return [_finding(group.name, result) for result in batch.validate(suite(group)).results]
+    return [_finding(group.name, result) for result in batch.validate(suite(group, hour_ends)).results]
 
 
 def _finding(group: str, result: Any) -> Finding:

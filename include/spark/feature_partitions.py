@@ -11,7 +11,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, rows_digest
 from adrank.contracts.registry import FeatureGroup
-from spark.lake_files import LakeFiles
+from spark.lake_files import LakeFiles, in_parallel
 
 
 class PartitionMissingError(RuntimeError):
@@ -30,9 +30,12 @@ def write(
     :param features: ``hour`` (its start), ``entity_id`` and the group's features by name.
     """
     prefix = f"features/{group.name}/"
-    for hour in hours:
+
+    def withdraw(hour: datetime) -> None:
         files.delete(lake.features_manifest(group.name, hour, revision))
         files.delete(lake.features(group.name, hour, revision).rstrip("/"))
+
+    in_parallel(withdraw, hours)
     rows = (
         features.select(
             F.col("entity_id"),
@@ -46,12 +49,21 @@ def write(
         .repartition("dt", "hr")
         .sortWithinPartitions("dt", "hr", "entity_id")
     )
-    rows.write.mode("append").partitionBy("dt", "hr", "rev").parquet(files.uri(prefix))
-    written = {hour: _data_files(files, group, hour, revision) for hour in hours}
+    # A dynamic overwrite stages under a name of its own. An append would share `_temporary` with every other step of
+    # the group, and its commit would take in what a killed one had left there.
+    (
+        rows.write.mode("overwrite")
+        .option("partitionOverwriteMode", "dynamic")
+        .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+        .partitionBy("dt", "hr", "rev")
+        .parquet(files.uri(prefix))
+    )
+    listed = in_parallel(lambda hour: _data_files(files, group, hour, revision), hours)
+    written = dict(zip(hours, listed, strict=True))
     spark = features.sparkSession
     digests = _digests(spark, files, group, [hour for hour in hours if written[hour]], revision)
-    manifests = []
-    for hour in hours:
+
+    def publish(hour: datetime) -> FeatureManifest:
         count, digest = digests.get(hour, (0, rows_digest(())))
         manifest = FeatureManifest(
             group=group.name,
@@ -64,8 +76,9 @@ def write(
             files=tuple(written[hour]),
         )
         files.write(lake.features_manifest(group.name, hour, revision), manifest.model_dump_json(indent=2))
-        manifests.append(manifest)
-    return manifests
+        return manifest
+
+    return in_parallel(publish, hours)
 
 
 def manifest_of(files: LakeFiles, group: FeatureGroup, hour: datetime, revision: int = 0) -> FeatureManifest:
@@ -81,9 +94,13 @@ def manifest_of(files: LakeFiles, group: FeatureGroup, hour: datetime, revision:
     return manifest
 
 
-def read(spark: SparkSession, files: LakeFiles, group: FeatureGroup, hours: Sequence[datetime]) -> DataFrame:
-    """The rows of ``hours``: ``entity_id, feature_time, available_at`` and the group's features, in that order."""
-    manifests = [manifest_of(files, group, hour) for hour in hours]
+def manifests_of(files: LakeFiles, group: FeatureGroup, hours: Sequence[datetime]) -> list[FeatureManifest]:
+    """The manifests of ``hours``, in order."""
+    return in_parallel(lambda hour: manifest_of(files, group, hour), hours)
+
+
+def read(spark: SparkSession, files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]) -> DataFrame:
+    """What ``manifests`` name: ``entity_id, feature_time, available_at`` and the group's features, in that order."""
     named = [files.uri(lake.features(group.name, m.hour, m.revision) + name) for m in manifests for name in m.files]
     columns = ["entity_id string", "feature_time timestamp", "available_at timestamp"]
     schema = ", ".join([*columns, *(f"{name} float" for name in group.names)])

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from pyspark.sql import DataFrame
 
 from adrank.contracts import lake, registry
-from adrank.contracts.manifests import PushManifest
+from adrank.contracts.manifests import FeatureManifest, PushManifest
 from adrank.online.writer import DynamoDBWriter, OnlineWriter, Pushed, RedisWriter
 from spark import feature_partitions
 from spark.lake_files import LakeFiles
@@ -42,15 +42,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     spark = session(f"push {asked.store} {asked.hour.isoformat()}")
     files = LakeFiles(spark, asked.bucket)
-    require_validated(files, asked.hour)
+    groups = registry.load().of_store(asked.store)
+    manifests = {group.name: feature_partitions.manifest_of(files, group, asked.hour) for group in groups}
+    require_validated(files, asked.hour, manifests.values())
     writer: OnlineWriter = (
         RedisWriter.connect(asked.redis_host, asked.redis_port, asked.redis_tls)
         if asked.store == "redis"
         else DynamoDBWriter.connect(asked.table, asked.region)
     )
-    groups, total = registry.load().of_store(asked.store), Pushed()
+    total = Pushed()
     for group in groups:
-        rows = feature_partitions.read(spark, files, group, [asked.hour])
+        rows = feature_partitions.read(spark, files, group, [manifests[group.name]])
         total += writer.push(group, asked.hour + lake.HOUR, values(rows, group.names))
     manifest = PushManifest(
         store=asked.store,
@@ -67,13 +69,21 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
 
 
-def require_validated(files: LakeFiles, hour: datetime) -> None:
-    """Refuse an hour whose validation is missing or failed."""
+def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[FeatureManifest]) -> None:
+    """Refuse an hour whose validation is missing or failed, or was of other rows than ``manifests`` name now."""
     key = lake.validation(hour) + "results.json"
     if not files.exists(key):
         raise NotValidatedError(f"{files.uri(key)} is missing: the hour was not validated")
-    if not json.loads(files.read(key))["success"]:
+    verdict = json.loads(files.read(key))
+    if not verdict["success"]:
         raise NotValidatedError(f"{files.uri(key)} says that validation failed: nothing is pushed")
+    for manifest in manifests:
+        validated = verdict.get("content_digests", {}).get(manifest.group, "none")
+        if validated != manifest.content_digest:
+            raise NotValidatedError(
+                f"{files.uri(key)} is of other rows of {manifest.group}: content {validated[:12]} was validated, "
+                f"{manifest.content_digest[:12]} is there now"
+            )
 
 
 def values(rows: DataFrame, names: Sequence[str]) -> Iterator[tuple[str, tuple[float, ...]]]:

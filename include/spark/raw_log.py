@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,10 +12,11 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
-from spark.lake_files import LakeFiles
+from spark.lake_files import LakeFiles, in_parallel
 
 #: How far the longest window looks back from the end of an hour.
 LOOK_BACK: Final = timedelta(hours=168)
+_ROOT: Final = "raw/events/"
 EVENTS_SCHEMA: Final = (
     "event_id string, event_type string, event_time timestamp, ingest_time timestamp, ad_id string, revenue double"
 )
@@ -32,27 +35,47 @@ def events(spark: SparkSession, files: LakeFiles, start: datetime, end: datetime
 
     :raises HourNotReadyError: an hour in ``[start, end)`` is not closed, or one before it is missing from the middle
         of the log; hours before the first landed one are empty.
-    :raises RawHourTornError: files hold another number of rows than the manifests promise.
+    :raises RawHourTornError: a file is missing or holds another number of rows than its manifest promises.
     """
     manifests = _closed_hours(files, start, end)
-    named = [(lake.raw_events(m.hour) + file.name, file.rows) for m in manifests for file in m.files]
-    if not named:
+    promised = {lake.raw_events(m.hour) + file.name: file.rows for m in manifests for file in m.files}
+    if not promised:
         return spark.createDataFrame([], EVENTS_SCHEMA)
-    log = spark.read.schema(EVENTS_SCHEMA).parquet(*(files.uri(key) for key, _ in named))
-    landed, promised = log.count(), sum(rows for _, rows in named)
-    if landed != promised:
-        raise RawHourTornError(f"raw hours up to {end.isoformat()} hold {landed} rows, their manifests say {promised}")
+    there = in_parallel(files.exists, promised)
+    for key in (key for key, found in zip(promised, there, strict=True) if not found):
+        raise RawHourTornError(f"{files.uri(key)} is missing, its manifest names it")
+    log = spark.read.schema(EVENTS_SCHEMA).parquet(*(files.uri(key) for key in promised))
+    _require_rows(log, promised)
     row = F.struct("event_time", "event_type", "ad_id", "revenue")
     return log.groupBy("event_id").agg(F.min(row).alias("row")).select("event_id", "row.*")
 
 
+def _require_rows(log: DataFrame, promised: Mapping[str, int]) -> None:
+    per_file = log.groupBy(F.col("_metadata.file_path").alias("path")).count().collect()
+    held = Counter({_ROOT + row["path"].split(_ROOT, 1)[1]: row["count"] for row in per_file})
+    for key, rows in promised.items():
+        if held[key] != rows:
+            raise RawHourTornError(f"{key} holds {held[key]} rows, its manifest says {rows}")
+
+
 def _closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawManifest]:
-    hours = list(lake.hours(start - LOOK_BACK + lake.HOUR, end))
-    closed = [hour for hour in hours if files.exists(lake.raw_events_manifest(hour))]
-    first = closed[0] if closed else end
-    missing = [hour for hour in hours if hour not in set(closed) and hour >= min(first, start)]
+    first = _first_landed(files) or start
+    hours = [hour for hour in lake.hours(start - LOOK_BACK + lake.HOUR, end) if hour >= min(first, start)]
+    closed = in_parallel(lambda hour: files.exists(lake.raw_events_manifest(hour)), hours)
+    missing = [hour for hour, there in zip(hours, closed, strict=True) if not there]
     if missing:
         raise HourNotReadyError(
             f"no {lake.MANIFEST} for {len(missing)} raw hour(s), the first of them {missing[0].isoformat()}"
         )
-    return [RawManifest.model_validate_json(files.read(lake.raw_events_manifest(hour))) for hour in closed]
+    texts = in_parallel(lambda hour: files.read(lake.raw_events_manifest(hour)), hours)
+    return [RawManifest.model_validate_json(text) for text in texts]
+
+
+def _first_landed(files: LakeFiles) -> datetime | None:
+    """The first closed hour of the whole log, wherever the window begins."""
+    for day in (name for name in files.names(_ROOT) if name.startswith("dt=")):
+        for hour in (name for name in files.names(_ROOT + day) if name.startswith("hr=")):
+            start = datetime.fromisoformat(f"{day.removeprefix('dt=')}T{hour.removeprefix('hr=')}:00:00+00:00")
+            if files.exists(lake.raw_events_manifest(start)):
+                return start
+    return None

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from adrank.contracts import lake, registry
-from expectations.verdict import validate
+from expectations.verdict import Finding, validate
 from spark import feature_partitions
 from spark.lake_files import LakeFiles
 from spark.session import session
@@ -33,10 +33,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     spark = session(f"validate {asked.start.isoformat()}")
     files = LakeFiles(spark, asked.bucket)
     hours = list(lake.hours(asked.start, asked.end))
-    findings = []
+    findings: list[Finding] = []
+    validated: dict[datetime, dict[str, str]] = {hour: {} for hour in hours}
     for group in registry.load().groups:
-        rows = feature_partitions.read(spark, files, group, hours).cache()
-        findings += validate(rows, group)
+        manifests = feature_partitions.manifests_of(files, group, hours)
+        for manifest in manifests:
+            validated[manifest.hour][group.name] = manifest.content_digest
+        rows = feature_partitions.read(spark, files, group, manifests).cache()
+        findings += validate(rows, group, [hour + lake.HOUR for hour in hours])
         rows.unpersist()
     failed = [finding for finding in findings if not finding.success]
     results = {
@@ -47,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         "findings": [finding.model_dump() for finding in findings],
     }
     for hour in hours:
-        files.write(lake.validation(hour) + RESULTS, json.dumps(results, indent=2))
+        verdict = {**results, "content_digests": validated[hour]}
+        files.write(lake.validation(hour) + RESULTS, json.dumps(verdict, indent=2))
     print(f"{len(findings) - len(failed)} of {len(findings)} expectations hold over {len(hours)} hour(s)")
     if failed:
         sys.exit("; ".join(map(str, failed)))

@@ -7,7 +7,9 @@ WITH live AS (
         ads.price,
         ads.created_at,
         ads.image_quality_score,
-        avg(ads.price) OVER (PARTITION BY hours.hour, ads.category) AS category_mean_price
+        -- Decimals have the same mean in whatever order Spark adds them up; doubles do not.
+        CAST(avg(CAST(ads.price AS DECIMAL(28, 10))) OVER (PARTITION BY hours.hour, ads.category) AS DOUBLE)
+            AS category_mean_price
     FROM ads_history AS ads
     INNER JOIN hours ON ads.valid_from < hours.hour_end AND hours.hour_end <= ads.valid_to
 )

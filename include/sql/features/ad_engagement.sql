@@ -45,7 +45,8 @@ SELECT
     windows.impressions_7d,
     windows.clicks_7d,
     windows.contacts_7d,
-    try_divide(windows.clicks_7d, windows.impressions_7d) AS ctr_7d
+    -- A window can hold a click whose impression it has just lost, or two clicks on one impression: 1 is the most.
+    try_divide(least(windows.clicks_7d, windows.impressions_7d), windows.impressions_7d) AS ctr_7d
 FROM windows
 INNER JOIN hours ON hours.hour_no = windows.hour_no
 WHERE windows.impressions_7d + windows.clicks_7d + windows.contacts_7d > 0

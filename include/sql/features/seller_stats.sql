@@ -59,7 +59,8 @@ SELECT
     coalesce(items.item_count, 0) AS seller_item_count,
     windows.impressions_7d AS seller_impressions_7d,
     windows.contacts_7d AS seller_contacts_7d,
-    try_divide(windows.contacts_7d, windows.impressions_7d) AS seller_avg_contact_rate
+    -- A window can hold a contact whose impression it has just lost: 1 is the most.
+    try_divide(least(windows.contacts_7d, windows.impressions_7d), windows.impressions_7d) AS seller_avg_contact_rate
 FROM windows
 INNER JOIN hours ON hours.hour_no = windows.hour_no
 LEFT JOIN items ON items.entity_id = windows.entity_id AND items.hour_no = windows.hour_no

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +50,8 @@ def test_ad_engagement_counts_each_event_once_in_a_half_open_window_of_168_hours
     raw_lake.land(at(1), [event("i1", "impression", at(0), "a"), event("i3", "impression", at(1), "a")])
     for hour in range(2, 170):
         raw_lake.land(at(hour), [event("i9", "impression", at(169), "b")] if hour == 169 else [])
-    run(raw_lake, "ad_engagement", at(0), at(170))
+    run(raw_lake, "ad_engagement", at(0), at(2))
+    run(raw_lake, "ad_engagement", at(167), at(170))
 
     assert rows(raw_lake, "ad_engagement", at(0))["a"]["impressions_7d"] == 2
     first = rows(raw_lake, "ad_engagement", at(1))["a"]
@@ -59,12 +63,50 @@ def test_ad_engagement_counts_each_event_once_in_a_half_open_window_of_168_hours
     assert set(rows(raw_lake, "ad_engagement", at(169))) == {"b"}, "an ad without anything in the window has no row"
 
 
-def test_a_click_without_an_impression_in_the_window_has_no_rate_rather_than_an_error(
-    raw_lake: TestLake, spark: SparkSession
-) -> None:
-    raw_lake.land(at(0), [event("c1", "click", at(0), "a")])
+def test_a_rate_is_missing_without_impressions_and_never_over_one(raw_lake: TestLake, spark: SparkSession) -> None:
+    twice = [event(f"c{n}", "click", at(0, n), "b") for n in range(2)]
+    raw_lake.land(at(0), [event("c", "click", at(0), "a"), event("i", "impression", at(0), "b"), *twice])
     run(raw_lake, "ad_engagement", at(0), at(1))
-    assert rows(raw_lake, "ad_engagement", at(0))["a"]["ctr_7d"] is None
+    found = rows(raw_lake, "ad_engagement", at(0))
+    assert (found["a"]["clicks_7d"], found["a"]["ctr_7d"]) == (1, None)
+    assert (found["b"]["clicks_7d"], found["b"]["ctr_7d"]) == (2, 1)
+
+
+def test_windows_of_a_random_log_are_what_counting_by_hand_gives(raw_lake: TestLake, spark: SparkSession) -> None:
+    rng = random.Random(7)
+    owners = {f"ad{n}": f"seller{n % 3}" for n in range(9)}
+    log: dict[str, dict[str, Any]] = {}
+    for number in range(600):
+        moment = at(rng.randrange(176), rng.randrange(60))
+        kind = rng.choices(("impression", "click", "contact", "sale"), (6, 3, 2, 1))[0]
+        log[f"e{number}"] = event(f"e{number}", kind, moment, rng.choice(sorted(owners)))
+    landed: list[dict[str, Any]] = []
+    for number in range(176):
+        landed += (of_hour := [e for e in log.values() if lake.floor_hour(e["event_time"]) == at(number)])
+        raw_lake.land(at(number), [*of_hour, *rng.sample(landed[-20:], min(2, len(landed)))])
+    for ad_id, owner in owners.items():
+        raw_lake.change("ads", at(0), "r", ad(ad_id, 1, seller=owner))
+    run(raw_lake, "ad_engagement", at(172), at(176))
+    run(raw_lake, "seller_stats", at(172), at(176))
+
+    def counted(hour: int, ads: set[str]) -> list[int]:
+        window = [e for e in log.values() if at(hour - 167) <= e["event_time"] < at(hour + 1) and e["ad_id"] in ads]
+        return [sum(e["event_type"] == kind for e in window) for kind in ("impression", "click", "contact")]
+
+    for hour in (172, 174, 175):
+        by_ad = rows(raw_lake, "ad_engagement", at(hour))
+        for ad_id in owners:
+            shown, clicks, contacts = counted(hour, {ad_id})
+            row = by_ad[ad_id]
+            assert [row["impressions_7d"], row["clicks_7d"], row["contacts_7d"]] == [shown, clicks, contacts]
+            assert row["ctr_7d"] == (pytest.approx(min(1, clicks / shown)) if shown else None)
+        by_seller = rows(raw_lake, "seller_stats", at(hour))
+        for seller in set(owners.values()):
+            shown, _, contacts = counted(hour, {a for a, owner in owners.items() if owner == seller})
+            row = by_seller[seller]
+            assert [row["seller_impressions_7d"], row["seller_contacts_7d"]] == [shown, contacts]
+            assert row["seller_avg_contact_rate"] == pytest.approx(min(1, contacts / shown))
+            assert row["seller_item_count"] == 3
 
 
 def ad(ad_id: str, price: float | None, seller: str = "s", created: datetime | None = None) -> dict[str, Any]:
@@ -123,6 +165,40 @@ def test_an_hour_computed_alone_has_the_digest_that_it_has_in_a_range(raw_lake: 
     assert manifest(raw_lake, "ad_engagement", at(2)).content_digest == alone.content_digest
 
 
+def test_the_mean_price_does_not_depend_on_the_order_of_the_changes(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(0), [])
+    folder = raw_lake.path(lake.raw_cdc("ads", at(0)))
+    folder.mkdir(parents=True)
+    digests = set()
+    for prices in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1), (0.3, 0.1, 0.2)):
+        changes = [
+            {"op": "r", "ts_ms": int(at(0).timestamp() * 1000), "after": ad(f"a{price}", price), "source": {"lsn": 1}}
+            for price in prices
+        ]
+        (folder / "part-0.jsonl").write_text("\n".join(map(json.dumps, changes)))
+        run(raw_lake, "ad_attributes", at(0), at(1))
+        digests.add(manifest(raw_lake, "ad_attributes", at(0)).content_digest)
+        assert rows(raw_lake, "ad_attributes", at(0))["a0.2"]["price_deviation_from_category_mean"] == 0
+    assert len(digests) == 1
+
+
+def test_what_a_killed_step_left_behind_does_not_come_in(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
+    run(raw_lake, "ad_engagement", at(0), at(1))
+    written = manifest(raw_lake, "ad_engagement", at(0))
+    group = raw_lake.path("features/ad_engagement")
+    partition = raw_lake.path(lake.features("ad_engagement", at(0)))
+    for left in ("_temporary/0/task_202603010000001_0001_m_000000", ".spark-staging-dead"):
+        folder = group / left / partition.relative_to(group)
+        folder.mkdir(parents=True)
+        shutil.copy(partition / written.files[0], folder / "part-00000-dead.c000.snappy.parquet")
+    raw_lake.path(lake.features_manifest("ad_engagement", at(0))).unlink()
+    run(raw_lake, "ad_engagement", at(0), at(1))
+    again = manifest(raw_lake, "ad_engagement", at(0))
+    assert (again.rows, again.content_digest) == (written.rows, written.content_digest)
+    assert len(list(partition.glob("*.parquet"))) == 1
+
+
 def test_other_content_has_another_digest(raw_lake: TestLake, spark: SparkSession) -> None:
     raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
     run(raw_lake, "ad_engagement", at(0), at(1))
@@ -136,8 +212,8 @@ def test_rows_say_what_they_describe_and_from_when_they_may_be_seen(raw_lake: Te
     raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
     run(raw_lake, "ad_engagement", at(0), at(1))
     row = rows(raw_lake, "ad_engagement", at(0))["a"]
-    assert row["feature_time"].replace(tzinfo=None) == at(1).replace(tzinfo=None)
-    assert row["available_at"].replace(tzinfo=None) == at(1, 10).replace(tzinfo=None)
+    assert row["feature_time"] == at(1)
+    assert row["available_at"] == at(1, 10)
     assert list(row)[3:] == list(registry.load().group("ad_engagement").names)
     assert not math.isnan(row["impressions_7d"])
 
@@ -148,16 +224,27 @@ def test_a_log_without_a_catalogue_has_empty_partitions_and_manifests(raw_lake: 
     assert manifest(raw_lake, "ad_attributes", at(0)).rows == 0
 
 
-def test_an_hour_that_is_not_closed_is_refused_by_name(raw_lake: TestLake, spark: SparkSession) -> None:
-    raw_lake.land(at(0), [])
-    raw_lake.land(at(2), [])
-    with pytest.raises(HourNotReadyError, match="2026-03-01T01:00"):
-        run(raw_lake, "ad_engagement", at(2), at(3))
+@pytest.mark.parametrize("first", [0, -500], ids=["log begins in the window", "log begins long before it"])
+def test_a_hole_in_the_log_is_refused_by_name(raw_lake: TestLake, spark: SparkSession, first: int) -> None:
+    raw_lake.land(at(first), [])
+    for hour in range(2, 169):
+        raw_lake.land(at(hour), [])
+    with pytest.raises(HourNotReadyError, match=r"1 raw hour.*2026-03-01T01:00"):
+        run(raw_lake, "ad_engagement", at(168), at(169))
+
+
+def test_hours_before_the_first_that_landed_are_empty(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(5), [])
+    run(raw_lake, "ad_engagement", at(5), at(6))
+    assert manifest(raw_lake, "ad_engagement", at(5)).rows == 0
 
 
 def test_a_torn_hour_is_refused(raw_lake: TestLake, spark: SparkSession) -> None:
     raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
     path = raw_lake.path(lake.raw_events_manifest(at(0)))
     path.write_text(path.read_text().replace('"rows":1', '"rows":2'))
-    with pytest.raises(RawHourTornError, match="1 rows, their manifests say 2"):
+    with pytest.raises(RawHourTornError, match=r"hr=00/part-0\.parquet holds 1 rows, its manifest says 2"):
+        run(raw_lake, "ad_engagement", at(0), at(1))
+    (path.parent / "part-0.parquet").unlink()
+    with pytest.raises(RawHourTornError, match=r"hr=00/part-0\.parquet is missing"):
         run(raw_lake, "ad_engagement", at(0), at(1))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import redis
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from adrank.contracts import lake, registry
+from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.online_layout import redis_key, unpack
+from expectations.verdict import validate as validate_rows
+from spark.feature_partitions import LayoutMismatchError, manifest_of
 from spark.lake_files import LakeFiles
 from spark.push_features import NotValidatedError, require_validated
 from spark.push_features import main as push
@@ -25,17 +29,18 @@ from tests.include.spark.test_compute_features import ad, run
 pytestmark = pytest.mark.spark
 
 
-def validate_hour(start: int = 0) -> None:
-    end = at(start) + timedelta(hours=1)
-    validate(["--bucket", BUCKET, "--start", at(start).isoformat(), "--end", end.isoformat()])
+def validate_hours(start: int, end: int) -> None:
+    validate(["--bucket", BUCKET, "--start", at(start).isoformat(), "--end", at(end).isoformat()])
 
 
-def computed(raw_lake: TestLake, hour: int, extra: int = 0) -> None:
-    seen = [event(f"i{hour}-{n}", "impression", at(hour, n), "a") for n in range(2 + extra)]
-    raw_lake.land(at(hour), [*seen, event(f"c{hour}", "click", at(hour), "a")])
-    raw_lake.change("ads", at(hour), "u", ad("a", 10))
+def computed(raw_lake: TestLake, impressions: Sequence[int], image_quality_score: float = 0.5) -> None:
+    """Compute every group over hours in which ad ``a`` was shown so often, and clicked once."""
+    for hour, shown in enumerate(impressions):
+        seen = [event(f"i{hour}-{n}", "impression", at(hour, n), "a") for n in range(shown)]
+        raw_lake.land(at(hour), [*seen, event(f"c{hour}", "click", at(hour), "a")])
+        raw_lake.change("ads", at(hour), "u", {**ad("a", 10), "image_quality_score": image_quality_score})
     for group in registry.load().groups:
-        run(raw_lake, group.name, at(hour), at(hour + 1))
+        run(raw_lake, group.name, at(0), at(len(impressions)))
 
 
 @pytest.fixture
@@ -64,42 +69,113 @@ def push_hour(client: redis.Redis, hour: int) -> None:
     push([*arguments, "--table", "t", "--region", "eu-west-1"])
 
 
-def test_good_features_pass_and_every_hour_of_the_range_has_its_results(
-    raw_lake: TestLake, spark: SparkSession
-) -> None:
-    computed(raw_lake, 0)
-    validate_hour()
-    results = raw_lake.read_json(lake.validation(at(0)) + "results.json")
-    assert results["success"]
-    assert {finding["group"] for finding in results["findings"]} == {g.name for g in registry.load().groups}
-
-
 def test_a_value_out_of_range_fails_by_name_and_stops_the_push(
     raw_lake: TestLake, spark: SparkSession, redis_server: redis.Redis
 ) -> None:
-    computed(raw_lake, 0)
-    raw_lake.change("ads", at(0, 5), "u", {**ad("a", 10), "image_quality_score": 7.5})
-    run(raw_lake, "ad_attributes", at(0), at(1))
+    computed(raw_lake, [2], image_quality_score=7.5)
     with pytest.raises(SystemExit, match=r"ad_attributes.*image_quality_score.*7\.5"):
-        validate_hour()
+        validate_hours(0, 1)
     with pytest.raises(NotValidatedError, match="validation failed"):
         push_hour(redis_server, 0)
     assert redis_server.dbsize() == 0
 
 
-def test_an_hour_that_was_never_validated_is_not_pushed(raw_lake: TestLake, spark: SparkSession) -> None:
+def verdict(raw_lake: TestLake, success: bool, digest: str) -> None:
+    path = raw_lake.path(lake.validation(at(0)) + "results.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"success": success, "content_digests": {"ad_engagement": digest}}))
+
+
+def test_only_the_very_rows_that_were_validated_may_be_pushed(raw_lake: TestLake, spark: SparkSession) -> None:
+    files = LakeFiles(spark, BUCKET)
+    group = registry.load().group("ad_engagement")
+    there = FeatureManifest(
+        group=group.name,
+        hour=at(0),
+        available_at=at(1, 10),
+        fingerprint=group.fingerprint,
+        rows=1,
+        content_digest="aaaa",
+        files=("part-0.parquet",),
+    )
     with pytest.raises(NotValidatedError, match="missing"):
-        require_validated(LakeFiles(spark, BUCKET), at(0))
+        require_validated(files, at(0), [there])
+    verdict(raw_lake, False, "aaaa")
+    with pytest.raises(NotValidatedError, match="validation failed"):
+        require_validated(files, at(0), [there])
+    verdict(raw_lake, True, "bbbb")
+    with pytest.raises(
+        NotValidatedError, match="other rows of ad_engagement: content bbbb was validated, aaaa is there"
+    ):
+        require_validated(files, at(0), [there])
+    verdict(raw_lake, True, "aaaa")
+    require_validated(files, at(0), [there])
+
+
+def test_features_of_another_layout_are_not_pushed(raw_lake: TestLake, spark: SparkSession) -> None:
+    group = registry.load().group("ad_engagement")
+    raw_lake.land(at(0), [])
+    run(raw_lake, group.name, at(0), at(1))
+    path = raw_lake.path(lake.features_manifest(group.name, at(0)))
+    path.write_text(path.read_text().replace(group.fingerprint, "0" * 64))
+    with pytest.raises(
+        LayoutMismatchError, match=f"layout 000000000000, group ad_engagement is {group.fingerprint[:12]}"
+    ):
+        manifest_of(LakeFiles(spark, BUCKET), group, at(0))
+
+
+def engagement(spark: SparkSession, *rows: tuple[Any, ...]) -> DataFrame:
+    """Rows of (entity, hour end, impressions, clicks)."""
+    group = registry.load().group("ad_engagement")
+    schema = "entity_id string, feature_time timestamp, available_at timestamp, " + ", ".join(
+        f"{name} float" for name in group.names
+    )
+    lag = timedelta(minutes=group.lag_minutes)
+    whole = [(entity, end, end + lag, float(i), float(c), 0.0, 0.5) for entity, end, i, c in rows]
+    return spark.createDataFrame(whole, schema)
+
+
+def test_each_expectation_can_fail_and_says_where(raw_lake: TestLake, spark: SparkSession) -> None:
+    group = registry.load().group("ad_engagement")
+    fine = [(f"ad{n}", at(1), 30, n) for n in range(4)]
+    assert all(finding.success for finding in validate_rows(engagement(spark, *fine), group, [at(1)]))
+
+    bad = [
+        *fine,
+        ("ad0", at(1), 30, 0),
+        (None, at(1), 1, 0),
+        ("late", at(2), 1, 0),
+        ("b", at(1), 30, 31),
+        ("n", at(1), -1, 0),
+    ]
+    failed = {
+        (f.expectation, f.columns): f for f in validate_rows(engagement(spark, *bad), group, [at(1)]) if not f.success
+    }
+    assert {key: finding.unexpected for key, finding in failed.items()} == {
+        ("expect_compound_columns_to_be_unique", "['entity_id', 'feature_time']"): 2,
+        ("expect_column_values_to_not_be_null", "entity_id"): 1,
+        ("expect_column_values_to_be_in_set", "feature_time"): 1,
+        ("expect_column_values_to_be_between", "impressions_7d"): 1,
+        ("expect_column_pair_values_a_to_be_greater_than_b", "impressions_7d, clicks_7d"): 1,
+    }
+    assert "ad_engagement" in str(failed["expect_column_values_to_be_between", "impressions_7d"])
+    assert "-1.0" in str(failed["expect_column_values_to_be_between", "impressions_7d"])
 
 
 def test_pushing_again_changes_nothing_and_an_old_hour_never_wins(
     raw_lake: TestLake, spark: SparkSession, redis_server: redis.Redis
 ) -> None:
-    computed(raw_lake, 0)
-    computed(raw_lake, 1, extra=5)
+    computed(raw_lake, [2, 7])
     group = registry.load().group("ad_engagement")
+    validate_hours(0, 2)
     for hour in (0, 1):
-        validate_hour(hour)
+        results = raw_lake.read_json(lake.validation(at(hour)) + "results.json")
+        assert results["success"]
+        assert {finding["group"] for finding in results["findings"]} == {g.name for g in registry.load().groups}
+        assert results["content_digests"] == {
+            g.name: raw_lake.read_json(lake.features_manifest(g.name, at(hour)))["content_digest"]
+            for g in registry.load().groups
+        }
     push_hour(redis_server, 1)
     there = redis_server.get(redis_key(group, "a"))
     assert isinstance(there, bytes)

@@ -1,0 +1,65 @@
+"""Where things lie in the lake."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from adrank.contracts import lake
+
+LATE = datetime(2026, 3, 1, 23, 59, 59, 999_999, tzinfo=UTC)
+
+
+def test_a_moment_belongs_to_the_utc_hour_that_holds_it() -> None:
+    assert lake.floor_hour(LATE) == datetime(2026, 3, 1, 23, tzinfo=UTC)
+    assert lake.hour_partition(LATE) == "dt=2026-03-01/hr=23"
+
+
+def test_other_time_zones_name_the_same_partition() -> None:
+    in_india = LATE.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert lake.hour_partition(in_india) == "dt=2026-03-01/hr=23"
+    assert lake.floor_hour(in_india) == lake.floor_hour(LATE)
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        lake.floor_hour(datetime(2026, 3, 1, 23))
+    with pytest.raises(ValueError, match="no time zone"):
+        lake.run_key(datetime(2026, 3, 1, 23))
+
+
+def test_hours_are_half_open_and_cross_midnight() -> None:
+    start = datetime(2026, 3, 1, 22, tzinfo=UTC)
+    assert [hour.hour for hour in lake.hours(start, start + timedelta(hours=4))] == [22, 23, 0, 1]
+    assert list(lake.hours(start, start)) == []
+
+
+def test_every_prefix_of_an_hour_ends_in_a_slash_and_its_manifest_lies_in_it() -> None:
+    prefixes = [
+        lake.raw_events(LATE),
+        lake.raw_rejected(LATE),
+        lake.raw_cdc("ads", LATE),
+        lake.features("ad_engagement", LATE),
+        lake.validation(LATE),
+    ]
+    assert all(prefix.endswith("/") and "dt=2026-03-01/hr=23/" in prefix for prefix in prefixes)
+    assert lake.raw_events_manifest(LATE) == "raw/events/dt=2026-03-01/hr=23/_MANIFEST.json"
+    assert lake.push_manifest("redis", LATE) == "online/redis/dt=2026-03-01/hr=23/_MANIFEST.json"
+    assert lake.raw_billing(LATE) == "raw/billing/dt=2026-03-01/"
+
+
+def test_revisions_of_a_partition_sort_as_text() -> None:
+    keys = [lake.features_manifest("g", LATE, revision) for revision in (0, 2, 10, 100)]
+    assert keys == sorted(keys)
+    assert keys[0] == "features/g/dt=2026-03-01/hr=23/rev=000/_MANIFEST.json"
+
+
+def test_run_keys_sort_by_time_and_are_legal_aws_names() -> None:
+    keys = [lake.run_key(LATE + timedelta(hours=step)) for step in range(5)]
+    assert keys == sorted(set(keys))
+    assert all(key.isalnum() for key in keys)
+
+
+def test_a_key_becomes_an_absolute_uri() -> None:
+    assert lake.uri("bucket", lake.experiment("e1")) == "s3://bucket/experiments/e1/"

@@ -23,13 +23,13 @@ _THROTTLED: Final = {"ProvisionedThroughputExceededException", "ThrottlingExcept
 _TRIES: Final = 10
 _FIRST_PAUSE: Final = 0.05
 
-# KEYS: rows; ARGV: seconds to live, then one packed value per key. Bytes 9-16 of a value are its as-of time, big
-# endian, so that strings compare like times. A row as old as the one that is there is written again, not refused.
+# KEYS: rows; ARGV: seconds to live, then one packed value per key, whose bytes 9-16 are its as-of time. A row as old as
+# the one that is there is written again, not refused.
 _NEWER_WINS: Final = """
 local written = 0
 for i, key in ipairs(KEYS) do
   local there = redis.call('GETRANGE', key, 8, 15)
-  if there == '' or there <= string.sub(ARGV[i + 1], 9, 16) then
+  if there == '' or struct.unpack('>i8', there) <= struct.unpack('>i8', ARGV[i + 1], 9) then
     redis.call('SET', key, ARGV[i + 1], 'EX', ARGV[1])
     written = written + 1
   end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Final
 
@@ -10,6 +11,9 @@ from demo.airflow_client import Airflow, DagRun, Question
 APPROVER: Final = "product_manager"
 APPROVE: Final = "Approve"
 REJECT: Final = "Reject"
+#: How long the simulated manager reads. A task that is answered in the second in which it asks has not yet been seen to
+#: wait by Airflow's scheduler, which takes it for killed and lets it ask again.
+READING_SECONDS: Final = 6
 
 
 class NoQuestionError(LookupError):
@@ -28,6 +32,7 @@ def answer(airflow: Airflow, run: DagRun, task_id: str, evidence: Mapping[str, s
     if question is None:
         raise NoQuestionError(f"{task_id} of {run.run_id} asks nothing")
     chosen = decide(question, evidence)
+    time.sleep(READING_SECONDS)
     airflow.answer(run.dag_id, run.run_id, task_id, chosen)
     return chosen
 

@@ -34,6 +34,8 @@ _STYLE: Final[dict[Any, Any]] = {
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK),
 }
 _SMOOTHING: Final = 3
+#: A task that took less is drawn as if it had taken this long, or it could not be seen.
+_LEAST_SECONDS: Final = 2
 
 #: Name, group, start, end.
 _Bar = tuple[str, str, datetime, datetime]
@@ -42,7 +44,7 @@ _Bar = tuple[str, str, datetime, datetime]
 def timeline(stages: Sequence[Stage], tasks: Sequence[Task]) -> str:
     """Gantt chart: one row per stage of the demo itself and per task, coloured by group."""
     rows: list[_Bar] = [(s.name, "demo", s.started, s.ended) for s in stages if s.started and s.ended]
-    rows += [(_task_label(t), _task_group(t), t.started, t.ended) for t in tasks if t.started and t.ended]
+    rows += [(label, _task_group(t), t.started, t.ended) for t, label in _labelled(tasks) if t.started and t.ended]
     rows.sort(key=lambda row: row[2])
     groups = list(dict.fromkeys(group for _, group, _, _ in rows))
     colours = dict(zip(groups, _COLOURS * (1 + len(groups) // len(_COLOURS)), strict=False))
@@ -52,7 +54,7 @@ def timeline(stages: Sequence[Stage], tasks: Sequence[Task]) -> str:
         axes = figure.subplots()
         for place, (_, group, started, ended) in enumerate(rows):
             left = (started - origin).total_seconds() / 60
-            width = max((ended - started).total_seconds(), 0.5) / 60
+            width = max((ended - started).total_seconds(), _LEAST_SECONDS) / 60
             axes.barh(place, width, left=left, height=0.72, color=colours[group])
         axes.set_yticks(range(len(rows)), [name for name, _, _, _ in rows], fontsize=7.5)
         axes.set_ylim(len(rows) - 0.4, -0.6)
@@ -60,7 +62,7 @@ def timeline(stages: Sequence[Stage], tasks: Sequence[Task]) -> str:
         axes.xaxis.grid(True, alpha=0.25, color=_INK)
         axes.set_axisbelow(True)
         bars = [Patch(color=colours[group], label=group) for group in groups]
-        axes.legend(handles=bars, ncols=min(6, len(bars)), loc="lower left", bbox_to_anchor=(0, 1.0), frameon=False)
+        figure.legend(handles=bars, ncols=6, loc="outside upper left", frameon=False)
 
     return _svg("timeline", draw, height=1.2 + 0.17 * len(rows))
 
@@ -124,6 +126,7 @@ def looks(experiment: Experiment) -> str:
         for look, _, _, high in closed:
             place = (look.elapsed_hours, 100 * (high or 0))
             axes.annotate(look.verdict, place, xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+        axes.set_xticks(hours)
         axes.set_xlabel("hours of event time since the experiment's start")
         axes.set_ylabel(f"lift of {metric} per search, %")
         axes.margins(y=0.15)
@@ -169,13 +172,26 @@ def _smoothed_shares(seconds: Sequence[TrafficSecond], versions: Sequence[str]) 
     return shares
 
 
-def _task_label(task: Task) -> str:
-    return f"{task.dag_id.removeprefix('ranking_')}: {task.task_id}"
+def _labelled(tasks: Sequence[Task]) -> list[tuple[Task, str]]:
+    """The tasks that ran, each named by DAG, run (where a DAG has several) and task."""
+    ran = [task for task in tasks if task.state in ("success", "failed")]
+    runs: dict[str, list[str]] = {}
+    for task in sorted(ran, key=lambda task: task.run_id):
+        known = runs.setdefault(task.dag_id, [])
+        if task.run_id not in known:
+            known.append(task.run_id)
+    numbers = {run: f" {place}" for known in runs.values() if len(known) > 1 for place, run in enumerate(known, 1)}
+    return [(task, f"{_short(task)}{numbers.get(task.run_id, '')}: {task.task_id}") for task in ran]
+
+
+def _short(task: Task) -> str:
+    """``hourly`` of ``ranking_features_hourly``."""
+    return task.dag_id.rsplit("_", 1)[-1]
 
 
 def _task_group(task: Task) -> str:
     if task.dag_id != "ranking_training_weekly":
-        return task.dag_id.removeprefix("ranking_")
+        return _short(task)
     return task.group if "." in task.task_id else "clean-up and report"
 
 

@@ -33,10 +33,11 @@ class WeeklyWatch:
         self._teller = TaskTeller(lambda task, state: say(task.group, f"{task.name}: {state}"))
         self._ended: set[str] = set()
         self._callbacks: list[tuple[str, frozenset[str], Callable[[], None]]] = []
+        self._called: set[tuple[int, int]] = set()
         self._always: list[Callable[[], None]] = []
 
     def when(self, task_id: str, states: Sequence[str], act: Callable[[], None]) -> None:
-        """Call ``act`` once, the first time that the task is in one of the states."""
+        """Call ``act`` in each try of the task, the first time that it is in one of the states."""
         self._callbacks.append((task_id, frozenset(states), act))
 
     def always(self, act: Callable[[], None]) -> None:
@@ -72,11 +73,11 @@ class WeeklyWatch:
                 self._say(stage.name, f"{stage.state}" + (f" in {stage.seconds:.1f} s" if stage.started else ""))
 
     def _act(self, tasks: list[Task]) -> None:
-        states = {task.task_id: task.state for task in tasks}
-        for callback in list(self._callbacks):
-            task_id, wanted, act = callback
-            if states.get(task_id) in wanted:
-                self._callbacks.remove(callback)
+        by_id = {task.task_id: task for task in tasks}
+        for number, (task_id, wanted, act) in enumerate(self._callbacks):
+            task = by_id.get(task_id)
+            if task is not None and task.state in wanted and (number, task.try_number) not in self._called:
+                self._called.add((number, task.try_number))
                 act()
         for act in self._always:
             act()

@@ -20,6 +20,7 @@ def ignore(tasks: list[Task]) -> None:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(airflow_client, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(approval, "READING_SECONDS", 0)
 
 
 def test_a_run_is_started_without_a_logical_date() -> None:

@@ -15,7 +15,12 @@ help: ## this list
 setup: ## virtual environment from the lock file, system parts by apt where permitted
 	@PYTHONPATH=local $(PYTHON) -m stack.install
 
+# Empty, or what is wrong with the user's logs. As make's own error it is the last line that a person reads.
+WRONG_LOGS = $(shell if ! said=$$($(BIN)/python -m ingestion.own_logs --data '$(DATA)' --check 2>&1); then \
+  printf '%s\n' "$$said" | tail -n 1; fi)
+
 demo: setup ## the whole lifecycle once; DATA=<dir> for your own logs, SEED=<n>, APPROVE=ask to decide yourself
+	$(if $(DATA),$(if $(WRONG_LOGS),$(error $(WRONG_LOGS))))
 	@DATA='$(DATA)' SEED='$(SEED)' APPROVE='$(APPROVE)' $(BIN)/python -m demo
 
 up: setup ## start the stack with the Airflow UI and leave it running

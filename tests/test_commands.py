@@ -52,3 +52,14 @@ def test_every_target_is_explained() -> None:
     assert phony
     explained = re.findall(r"^([a-z]+):.*## ", text, re.MULTILINE)
     assert sorted(phony.group(1).split()) == sorted(explained)
+
+
+def test_a_demo_on_bad_logs_ends_with_what_is_wrong_and_touches_nothing(tmp_path: Path) -> None:
+    header = "event_id,event_type,event_time,user_id,search_id,ad_id,position"
+    (tmp_path / "events.csv").write_text(f"{header}\ne1,impression,2026-01-01T00:00:00Z,u,s,a,first\n")
+    command = ["make", "--old-file=setup", "--no-print-directory", "demo", f"DATA={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    last_line = (done.stdout + done.stderr).splitlines()[-1]
+    assert "events.csv: row 1 (line 2): column position: 'first' is not a number" in last_line
+    assert [path.name for path in tmp_path.iterdir()] == ["events.csv"]

@@ -32,7 +32,7 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record() -> DemoRecord:
     looks = tuple(
         Look(

@@ -22,27 +22,28 @@ class Ids(HTMLParser):
         self.ids += [value for name, value in attrs if name == "id"]
 
 
-def test_holds_all_plots_and_each_says_how_to_read_it(record: DemoRecord) -> None:
-    page = html(record)
+@pytest.fixture(scope="module")
+def page(record: DemoRecord) -> str:
+    return html(record)
+
+
+def test_holds_all_plots_and_each_says_how_to_read_it(page: str) -> None:
     assert page.count("<svg") == 5
     assert page.count("How to read it:") == 5
 
 
-def test_needs_no_other_file(record: DemoRecord) -> None:
-    page = html(record)
+def test_needs_no_other_file(page: str) -> None:
     assert not re.findall(r'(?:src|href)="(?!#)[^"]*"', page)
     assert "@import" not in page
     assert "<script" not in page
 
 
-def test_plots_take_the_colour_of_the_page(record: DemoRecord) -> None:
-    page = html(record)
+def test_plots_take_the_colour_of_the_page(page: str) -> None:
     assert "currentColor" in page
     assert "#010203" not in page
 
 
-def test_plots_do_not_share_ids_that_they_refer_to(record: DemoRecord) -> None:
-    page = html(record)
+def test_plots_do_not_share_ids_that_they_refer_to(page: str) -> None:
     parser = Ids()
     parser.feed(page)
     referred = set(re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", page))
@@ -51,25 +52,24 @@ def test_plots_do_not_share_ids_that_they_refer_to(record: DemoRecord) -> None:
     assert all(parser.ids.count(name) == 1 for name in names)
 
 
-def test_shows_the_key_numbers(record: DemoRecord) -> None:
-    page = html(record)
+def test_shows_the_key_numbers(page: str) -> None:
     for text in (DIGEST, "product_manager", "0.5000", "1500 users in control", "ranking-model", "821 requests"):
         assert text in page
 
 
-def test_text_from_outside_is_escaped(record: DemoRecord) -> None:
-    assert "[&lt;0.05, 0.15]" in html(record)
-    assert "[<0.05" not in html(record)
+def test_text_from_outside_is_escaped(page: str) -> None:
+    assert "[&lt;0.05, 0.15]" in page
+    assert "[<0.05" not in page
 
 
-def test_reactions_to_own_logs_are_called_simulated(record: DemoRecord) -> None:
+def test_reactions_to_own_logs_are_called_simulated(record: DemoRecord, page: str) -> None:
     sentence = "drawn from rates estimated on that log"
     own = record.source.model_copy(update={"own_logs": True})
     assert sentence in html(record.model_copy(update={"source": own}))
-    assert sentence not in html(record)
+    assert sentence not in page
 
 
-@pytest.mark.parametrize("missing", [PARTS[i:] for i in range(len(PARTS))], ids=PARTS)
+@pytest.mark.parametrize("missing", [PARTS[i:] for i in (1, 3, 5)], ids=[PARTS[i] for i in (1, 3, 5)])
 def test_tells_about_a_demo_that_came_only_so_far(record: DemoRecord, missing: tuple[str, ...]) -> None:
     short = record.model_copy(update={**dict.fromkeys(missing), "failure": "RunFailedError: step died"})
     page = html(short)

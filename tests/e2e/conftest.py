@@ -1,4 +1,4 @@
-"""One small marketplace, lived through once on a stack of its own: the tests of this folder look at what happened."""
+"""A marketplace with a short history, lived through once on a stack of its own: tests look at what happened."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from demo.progress import Progress
 from demo.record import DemoRecord
 from demo.sources import SimulatedHistory
 from demo.stages import Demo, Options
-from simulator.settings import WorldSettings
+from simulator.settings import documented_world
 from stack import aws, lifecycle
 from stack.airflow_client import AirflowClient
 from stack.settings import PORT_LABELS, StackSettings
@@ -53,26 +53,13 @@ class Lived:
         return aws.client(self.stack, service)
 
 
-def small_world(live_start: datetime) -> WorldSettings:
-    return WorldSettings(
-        seed=7,
-        live_start=live_start,
-        history_days=4,
-        ads=500,
-        sellers=80,
-        categories=6,
-        users=3000,
-        searches_per_hour=80,
-    )
-
-
 @pytest.fixture(scope="session")
 def lived() -> Iterator[Lived]:
     before = dict(os.environ)
     home = Path(tempfile.mkdtemp(prefix="adrank-e2e-"))
     home.chmod(0o755)
     now = datetime.now(UTC)
-    source = SimulatedHistory(small_world(lake.floor_hour(now)))
+    source = SimulatedHistory(documented_world(7, lake.floor_hour(now), history_days=4))
     stack = StackSettings.model_validate(
         {
             "home": home / "stack",

@@ -26,8 +26,9 @@ demo: setup ## the whole lifecycle once; DATA=<dir> for your own logs, SEED=<n>,
 up: setup ## start the stack with the Airflow UI and leave it running
 	@$(BIN)/python -m stack up
 
-down: ## stop what `make up` started
+down: ## stop what `make up` or `make demo` started
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack down; else echo "nothing was ever set up here"; fi
+	@if [ -d build/demo/stack ]; then STACK_HOME=build/demo/stack $(BIN)/python -m stack down; fi
 
 status: setup ## the state of each process of the stack
 	@$(BIN)/python -m stack status
@@ -63,4 +64,5 @@ lock: setup ## resolve all requirements files anew, keeping versions that still 
 
 clean: ## stop the stack; delete its data and everything built, but not the virtual environment
 	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack discard; fi
+	@if [ -d build/demo/stack ]; then STACK_HOME=build/demo/stack $(BIN)/python -m stack discard; fi
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log

@@ -45,12 +45,20 @@ def step(state: str) -> dict[str, Any]:
 
 
 def trigger(aws: FakeAws, kind: WorkKind = "emr_step", deadline: str = FUTURE) -> AwsWorkTrigger:
-    made = AwsWorkTrigger(kind, {"ClusterId": "j-1", "StepId": "s-1"}, deadline, 0, 0, "aws_default", "eu-west-1")
+    made = AwsWorkTrigger(
+        kind,
+        {"ClusterId": "j-1", "StepId": "s-1"},
+        deadline=deadline,
+        poll_seconds=0,
+        settle_seconds=0,
+        aws_conn_id="aws_default",
+        region_name="eu-west-1",
+    )
 
     async def client() -> FakeAws:
         return aws
 
-    made._client = client  # type: ignore[method-assign]
+    made.client = client  # type: ignore[method-assign]
     return made
 
 

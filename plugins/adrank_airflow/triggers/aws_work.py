@@ -1,19 +1,11 @@
-"""Wait for one piece of AWS work (an EMR step, a SageMaker job, an endpoint) until it ends or its deadline passes.
-
-The deadline is absolute: a restart of the triggerer or a retry of the task does not buy more time.
-"""
+"""Wait for one piece of AWS work (an EMR step, a SageMaker job, an endpoint) until it ends."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
-from airflow.triggers.base import BaseTrigger, TriggerEvent
-from botocore.exceptions import BotoCoreError, ClientError
+from adrank_airflow.triggers.patient import PatientTrigger
 
 WorkKind = Literal["emr_step", "processing", "training", "endpoint"]
 
@@ -58,59 +50,32 @@ _KINDS: Final[dict[WorkKind, _Work]] = {
 }
 
 
-class AwsWorkTrigger(BaseTrigger):
+class AwsWorkTrigger(PatientTrigger):
     """Fires ``{"status": <final status>}`` or ``{"status": "deadline"}``.
 
     :param kind: what is waited for.
     :param reference: the arguments of its describe call (``ClusterId``/``StepId``, a job's or an endpoint's name).
-    :param deadline: ISO time after which waiting is given up.
-    :param poll_seconds: pause between two looks.
-    :param settle_seconds: pause before the first, until the scheduler has noted that the task deferred; a trigger that
-        fires sooner has its task failed by the executor's late report (apache/airflow #72716).
     """
 
-    def __init__(
-        self,
-        kind: WorkKind,
-        reference: dict[str, str],
-        deadline: str,
-        poll_seconds: float,
-        settle_seconds: float,
-        aws_conn_id: str,
-        region_name: str,
-    ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    own_fields = ("kind", "reference")
+
+    def __init__(self, kind: WorkKind, reference: dict[str, str], **waiting: Any) -> None:
+        super().__init__(**waiting)
         self.kind = kind
         self.reference = reference
-        self.deadline = deadline
-        self.poll_seconds = poll_seconds
-        self.settle_seconds = settle_seconds
-        self.aws_conn_id = aws_conn_id
-        self.region_name = region_name
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Class path and arguments, for the triggerer that takes over."""
-        fields = ("kind", "reference", "deadline", "poll_seconds", "settle_seconds", "aws_conn_id", "region_name")
-        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in fields}
+    @property
+    def service(self) -> str:
+        """The service that does the work."""
+        return _KINDS[self.kind].service
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until the work has ended; an AWS error is logged and looked past until the deadline."""
-        work, deadline = _KINDS[self.kind], datetime.fromisoformat(self.deadline)
-        await asyncio.sleep(self.settle_seconds)
-        async with await self._client() as client:
-            while True:
-                try:
-                    status = await self._status(client, work)
-                except (BotoCoreError, ClientError) as error:
-                    self.log.warning("%s of %s: %s", work.describe, self.reference, error)
-                else:
-                    if status in work.ended:
-                        yield TriggerEvent({"status": status})
-                        return
-                if datetime.now(UTC) >= deadline:
-                    yield TriggerEvent({"status": "deadline"})
-                    return
-                await asyncio.sleep(self.poll_seconds)
+    async def look(self, client: Any) -> dict[str, Any] | None:
+        """The work's status, once it has ended."""
+        work = _KINDS[self.kind]
+        answer = await getattr(client, work.describe)(**self.reference)
+        for step in work.status_path:
+            answer = answer[step]
+        return {"status": str(answer)} if answer in work.ended else None
 
     async def on_kill(self) -> None:
         """Cancel the work when a person kills the waiting task."""
@@ -124,17 +89,5 @@ class AwsWorkTrigger(BaseTrigger):
                 "StepIds": [self.reference["StepId"]],
                 "StepCancellationOption": "TERMINATE_PROCESS",
             }
-        async with await self._client() as client:
+        async with await self.client() as client:
             await getattr(client, work.cancel)(**arguments)
-
-    async def _client(self) -> Any:
-        hook = AwsBaseHook(
-            aws_conn_id=self.aws_conn_id, region_name=self.region_name, client_type=_KINDS[self.kind].service
-        )
-        return await hook.get_async_conn()
-
-    async def _status(self, client: Any, work: _Work) -> str:
-        answer = await getattr(client, work.describe)(**self.reference)
-        for step in work.status_path:
-            answer = answer[step]
-        return str(answer)

@@ -1,0 +1,80 @@
+"""Look at AWS again and again until something happened or an absolute deadline has passed.
+
+The deadline is absolute: a restart of the triggerer or a retry of the task does not buy more time. The first look comes
+only after ``settle_seconds``, when the scheduler has noted that the task deferred; a trigger that fires sooner has its
+task failed by the executor's late report (apache/airflow #72716).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from botocore.exceptions import BotoCoreError, ClientError
+
+
+class PatientTrigger(BaseTrigger):
+    """Fires what :meth:`look` returns, or :meth:`given_up`.
+
+    :param deadline: ISO time after which waiting is given up.
+    :param poll_seconds: pause between two looks.
+    :param settle_seconds: pause before the first.
+    """
+
+    #: Constructor arguments of the subclass itself.
+    own_fields: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self, deadline: str, poll_seconds: float, settle_seconds: float, aws_conn_id: str, region_name: str
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.deadline = deadline
+        self.poll_seconds = poll_seconds
+        self.settle_seconds = settle_seconds
+        self.aws_conn_id = aws_conn_id
+        self.region_name = region_name
+
+    @property
+    def service(self) -> str:
+        """The AWS service that is looked at."""
+        raise NotImplementedError
+
+    async def look(self, client: Any) -> dict[str, Any] | None:
+        """What happened, or nothing yet."""
+        raise NotImplementedError
+
+    def given_up(self) -> dict[str, Any]:
+        """What to fire at the deadline."""
+        return {"status": "deadline"}
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments, for the triggerer that takes over."""
+        fields = (*self.own_fields, "deadline", "poll_seconds", "settle_seconds", "aws_conn_id", "region_name")
+        return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in fields}
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Look until something happened; an AWS error is logged and looked past until the deadline."""
+        deadline = datetime.fromisoformat(self.deadline)
+        await asyncio.sleep(self.settle_seconds)
+        async with await self.client() as client:
+            while True:
+                try:
+                    happened = await self.look(client)
+                except (BotoCoreError, ClientError) as error:
+                    self.log.warning("%s: %s", self, error)
+                    happened = None
+                if happened is None and datetime.now(UTC) >= deadline:
+                    happened = self.given_up()
+                if happened is not None:
+                    yield TriggerEvent(happened)
+                    return
+                await asyncio.sleep(self.poll_seconds)
+
+    async def client(self) -> Any:
+        """An asynchronous client of the service."""
+        hook = AwsBaseHook(aws_conn_id=self.aws_conn_id, region_name=self.region_name, client_type=self.service)
+        return await hook.get_async_conn()

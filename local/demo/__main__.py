@@ -28,7 +28,9 @@ from demo.summary import summary
 from ingestion.log_file import OwnLogsError
 from stack import lifecycle
 from stack.__main__ import addresses
+from stack.leftovers import LeftoverError
 from stack.settings import ROOT, StackSettings
+from stack.watcher import SupervisorError
 
 HOME: Final = ROOT / "build" / "demo"
 #: Where the demo's stack keeps its files; what ``make down`` has to stop.
@@ -53,7 +55,7 @@ def main(variables: Mapping[str, str] = os.environ) -> int:
     try:
         with _alone():
             return _run(source, ask)
-    except DemoRunsError as error:
+    except (DemoRunsError, SupervisorError, LeftoverError) as error:
         print(error, file=sys.stderr)
         return 1
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from stack import paths
 from stack.settings import ROOT, StackSettings
@@ -96,7 +96,11 @@ class Watcher:
             process = psutil.Process(pid)
         except psutil.NoSuchProcess:
             return
-        self._rpc.shutdown()
+        try:
+            self._rpc.shutdown()
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode != Faults.SHUTDOWN_STATE:  # somebody else has told it to
+                raise
         try:
             process.wait(timeout)
         except psutil.TimeoutExpired:

@@ -14,6 +14,8 @@ from stack.airflow_client import AirflowApiError
 
 _POLL_SECONDS = 1.5
 _MISSING = 404
+_SERVER_ERROR = 500
+_TRIES = 5
 
 
 class AirflowApi(Protocol):
@@ -93,16 +95,16 @@ class Airflow:
 
     def runs(self, dag_id: str) -> list[DagRun]:
         """The first hundred runs of a DAG, oldest first."""
-        found = self._api.get(f"/dags/{dag_id}/dagRuns?limit=100&order_by=run_after")
+        found = self._get(f"/dags/{dag_id}/dagRuns?limit=100&order_by=run_after")
         return [_dag_run(run) for run in found["dag_runs"]]
 
     def run(self, dag_id: str, run_id: str) -> DagRun:
         """One run as it is now."""
-        return _dag_run(self._api.get(_run_path(dag_id, run_id)))
+        return _dag_run(self._get(_run_path(dag_id, run_id)))
 
     def tasks(self, dag_id: str, run_id: str) -> list[Task]:
         """Its task instances."""
-        found = self._api.get(f"{_run_path(dag_id, run_id)}/taskInstances?limit=100")
+        found = self._get(f"{_run_path(dag_id, run_id)}/taskInstances?limit=100")
         return [_task(instance) for instance in found["task_instances"]]
 
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
@@ -110,7 +112,7 @@ class Airflow:
         query = urlencode({"deserialize": "true"})
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/return_value?{query}"
         try:
-            return self._api.get(path)["value"]
+            return self._get(path)["value"]
         except AirflowApiError as error:
             if error.status == _MISSING:
                 return None
@@ -119,7 +121,7 @@ class Airflow:
     def question(self, dag_id: str, run_id: str, task_id: str) -> Question | None:
         """What a task asks a person; None when it has not asked."""
         try:
-            return _question(self._api.get(_question_path(dag_id, run_id, task_id)))
+            return _question(self._get(_question_path(dag_id, run_id, task_id)))
         except AirflowApiError as error:
             if error.status == _MISSING:
                 return None
@@ -190,17 +192,30 @@ class Airflow:
         """The last lines that a task's last try logged."""
         path = f"{_run_path(task.dag_id, task.run_id)}/taskInstances/{task.task_id}/logs/{task.try_number}"
         try:
-            content = self._api.get(f"{path}?full_content=true")["content"]
+            content = self._get(f"{path}?full_content=true")["content"]
         except AirflowApiError as error:
             return [f"its log cannot be read: {error}"]
         return [line for message in content for line in log_lines(message)][-lines:]
+
+    def _get(self, path: str) -> Any:
+        """GET, again after a while when a busy server did not answer or stumbled."""
+        for _ in range(_TRIES - 1):
+            try:
+                return self._api.get(path)
+            except AirflowApiError as error:
+                if error.status < _SERVER_ERROR:
+                    raise
+            except OSError:
+                pass
+            time.sleep(_POLL_SECONDS)
+        return self._api.get(path)
 
     def _tail(self, task: Task) -> str:
         return "\n".join([f"--- the end of the log of {task.task_id} ---", *self.log_tail(task)])
 
     def _is_known(self, dag_id: str) -> bool:
         try:
-            self._api.get(f"/dags/{dag_id}")
+            self._get(f"/dags/{dag_id}")
         except AirflowApiError as error:
             if error.status == _MISSING:
                 return False
@@ -208,7 +223,7 @@ class Airflow:
         return True
 
     def _import_errors(self) -> str:
-        errors = self._api.get("/importErrors")["import_errors"]
+        errors = self._get("/importErrors")["import_errors"]
         return "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors) or "no import errors"
 
 

@@ -138,7 +138,8 @@ class Collector:
 
     def production(self, tasks: Mapping[str, Task]) -> Production | None:
         """The shift, from its start to the end of verification; None when nothing was shifted."""
-        shift, verify = tasks.get(weekly.SHIFTED), tasks.get(weekly.VERIFIED)
+        ran = {task_id: task for task_id, task in tasks.items() if task.state in ("success", "failed")}
+        shift, verify = ran.get(weekly.SHIFTED), ran.get(weekly.VERIFIED)
         if shift is None or shift.started is None:
             return None
         shifted, verified = self.returned(weekly.SHIFTED) or {}, self.returned(weekly.VERIFIED) or {}

@@ -23,7 +23,7 @@ from demo.sources import HistorySource
 from demo.traffic_process import TrafficProcess
 from demo.weekly import WeeklyWatch
 from ingestion.object_store import ObjectStore
-from stack import lifecycle
+from stack import lifecycle, paths
 from stack.airflow_client import AirflowClient
 from stack.environment import process_environment, url
 from stack.settings import StackSettings
@@ -194,6 +194,7 @@ class Demo:
         if self._options.ask:
             where = approval.address(url(stack, "airflow"), run, weekly.ASKED)
             self._progress.say("approval", f"waiting for {approval.APPROVER} to answer at {where}")
+            self._progress.say("approval", f"the password is in {paths.airflow_passwords(stack)}")
             return
         manager = Airflow(AirflowClient(stack, approval.APPROVER))
         evidence = collector.returned("approval.collect_evidence") or {}

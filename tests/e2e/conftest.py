@@ -53,7 +53,7 @@ class Lived:
         return aws.client(self.stack, service)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lived() -> Iterator[Lived]:
     before = dict(os.environ)
     home = Path(tempfile.mkdtemp(prefix="adrank-e2e-"))
@@ -69,11 +69,15 @@ def lived() -> Iterator[Lived]:
     )
     demo = Demo(Options(home=home, stack=stack, ask=False), source, Progress())
     try:
-        demo.run()
-        yield Lived(stack, demo.record(), Settings())
+        try:
+            demo.run()
+            seen = Lived(stack, demo.record(), Settings())
+        finally:
+            # The demo makes its own process one of the stack's; the tests' must not stay one.
+            os.environ.clear()
+            os.environ.update(before)
+        yield seen
     finally:
         lifecycle.stop(stack)
         lifecycle.discard(stack)
-        os.environ.clear()
-        os.environ.update(before)
         shutil.rmtree(home, ignore_errors=True)

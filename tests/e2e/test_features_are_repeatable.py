@@ -15,6 +15,7 @@ import redis
 from adrank.contracts import lake, registry
 from demo.airflow_client import DagRun
 from stack import paths
+from stack.airflow_client import AirflowClient
 from tests.e2e.conftest import Lived
 
 pytestmark = [pytest.mark.verify, pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1800)]
@@ -56,7 +57,7 @@ def last_hour(lived: Lived) -> DagRun:
 
 def clear(lived: Lived, run: DagRun, tasks: list[str] | None = None) -> None:
     body = {"dag_run_id": run.run_id, "dry_run": False, "only_failed": False, "include_downstream": True}
-    lived.airflow._api.post(f"/dags/{HOURLY}/clearTaskInstances", body | ({"task_ids": tasks} if tasks else {}))
+    AirflowClient(lived.stack).post(f"/dags/{HOURLY}/clearTaskInstances", body | ({"task_ids": tasks} if tasks else {}))
 
 
 def wait_until(condition: Callable[[], Any], seconds: float) -> Any:

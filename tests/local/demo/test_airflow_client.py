@@ -7,6 +7,7 @@ import pytest
 from demo import airflow_client, approval
 from demo.airflow_client import Airflow, DagMissingError, DagRun, Question, RunFailedError, RunTimeoutError, log_lines
 from demo.record import Task
+from stack.airflow_client import AirflowApiError
 from tests.local.demo.airflow_edge import AirflowEdge, dag_run, task
 
 RUN = "/dags/d/dagRuns/r%201"
@@ -130,6 +131,31 @@ def test_the_simulated_manager_approves_only_what_names_this_package_and_report(
 
 def test_evidence_without_digests_is_never_approved() -> None:
     assert approval.decide(Question("s", "anything", (), None, None), {}) == "Reject"
+
+
+class BusyEdge(AirflowEdge):
+    """Stumbles before it answers."""
+
+    def __init__(self, *stumbles: Exception) -> None:
+        super().__init__()
+        self._stumbles = list(stumbles)
+
+    def get(self, path: str) -> object:
+        if self._stumbles:
+            raise self._stumbles.pop(0)
+        return super().get(path)
+
+
+def test_a_busy_server_is_asked_again() -> None:
+    edge = BusyEdge(TimeoutError("no answer"), AirflowApiError(503, "busy")).on(RUN, dag_run("success"))
+    assert Airflow(edge).run("d", "r 1").state == "success"
+
+
+def test_a_server_that_stays_away_or_says_no_is_not_asked_for_ever() -> None:
+    with pytest.raises(TimeoutError):
+        Airflow(BusyEdge(*[TimeoutError()] * 9)).run("d", "r 1")
+    with pytest.raises(AirflowApiError, match="forbidden"):
+        Airflow(BusyEdge(AirflowApiError(403, "forbidden"))).run("d", "r 1")
 
 
 def test_a_log_message_is_text_whatever_its_form() -> None:

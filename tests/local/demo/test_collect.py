@@ -140,6 +140,11 @@ def test_a_shift_that_was_not_verified_says_so(edge: AirflowEdge) -> None:
     assert (production.package_digest, production.ended) == ("d1", at(9))
 
 
+def test_a_shift_that_was_skipped_shifted_nothing(edge: AirflowEdge) -> None:
+    skipped = {task.task_id: task.model_copy(update={"state": "skipped"}) for task in shifted(ended=12)}
+    assert collector(edge).production(skipped) is None
+
+
 def test_a_question_that_nobody_answered_is_no_approval(edge: AirflowEdge) -> None:
     edge.on(f"{BASE}/approval.approve_promotion/-1/hitlDetails", {"subject": "s", "body": "b", "chosen_options": []})
     assert collector(edge).approval() is None

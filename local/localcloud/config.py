@@ -43,7 +43,7 @@ class Config(BaseSettings):
     prefixes: tuple[str, ...] = Field(
         default=(
             *("raw", "features", "validation", "online", "training", "models", "experiments", "staging", "code"),
-            *("logs", "metrics", "monitoring", "reports", "mlflow"),
+            *("logs", "metrics", "monitoring", "reports", "mlflow", "inbox", "quarantine"),
         ),
         description="top prefixes of the bucket that s3:// reaches in Spark",
     )

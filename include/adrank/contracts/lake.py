@@ -53,6 +53,21 @@ def raw_events_manifest(hour: datetime) -> str:
     return raw_events(hour) + MANIFEST
 
 
+def raw_events_revision(hour: datetime, revision: int) -> str:
+    """Key of the kept copy of one revision of a raw hour's manifest."""
+    return f"{raw_events(hour)}_MANIFEST.rev={revision:03d}.json"
+
+
+def raw_dead_letter(hour: datetime) -> str:
+    """Prefix of the messages that could not become events, by the hour in which they were refused."""
+    return f"raw/dead-letter/{hour_partition(hour)}/"
+
+
+def archiver_checkpoint(topic: str, partition: int) -> str:
+    """Key of what the archiver of one Kafka partition has landed so far."""
+    return f"raw/checkpoints/{topic}/{partition:05d}.json"
+
+
 def raw_rejected(hour: datetime) -> str:
     """Prefix of the events of one hour that were refused, each with its ``reason``."""
     return f"raw/rejected/{hour_partition(hour)}/"
@@ -63,9 +78,29 @@ def raw_cdc(table: str, hour: datetime) -> str:
     return f"raw/cdc/{table}/{hour_partition(hour)}/"
 
 
+def raw_cdc_manifest(table: str, hour: datetime) -> str:
+    """Key whose existence says that every change of that hour has landed."""
+    return raw_cdc(table, hour) + MANIFEST
+
+
 def raw_billing(day: datetime) -> str:
     """Prefix of one day's billing exports."""
     return f"raw/billing/{as_utc(day):dt=%Y-%m-%d}/"
+
+
+def raw_billing_manifest(day: datetime) -> str:
+    """Key of the manifest that names the day's valid export."""
+    return raw_billing(day) + MANIFEST
+
+
+def billing_inbox(day: datetime) -> str:
+    """Prefix to which the billing system delivers one day's export and its control total."""
+    return f"inbox/billing/{as_utc(day):dt=%Y-%m-%d}/"
+
+
+def billing_quarantine(day: datetime) -> str:
+    """Prefix of the exports that were refused whole, each beside its reason."""
+    return f"quarantine/billing/{as_utc(day):dt=%Y-%m-%d}/"
 
 
 def features(group: str, hour: datetime, revision: int = 0) -> str:

@@ -37,8 +37,32 @@ class RawManifest(_Strict):
     rejected_rows: int = Field(default=0, ge=0)
 
 
+class CdcManifest(_Strict):
+    """One hour of change data of one table is complete up to ``watermark``."""
+
+    table: str
+    hour: datetime
+    watermark: datetime
+    files: tuple[DataFile, ...] = ()
+    changes: int = Field(ge=0)
+
+
+class BillingManifest(_Strict):
+    """The one valid export of a day. ``total`` is a decimal in ``currency``; a corrected export is a new revision."""
+
+    day: datetime
+    revision: int = Field(default=0, ge=0)
+    landed_at: datetime
+    currency: str
+    total: str
+    file: DataFile
+
+
 class FeatureManifest(_Strict):
-    """One revision of one feature partition. ``content_digest`` covers sorted rows, not file bytes."""
+    """One revision of one feature partition. ``content_digest`` covers sorted rows, not file bytes.
+
+    ``raw_state`` digests the revisions of the raw hours that it was computed from.
+    """
 
     group: str
     hour: datetime
@@ -48,6 +72,7 @@ class FeatureManifest(_Strict):
     rows: int = Field(ge=0)
     content_digest: str
     files: tuple[str, ...]
+    raw_state: str = ""
 
 
 class PushManifest(_Strict):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _PREFIX = "ADRANK_"
@@ -69,6 +69,71 @@ class SageMaker(_Section):
     poll_seconds: float = Field(default=30, gt=0)
     production_endpoint: str = "adrank-ranking-production"
     staging_endpoint: str = "adrank-ranking-staging"
+
+
+class Events(_Section):
+    """The event log in Kafka, and when an archived hour is whole. Times are event time but for ``roll_age``/``idle_after``."""
+
+    brokers: str = "kafka.internal:9092"
+    client: dict[str, str] = Field(
+        default_factory=dict,
+        description="more of librdkafka's settings (TLS, authentication by file or role); no secrets",
+    )
+    topic: str = "ranking-events"
+    dead_letter_topic: str = "ranking-events.dead-letter"
+    consumer_group: str = "adrank-archiver"
+    grace: timedelta = Field(default=timedelta(minutes=10), description="how long after its end an hour stays open")
+    late_lookback: timedelta = Field(
+        default=timedelta(hours=48),
+        description="a later event than this is dead-lettered; features are revised this far",
+    )
+    max_ahead: timedelta = Field(
+        default=timedelta(hours=1), description="an event further ahead of the wall clock is poison"
+    )
+    roll_rows: int = Field(default=500_000, ge=1, description="rows held in memory before files are written")
+    roll_bytes: int = Field(default=128 * 2**20, ge=1, description="message bytes held before files are written")
+    roll_age: timedelta = Field(default=timedelta(minutes=1), description="the oldest message waits at most this long")
+    idle_after: timedelta = Field(
+        default=timedelta(minutes=1),
+        description="a partition that is read to its end and silent this long holds no hour",
+    )
+    metrics_port: int = Field(default=9101, gt=0, lt=65536)
+
+    @field_validator("client")
+    @classmethod
+    def _no_secrets(cls, client: dict[str, str]) -> dict[str, str]:
+        secret = sorted(key for key in client if "password" in key or "secret" in key or key.endswith("key.pem"))
+        if secret:
+            raise ValueError(f"secrets do not belong into settings: {', '.join(secret)}; name a file or a role instead")
+        return client
+
+
+class Cdc(_Section):
+    """Change data capture of the operational database. Its password is in the secret named here."""
+
+    host: str = "marketplace-db.internal"
+    port: int = Field(default=5432, gt=0, lt=65536)
+    database: str = "marketplace"
+    secret_id: str = Field(default="adrank/cdc", description="Secrets Manager: JSON with username and password")
+    slot: str = "adrank"
+    publication: str = "adrank"
+    heartbeat_table: str = Field(default="adrank_heartbeat", description="its row's `beat_at` closes hours")
+    heartbeat_every: timedelta = Field(default=timedelta(seconds=30), description="0: somebody else beats")
+    time_column: str | None = Field(
+        default=None, description="the application's own change time, where the commit time will not do"
+    )
+    roll_age: timedelta = timedelta(seconds=30)
+    metrics_port: int = Field(default=9102, gt=0, lt=65536)
+
+
+class Billing(_Section):
+    """Nightly billing exports, the authority on revenue."""
+
+    currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
+    maturity: timedelta = Field(default=timedelta(hours=48), description="after this an unbilled event earned nothing")
+    export_timeout: timedelta = Field(default=timedelta(hours=20), description="how long a night waits for its export")
+    cron: str = "0 3 * * *"
+    start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Labels(_Section):
@@ -192,6 +257,9 @@ class Settings(BaseSettings):
     emr: Emr = Emr()
     online: Online = Online()
     sagemaker: SageMaker = SageMaker()
+    events: Events = Events()
+    cdc: Cdc = Cdc()
+    billing: Billing = Billing()
     labels: Labels = Labels()
     training: Training = Training()
     gate: Gate = Gate()

@@ -72,7 +72,10 @@ class SageMaker(_Section):
 
 
 class Events(_Section):
-    """The event log in Kafka, and when an archived hour is whole. Times are event time but for ``roll_age``/``idle_after``."""
+    """The event log in Kafka, and when an archived hour is whole.
+
+    Times are event time but for ``roll_age`` and ``idle_after``.
+    """
 
     brokers: str = "kafka.internal:9092"
     client: dict[str, str] = Field(

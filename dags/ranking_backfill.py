@@ -2,18 +2,18 @@
 
 **What.** Computes the features of a range of hours, one EMR range step per group, checks them, and brings the last
 hour online. The same code and SQL as the hourly run: an hour computed here has the digest that the hourly run would
-have left.
+have left, and late events make a new revision of it here as there.
 
 **When.** By hand, from the form: after history landed, or after a definition changed.
 
 **Reads.** `s3://<lake>/raw/events/` of the range and the seven days before it, `raw/cdc/{ads,sellers}/`.
 
-**Writes.** `features/<group>/dt=/hr=/rev=000/` of every hour in the range · `validation/` · the online stores
+**Writes.** `features/<group>/dt=/hr=/rev=NNN/` of every hour in the range · `validation/` · the online stores
 (newer values win).
 
 **Owner.** data-platform.
 
-**When it fails.** Every task is safe to clear. A failed range step leaves the partitions that it finished; clearing
+**When it fails.** Every task is safe to clear. A failed range step leaves no half-written partition visible; clearing
 computes all of them again to the same content.
 """
 
@@ -55,7 +55,7 @@ with DAG(
                 task_id=group.name,
                 entry_point="compute_features.py",
                 sql=f"features/{group.name}.sql",
-                arguments=["--group", group.name, "--start", START, "--end", END],
+                arguments=["--group", group.name, "--start", START, "--end", END, *SETTINGS.cdc.history_arguments()],
             )
 
     validate = EmrSparkStepOperator(

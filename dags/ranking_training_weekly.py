@@ -5,7 +5,8 @@ users, and puts it into production after a product manager approved it.
 
 **When.** Weekly, and by hand from the form with an `as_of`. One run at a time.
 
-**Reads.** `s3://<lake>/raw/events/`, `raw/cdc/ads/`, `features/<group>/` as of the run; MLflow alias `production`.
+**Reads.** `s3://<lake>/raw/events/`, `raw/cdc/ads/`, `raw/billing/`, `features/<group>/` as of the run; MLflow alias
+`production`.
 
 **Writes.** `training/<run>/` (inputs, training set, models, evidence, approval) · `models/<digest>/` ·
 `experiments/<id>/` · MLflow run, version and aliases `candidate → staging → production`, `previous` · SageMaker
@@ -66,7 +67,7 @@ with DAG(
             as_of=AS_OF,
             entrypoint="training.build_training_set",
             arguments=["--as-of", AS_OF, *SETTINGS.training_set_arguments()],
-            inputs={name: of("prepare.plan_inputs", name) for name in ("events", "features", "ads")},
+            inputs={name: of("prepare.plan_inputs", name) for name in ("events", "features", "ads", "billing")},
             outputs={"training_set": f"{RUN}training_set/"},
         )
         wait_for_features >> plan_inputs >> build_training_set

@@ -1,4 +1,4 @@
-"""Landing: the only code that writes the raw layout.
+"""Landing: the code that writes the raw layout of events and change data.
 
 Files first, manifest last, so that a reader who trusts manifests never sees half an hour. Landing is idempotent: names
 are digests of content, so the same rows land as the same keys with the same bytes, in whatever order they come.
@@ -7,25 +7,23 @@ An hour without events has a manifest too. Nothing is deleted: a file that no ma
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from adrank.contracts import lake
-from adrank.contracts.manifests import DataFile, RawManifest
-from ingestion import event_table
+from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
+from ingestion import cdc_hours, event_table
+from ingestion.cdc_hours import CdcTable as CdcTable
 from ingestion.object_store import ObjectStore
 
-CdcTable = Literal["ads", "sellers"]
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -56,8 +54,11 @@ def land_hour(
     """Land one raw hour, data file first, manifest last.
 
     ``watermark`` and ``revision_time`` default to the hour's end: by rule, not by today's clock, so that landing
-    history again changes nothing. Raises :class:`LandingError` on an event of another hour.
+    history again changes nothing. Raises :class:`LandingError` on an event of another hour, and on a later revision
+    that does not say since when it could be read.
     """
+    if revision and revision_time is None:
+        raise LandingError(f"revision {revision} of hour {hour.isoformat()} has no revision time")
     manifest = _land_file(store, RawHour(hour, table, rejected_rows)).model_copy(
         update={"revision": revision, "late_rows": late_rows}
     )
@@ -76,20 +77,16 @@ def land_hours(store: ObjectStore, hours: Iterable[RawHour], *, workers: int = 8
     return manifests
 
 
-def land_cdc(store: ObjectStore, table: CdcTable, hour: datetime, envelopes: Iterable[Mapping[str, Any]]) -> str:
-    """Land one hour of Debezium envelopes as JSON lines; returns the key. Land it before the hour's events."""
+def land_cdc(
+    store: ObjectStore, table: CdcTable, hour: datetime, envelopes: Iterable[Mapping[str, Any]]
+) -> CdcManifest:
+    """Land an hour's Debezium envelopes as JSON lines and close it, by rule: its watermark is its end.
+
+    Land it before the hour's events. Landing more envelopes of the hour adds to it, the same ones again do nothing.
+    """
     lines = [json.dumps(envelope, separators=(",", ":"), sort_keys=True) for envelope in envelopes]
-    return _land_part(store, lake.raw_cdc(table, hour), "jsonl", "".join(f"{line}\n" for line in lines).encode())
-
-
-def land_billing(store: ObjectStore, day: datetime, rows: Iterable[tuple[str, datetime, float | None, str]]) -> str:
-    """Land one day's billing export (event id, billed at, amount, currency) as CSV; returns the key."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("event_id", "billed_at", "amount", "currency"))
-    for event_id, billed_at, amount, currency in rows:
-        writer.writerow((event_id, lake.as_utc(billed_at).isoformat(), "" if amount is None else amount, currency))
-    return _land_part(store, lake.raw_billing(day), "csv", text.getvalue().encode())
+    files = [cdc_hours.put_changes(store, table, hour, lines)] if lines else []
+    return cdc_hours.extend(store, table, hour, files, hour + lake.HOUR)
 
 
 def land_rejected(store: ObjectStore, hour: datetime, table: pa.Table) -> str:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from adrank.contracts import registry
 from ingestion import log_columns, log_file
+from ingestion.billing_export import MAX_AMOUNT
 from ingestion.log_file import LogFile
 
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -80,11 +81,14 @@ def read_billing(directory: Path) -> Billing | None:
         return None
     file = log_file.read(path)
     file.require(("event_id",))
+    amount = log_columns.number(file, "amount")
+    log_columns.at_least(file, "amount", amount, -float(MAX_AMOUNT))
+    log_columns.at_most(file, "amount", amount, float(MAX_AMOUNT))
     table = pa.table(
         {
             "event_id": log_columns.text(file, "event_id", required=True),
             "billed_at": log_columns.moment(file, "billed_at"),
-            "amount": log_columns.number(file, "amount"),
+            "amount": amount,
             "currency": log_columns.text(file, "currency"),
         }
     )

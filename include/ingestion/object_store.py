@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final, NamedTuple
+
+# If-Match or If-None-Match did not hold; the object that If-Match names is gone.
+_CONFLICTS: Final = ("PreconditionFailed", "NoSuchKey")
+# Time-out, two conditional writes at once, too many requests.
+_BUSY: Final = (408, 409, 429)
 
 
 class ObjectStoreError(RuntimeError):
     """The bucket refused a call; the message names bucket, key and reason."""
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same call may succeed later: no answer came, or the store was busy or broken."""
+        from botocore.exceptions import HTTPClientError
+
+        response: dict[str, Any] = getattr(self.__cause__, "response", {})
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status in _BUSY or isinstance(self.__cause__, HTTPClientError)
+
+
+class ConflictError(ObjectStoreError):
+    """Somebody else wrote the object first."""
+
+
+class Version(NamedTuple):
+    """An object's bytes and the tag that only this version of it has."""
+
+    body: bytes
+    etag: str
 
 
 class ObjectStore:
@@ -30,10 +55,47 @@ class ObjectStore:
         """Write one object, replacing what was there."""
         self._call("put_object", key, Body=body)
 
+    def put_over(self, key: str, body: bytes, etag: str | None) -> str:
+        """Write one object over the version ``etag`` (None: where none is) and return the new version's tag.
+
+        Raises :class:`ConflictError` when there is another version. A write that took effect while its answer was
+        lost counts as done.
+        """
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        try:
+            return str(self._call("put_object", key, Body=body, **condition)["ETag"])
+        except ObjectStoreError as error:
+            if _code(error) not in _CONFLICTS:
+                raise
+            there = self.find_version(key)
+            if there is not None and there.body == body:
+                return there.etag
+            raise ConflictError(f"s3://{self.bucket}/{key} was written by somebody else") from error
+
+    def find_version(self, key: str) -> Version | None:
+        """One object with its version's tag, or None when it is not there."""
+        try:
+            found = self._call("get_object", key)
+        except ObjectStoreError as error:
+            if _code(error) == "NoSuchKey":
+                return None
+            raise
+        return Version(found["Body"].read(), found["ETag"])
+
     def get(self, key: str) -> bytes:
         """The bytes of one object."""
         content: bytes = self._call("get_object", key)["Body"].read()
         return content
+
+    def find(self, key: str) -> bytes | None:
+        """The bytes of one object, or None when it is not there."""
+        found = self.find_version(key)
+        return None if found is None else found.body
+
+    def folders(self, prefix: str) -> list[str]:
+        """The prefixes one level below ``prefix``, sorted, each with its closing slash."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
+        return sorted(item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ()))
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Keys under ``prefix``, in the store's order."""
@@ -49,3 +111,10 @@ class ObjectStore:
             return getattr(self._client, operation)(Bucket=self.bucket, Key=key, **arguments)
         except (BotoCoreError, ClientError) as error:
             raise ObjectStoreError(f"{operation} of s3://{self.bucket}/{key} failed: {error}") from error
+
+
+def _code(error: ObjectStoreError) -> str | None:
+    """What S3 calls the refusal; None when the call did not reach it."""
+    response: dict[str, Any] = getattr(error.__cause__, "response", {})
+    code: str | None = response.get("Error", {}).get("Code")
+    return code

@@ -9,7 +9,10 @@ about:
 - Times without a zone are taken as UTC.
 - Repeated ``event_id``s are dropped and counted; outcomes without an impression land in ``raw/rejected/`` with a
   reason.
-- Billed amounts replace the ``revenue`` of the event that they bill; several amounts of one event are added up.
+- Billed amounts replace the ``revenue`` of the event that they bill; several amounts of one event are added up, in
+  millionths of the currency unit.
+- A billing file is all that was billed from the first event to its own last ``billed_at``: every day in between lands,
+  and an unbilled event that is older than the billing maturity earned nothing. Without the file revenue stays as it is.
 - Ads and sellers are visible from the beginning of the log, because a snapshot does not say when it was first true.
 - Every hour between the first and the last event gets a manifest. A log that spans more than ten years is refused,
   since one wrong year in one row would make it hundreds of thousands of empty hours.
@@ -22,6 +25,7 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -31,13 +35,15 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from adrank.contracts import lake, settings
-from ingestion import event_table, landing, log_entities, log_events
+from ingestion import billing_landing, cdc_hours, event_table, landing, log_entities, log_events
+from ingestion.billing_export import MAX_AMOUNT, BilledRow
 from ingestion.log_entities import Billing, Entities
 from ingestion.log_events import LoggedEvents
 from ingestion.log_file import OwnLogsError
 from ingestion.object_store import ObjectStore, ObjectStoreError
 
 MAX_SPAN: Final = timedelta(days=3653)
+_BILLING_LAG: Final = settings.Billing().lag
 
 
 class ImportReport(BaseModel):
@@ -102,16 +108,20 @@ def read(directory: Path) -> OwnLogs:
         billing_unmatched=0,
     )
     _require_span(logs)
-    return logs if logs.billing is None else _billed(logs, logs.billing)
+    if logs.billing is None:
+        return logs
+    _require_billing_span(logs, logs.billing)
+    return _billed(logs, logs.billing)
 
 
-def land(logs: OwnLogs, store: ObjectStore) -> None:
+def land(logs: OwnLogs, store: ObjectStore, *, billing_lag: timedelta = _BILLING_LAG) -> None:
     """Land what :func:`read` returned: change data and billing first, event manifests last."""
     first, last = lake.floor_hour(logs.first_time), lake.floor_hour(logs.last_time)
     landing.land_cdc(store, "ads", first, log_entities.snapshot("ads", logs.ads, logs.first_time))
     landing.land_cdc(store, "sellers", first, log_entities.snapshot("sellers", logs.sellers, logs.first_time))
+    cdc_hours.close_quiet(store, first, last + lake.HOUR)
     if logs.billing is not None:
-        _land_billing(logs.billing, logs, store)
+        _land_billing(logs.billing, logs, store, billing_lag)
     refused = dict(landing.by_hour(logs.events.rejected.sort_by("event_time")))
     for hour, table in refused.items():
         landing.land_rejected(store, hour, table)
@@ -167,17 +177,29 @@ def _require_span(logs: OwnLogs) -> None:
     )
 
 
+def _require_billing_span(logs: OwnLogs, billing: Billing) -> None:
+    billed_at = billing.table["billed_at"]
+    early = pc.less(billed_at, pa.scalar(logs.first_time - MAX_SPAN, billed_at.type))
+    late = pc.greater(billed_at, pa.scalar(logs.last_time + MAX_SPAN, billed_at.type))
+    row = pc.index(pc.or_(early, late), pa.scalar(True)).as_py()
+    if row >= 0:
+        reason = "is more than ten years from the events; is the time of this one right?"
+        raise billing.file.error(f"{billed_at[row].as_py().isoformat()} {reason}", column="billed_at", row=row)
+
+
 def _billed(logs: OwnLogs, billing: Billing) -> OwnLogs:
     events = logs.events.accepted
     at = pc.index_in(billing.table["event_id"], value_set=events["event_id"].combine_chunks())
     matched = np.flatnonzero(np.asarray(at.combine_chunks().is_valid().cast(pa.uint8())))
     usable = billing.table.append_column("at", at).take(pa.array(matched)).filter(pc.field("amount").is_valid())
-    revenue = np.asarray(pc.fill_null(events["revenue"], float("nan"))).copy()
     rows = np.asarray(usable["at"])
-    touched = np.unique(rows)
-    revenue[touched] = 0.0
-    np.add.at(revenue, rows, np.asarray(usable["amount"]))
-    _refuse_net_refunds(logs, billing, revenue)
+    touched, place = np.unique(rows, return_inverse=True)
+    sums, millionths = np.zeros(len(touched)), np.zeros(len(touched), dtype=np.int64)
+    np.add.at(sums, place, np.asarray(usable["amount"]))
+    np.add.at(millionths, place, np.rint(np.asarray(usable["amount"]) * 1e6).astype(np.int64))
+    _refuse_sums(logs, billing, touched, sums)
+    revenue = np.asarray(pc.fill_null(events["revenue"], float("nan"))).copy()
+    revenue[touched] = millionths / 1e6
     column = events.schema.get_field_index("revenue")
     superseded = events.set_column(column, events.schema.field("revenue"), pa.array(revenue, from_pandas=True))
     return replace(
@@ -188,26 +210,32 @@ def _billed(logs: OwnLogs, billing: Billing) -> OwnLogs:
     )
 
 
-def _refuse_net_refunds(
-    logs: OwnLogs, billing: Billing, revenue: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+def _refuse_sums(
+    logs: OwnLogs,
+    billing: Billing,
+    touched: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
+    sums: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> None:
-    below = np.flatnonzero(revenue < -1e-9)
-    if len(below):
-        event_id = logs.events.accepted["event_id"][int(below[0])].as_py()
+    wrong = np.flatnonzero((sums < -1e-9) | (sums > float(MAX_AMOUNT)))
+    if len(wrong):
+        event_id = logs.events.accepted["event_id"][int(touched[wrong[0]])].as_py()
         row = pc.index(billing.table["event_id"], event_id).as_py()
-        reason = f"amounts billed for event {event_id} add up to {revenue[below[0]]:g}; expected 0 or more"
+        expected = "0 or more" if sums[wrong[0]] < 0 else f"at most {float(MAX_AMOUNT):g}"
+        reason = f"amounts billed for event {event_id} add up to {sums[wrong[0]]:g}; expected {expected}"
         raise billing.file.error(reason, column="amount", row=row)
 
 
-def _land_billing(billing: Billing, logs: OwnLogs, store: ObjectStore) -> None:
+def _land_billing(billing: Billing, logs: OwnLogs, store: ObjectStore, lag: timedelta) -> None:
     """A row without ``billed_at`` lands on the day of the log's last event: the export was not made before it."""
-    days: dict[datetime, list[tuple[str, datetime, float | None, str]]] = {}
+    rows: dict[datetime, list[BilledRow]] = {}
     for row in billing.table.to_pylist():
         billed_at = lake.as_utc(row["billed_at"] or logs.last_time)
-        day = billed_at.replace(hour=0, minute=0, second=0, microsecond=0)
-        days.setdefault(day, []).append((row["event_id"], billed_at, row["amount"], row["currency"] or ""))
-    for day, rows in days.items():
-        landing.land_billing(store, day, rows)
+        amount = None if row["amount"] is None else Decimal(round(row["amount"] * 1e6)).scaleb(-6)
+        billed = BilledRow(row["event_id"], billed_at, amount, row["currency"] or "")
+        rows.setdefault(lake.floor_day(billed_at), []).append(billed)
+    currency = next((row.currency for day in rows.values() for row in day if row.currency), "")
+    for day in lake.days(min(logs.first_time, min(rows)), max(rows) + lake.DAY):
+        billing_landing.land(store, day, rows.get(day, []), currency=currency, lag=lag)
 
 
 def _late_outcomes(events: pa.Table, maturity: timedelta) -> int:
@@ -239,7 +267,8 @@ def main(arguments: list[str] | None = None) -> int:
         logs = read(chosen.data)
         summary = report(logs, chosen.labels_maturity)
         if not chosen.check:
-            land(logs, ObjectStore.connect(chosen.bucket, region=settings.load().region))
+            store = ObjectStore.connect(chosen.bucket, region=settings.load().region)
+            land(logs, store, billing_lag=settings.load().billing.lag)
     except (OwnLogsError, ObjectStoreError) as error:
         print(error, file=sys.stderr)
         return 1

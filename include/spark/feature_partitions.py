@@ -1,9 +1,20 @@
-"""Feature partitions in the lake: written whole with a manifest, read back by it."""
+"""Feature partitions in the lake: written whole with a manifest, read back by it.
+
+One rule says where an hour's rows go, in the hourly run, in a revision after late events and in a backfill:
+
+- The raw log is what the newest revision was computed from: that revision is replaced, by the same content unless the
+  definition of the group changed.
+- Late events changed it: what training may have seen stays, and the rows become the next revision; unless they are the
+  same rows, in which case the newest revision's manifest just notes the state of the log.
+- The group's layout changed: nothing can read the old revisions any more, and the hour begins again at revision 0.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
@@ -11,40 +22,46 @@ from pyspark.sql import functions as F  # noqa: N812
 from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, rows_digest
 from adrank.contracts.registry import FeatureGroup
+from adrank.decisions import lateness
+from adrank.decisions.lateness import RawLog
+from spark import feature_manifests
 from spark.lake_files import LakeFiles, in_parallel
 
-
-class PartitionMissingError(RuntimeError):
-    """A feature partition that is needed has no manifest."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class LayoutMismatchError(RuntimeError):
-    """A feature partition was written against another feature layout."""
+@dataclass(frozen=True)
+class _Target:
+    """Where an hour's rows go. ``replaces`` is the newest revision, where this would be the one after it."""
+
+    hour: datetime
+    revision: int
+    available_at: datetime
+    raw_state: str
+    replaces: FeatureManifest | None
 
 
 def write(
-    features: DataFrame, files: LakeFiles, group: FeatureGroup, hours: Sequence[datetime], revision: int
+    features: DataFrame, files: LakeFiles, group: FeatureGroup, hours: Sequence[datetime], log: RawLog
 ) -> list[FeatureManifest]:
-    """Replace the partitions of ``hours`` by the rows of ``features`` and return their manifests.
+    """Write the rows of ``hours`` and return the manifests that now are the newest.
 
     :param features: ``hour`` (its start), ``entity_id`` and the group's features by name.
+    :param log: what ``features`` were computed from.
     """
-    prefix = f"features/{group.name}/"
-
-    def withdraw(hour: datetime) -> None:
-        files.delete(lake.features_manifest(group.name, hour, revision))
-        files.delete(lake.features(group.name, hour, revision).rstrip("/"))
-
-    in_parallel(withdraw, hours)
+    spark = features.sparkSession
+    targets = in_parallel(lambda hour: _target(files, group, hour, log), hours)
+    in_parallel(lambda target: _clear(files, group, target), targets)
     rows = (
-        features.select(
+        features.join(F.broadcast(_stamps(spark, targets)), "hour")
+        .select(
             F.col("entity_id"),
             (F.col("hour") + F.expr("INTERVAL 1 HOUR")).alias("feature_time"),
-            (F.col("hour") + F.expr(f"INTERVAL {60 + group.lag_minutes} MINUTES")).alias("available_at"),
+            F.col("available_at"),
             *(F.col(name).cast("float").alias(name) for name in group.names),
             F.date_format("hour", "yyyy-MM-dd").alias("dt"),
             F.date_format("hour", "HH").alias("hr"),
-            F.lit(f"{revision:03d}").alias("rev"),
+            F.col("rev"),
         )
         .repartition("dt", "hr")
         .sortWithinPartitions("dt", "hr", "entity_id")
@@ -56,47 +73,34 @@ def write(
         .option("partitionOverwriteMode", "dynamic")
         .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
         .partitionBy("dt", "hr", "rev")
-        .parquet(files.uri(prefix))
+        .parquet(files.uri(f"features/{group.name}/"))
     )
-    listed = in_parallel(lambda hour: _data_files(files, group, hour, revision), hours)
-    written = dict(zip(hours, listed, strict=True))
-    spark = features.sparkSession
-    digests = _digests(spark, files, group, [hour for hour in hours if written[hour]], revision)
+    listed = in_parallel(lambda target: _data_files(files, group, target), targets)
+    written = {target.hour: names for target, names in zip(targets, listed, strict=True)}
+    digests = _digests(spark, files, group, [target for target in targets if written[target.hour]])
 
-    def publish(hour: datetime) -> FeatureManifest:
-        count, digest = digests.get(hour, (0, rows_digest(())))
-        manifest = FeatureManifest(
-            group=group.name,
-            hour=hour,
-            revision=revision,
-            available_at=hour + lake.HOUR + timedelta(minutes=group.lag_minutes),
-            fingerprint=group.fingerprint,
-            rows=count,
-            content_digest=digest,
-            files=tuple(written[hour]),
-        )
-        files.write(lake.features_manifest(group.name, hour, revision), manifest.model_dump_json(indent=2))
+    def publish(target: _Target) -> FeatureManifest:
+        count, digest = digests.get(target.hour, (0, rows_digest(())))
+        if target.replaces is not None and target.replaces.content_digest == digest:
+            files.delete(_folder(group, target))
+            manifest = target.replaces.model_copy(update={"raw_state": target.raw_state})
+        else:
+            manifest = FeatureManifest(
+                group=group.name,
+                hour=target.hour,
+                revision=target.revision,
+                available_at=target.available_at,
+                fingerprint=group.fingerprint,
+                rows=count,
+                content_digest=digest,
+                files=tuple(written[target.hour]),
+                raw_state=target.raw_state,
+            )
+        key = lake.features_manifest(group.name, manifest.hour, manifest.revision)
+        files.write(key, manifest.model_dump_json(indent=2))
         return manifest
 
-    return in_parallel(publish, hours)
-
-
-def manifest_of(files: LakeFiles, group: FeatureGroup, hour: datetime, revision: int = 0) -> FeatureManifest:
-    """The manifest of one partition, refused when it was written against another layout."""
-    key = lake.features_manifest(group.name, hour, revision)
-    if not files.exists(key):
-        raise PartitionMissingError(f"{files.uri(key)} is missing: features of {hour.isoformat()} were not computed")
-    manifest = FeatureManifest.model_validate_json(files.read(key))
-    if manifest.fingerprint != group.fingerprint:
-        raise LayoutMismatchError(
-            f"{files.uri(key)} has layout {manifest.fingerprint[:12]}, group {group.name} is {group.fingerprint[:12]}"
-        )
-    return manifest
-
-
-def manifests_of(files: LakeFiles, group: FeatureGroup, hours: Sequence[datetime]) -> list[FeatureManifest]:
-    """The manifests of ``hours``, in order."""
-    return in_parallel(lambda hour: manifest_of(files, group, hour), hours)
+    return in_parallel(publish, targets)
 
 
 def read(spark: SparkSession, files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]) -> DataFrame:
@@ -107,18 +111,55 @@ def read(spark: SparkSession, files: LakeFiles, group: FeatureGroup, manifests: 
     return spark.read.schema(schema).parquet(*named) if named else spark.createDataFrame([], schema)
 
 
-def _data_files(files: LakeFiles, group: FeatureGroup, hour: datetime, revision: int) -> list[str]:
-    names = files.names(lake.features(group.name, hour, revision))
-    return [name for name in names if name.endswith(".parquet")]
+def _target(files: LakeFiles, group: FeatureGroup, hour: datetime, log: RawLog) -> _Target:
+    newest = feature_manifests.newest(files, group, hour)
+    if newest is None or newest.fingerprint != group.fingerprint:
+        revision, before, replaces = 0, None, None
+    elif log.still_gives(group, newest):
+        revision, replaces = newest.revision, None
+        before = feature_manifests.revision_of(files, group, hour, revision - 1) if revision else None
+    else:
+        revision, before, replaces = newest.revision + 1, newest, newest
+    available = lateness.available_at(group, hour, log, before)
+    return _Target(hour, revision, available, log.state(group, hour), replaces)
+
+
+def _clear(files: LakeFiles, group: FeatureGroup, target: _Target) -> None:
+    """Withdraw what is there from the target's revision on, newest first, manifests before data."""
+    for revision in reversed(feature_manifests.revisions(files, group, target.hour)):
+        if revision >= target.revision:
+            files.delete(lake.features_manifest(group.name, target.hour, revision))
+            files.delete(lake.features(group.name, target.hour, revision).rstrip("/"))
+
+
+def _stamps(spark: SparkSession, targets: Sequence[_Target]) -> DataFrame:
+    """``hour, rev, available_at`` of each target."""
+    rows = (f"({_micros(target.hour)}, '{target.revision:03d}', {_micros(target.available_at)})" for target in targets)
+    return spark.sql(
+        "SELECT timestamp_micros(hour) AS hour, rev, timestamp_micros(available) AS available_at "  # noqa: S608
+        f"FROM VALUES {', '.join(rows)} AS stamps(hour, rev, available)"
+    )
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _folder(group: FeatureGroup, target: _Target) -> str:
+    return lake.features(group.name, target.hour, target.revision)
+
+
+def _data_files(files: LakeFiles, group: FeatureGroup, target: _Target) -> list[str]:
+    return [name for name in files.names(_folder(group, target)) if name.endswith(".parquet")]
 
 
 def _digests(
-    spark: SparkSession, files: LakeFiles, group: FeatureGroup, hours: Sequence[datetime], revision: int
+    spark: SparkSession, files: LakeFiles, group: FeatureGroup, targets: Sequence[_Target]
 ) -> dict[datetime, tuple[int, str]]:
     """(rows, content digest) of partitions as they lie in the lake, as :func:`rows_digest` defines it."""
-    if not hours:
+    if not targets:
         return {}
-    folders = [files.uri(lake.features(group.name, hour, revision)) for hour in hours]
+    folders = [files.uri(_folder(group, target)) for target in targets]
     landed = spark.read.option("basePath", files.uri(f"features/{group.name}/")).parquet(*folders)
     row = F.sha2(F.concat_ws("|", *(_canonical(name) for name in ("entity_id", "feature_time", *group.names))), 256)
     per_hour = (
@@ -126,7 +167,7 @@ def _digests(
         .agg(F.count("*").alias("rows"), F.sha2(F.array_join(F.array_sort(F.collect_list(row)), ""), 256).alias("d"))
         .select(F.unix_timestamp("feature_time").alias("seconds"), "rows", "d")
     )
-    ends = {int((hour + lake.HOUR).timestamp()): hour for hour in hours}
+    ends = {int((target.hour + lake.HOUR).timestamp()): target.hour for target in targets}
     return {ends[found["seconds"]]: (found["rows"], found["d"]) for found in per_hour.collect()}
 
 

@@ -1,4 +1,4 @@
-"""Pushes one hour's feature rows to the online store that serves them; newer rows win, so an old hour never overwrites.
+"""Pushes one hour's newest feature rows to the online store that serves them; newer hours win over older ones.
 
     spark-submit push_features.py --bucket B --store redis|dynamodb --hour ISO
         --redis-host H --redis-port P [--redis-tls] --table T --region R
@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest, PushManifest
 from adrank.online.writer import DynamoDBWriter, OnlineWriter, Pushed, RedisWriter
-from spark import feature_partitions
+from spark import feature_manifests, feature_partitions
 from spark.lake_files import LakeFiles
 from spark.session import session
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     spark = session(f"push {asked.store} {asked.hour.isoformat()}")
     files = LakeFiles(spark, asked.bucket)
     groups = registry.load().of_store(asked.store)
-    manifests = {group.name: feature_partitions.manifest_of(files, group, asked.hour) for group in groups}
+    manifests = {group.name: feature_manifests.manifest_of(files, group, asked.hour) for group in groups}
     require_validated(files, asked.hour, manifests.values())
     writer: OnlineWriter = (
         RedisWriter.connect(asked.redis_host, asked.redis_port, asked.redis_tls)

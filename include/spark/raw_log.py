@@ -1,10 +1,10 @@
-"""The raw log as a view: the closed hours that a window needs, each event once."""
+"""The raw log as a view: the closed hours that a window needs, in their current revision, each event once."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
@@ -12,10 +12,9 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
+from adrank.decisions.lateness import window_start
 from spark.lake_files import LakeFiles, in_parallel
 
-#: How far the longest window looks back from the end of an hour.
-LOOK_BACK: Final = timedelta(hours=168)
 _ROOT: Final = "raw/events/"
 EVENTS_SCHEMA: Final = (
     "event_id string, event_type string, event_time timestamp, ingest_time timestamp, ad_id string, revenue double"
@@ -30,14 +29,29 @@ class RawHourTornError(RuntimeError):
     """A raw hour does not hold what its manifest says."""
 
 
-def events(spark: SparkSession, files: LakeFiles, start: datetime, end: datetime) -> DataFrame:
-    """Events of ``[start - 167 h, end)``, one row per ``event_id``.
+def closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawManifest]:
+    """Current manifests of the raw hours that windows of the hours in ``[start, end)`` reach, in order.
 
     :raises HourNotReadyError: an hour in ``[start, end)`` is not closed, or one before it is missing from the middle
         of the log; hours before the first landed one are empty.
+    """
+    first = _first_landed(files) or start
+    hours = [hour for hour in lake.hours(window_start(start), end) if hour >= min(first, start)]
+    closed = in_parallel(lambda hour: files.exists(lake.raw_events_manifest(hour)), hours)
+    missing = [hour for hour, there in zip(hours, closed, strict=True) if not there]
+    if missing:
+        raise HourNotReadyError(
+            f"no {lake.MANIFEST} for {len(missing)} raw hour(s), the first of them {missing[0].isoformat()}"
+        )
+    texts = in_parallel(lambda hour: files.read(lake.raw_events_manifest(hour)), hours)
+    return [RawManifest.model_validate_json(text) for text in texts]
+
+
+def events(spark: SparkSession, files: LakeFiles, manifests: Iterable[RawManifest]) -> DataFrame:
+    """Events that the manifests name, one row per ``event_id``.
+
     :raises RawHourTornError: a file is missing or holds another number of rows than its manifest promises.
     """
-    manifests = _closed_hours(files, start, end)
     promised = {lake.raw_events(m.hour) + file.name: file.rows for m in manifests for file in m.files}
     if not promised:
         return spark.createDataFrame([], EVENTS_SCHEMA)
@@ -56,19 +70,6 @@ def _require_rows(log: DataFrame, promised: Mapping[str, int]) -> None:
     for key, rows in promised.items():
         if held[key] != rows:
             raise RawHourTornError(f"{key} holds {held[key]} rows, its manifest says {rows}")
-
-
-def _closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawManifest]:
-    first = _first_landed(files) or start
-    hours = [hour for hour in lake.hours(start - LOOK_BACK + lake.HOUR, end) if hour >= min(first, start)]
-    closed = in_parallel(lambda hour: files.exists(lake.raw_events_manifest(hour)), hours)
-    missing = [hour for hour, there in zip(hours, closed, strict=True) if not there]
-    if missing:
-        raise HourNotReadyError(
-            f"no {lake.MANIFEST} for {len(missing)} raw hour(s), the first of them {missing[0].isoformat()}"
-        )
-    texts = in_parallel(lambda hour: files.read(lake.raw_events_manifest(hour)), hours)
-    return [RawManifest.model_validate_json(text) for text in texts]
 
 
 def _first_landed(files: LakeFiles) -> datetime | None:

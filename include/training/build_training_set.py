@@ -1,21 +1,23 @@
-"""Processing job: raw events and offline features in, a point-in-time training set out.
+"""Processing job: raw events, billing and offline features in, a point-in-time training set out.
 
-A row is one impression with the features that the online store would have answered at that moment: per group the newest
-row with ``available_at <= event_time``, the registry's default where an entity has none (or only an expired one), NaN
-where the row itself says missing. Request-time values come from the event's own context. Labels are what the
-impression led to within the maturity window. Rows in = rows out.
+A row is one impression with the features that the online store would have answered at that moment: per group, of the
+rows with ``available_at <= event_time``, that of the newest hour in its newest revision; the registry's default where
+an entity has none (or only an expired one), NaN where the row itself says missing. Request-time values come from the
+event's own context. Labels are what the impression led to within the maturity window. Rows in = rows out.
 
-``python -m training.build_training_set --as-of ISO --window-days N --test-fraction F --labels JSON``
+``python -m training.build_training_set --as-of ISO --window-days N --test-fraction F --labels JSON
+[--billing-maturity P2D]``
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -28,12 +30,14 @@ from adrank.contracts.manifests import FeatureManifest, TrainingSetManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.settings import Labels
 from adrank.ranker import CONTEXT_PREFIX
-from training import job, sql
+from training import billed_revenue, job, sql
 from training.training_set import MANIFEST, TEST, TRAIN
 
 _log = logging.getLogger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENTITY_KEYS: Final = {"ad": "ad_id", "seller": "seller_id"}
+#: The lake keeps a partition's revisions in folders of their own.
+_REVISION: Final = r"regexp_extract(filename, '.*/rev=(\d+)/', 1)::INTEGER"
 
 
 class FeatureFilesError(job.JobError):
@@ -54,12 +58,15 @@ def build(
     window_days: int,
     test_fraction: float,
     labels: Labels,
+    billing: Path | None = None,
+    billing_maturity: timedelta = billed_revenue.MATURITY,
 ) -> TrainingSetManifest:
     """Build the set of impressions in ``[as_of - window, as_of - maturity]`` and write it to ``output``.
 
     Each input is a directory that is searched for data files. Writes ``train.parquet``, ``test.parquet`` (sorted by
     query time, search, position) and ``manifest.json``.
 
+    :raises BillingFilesError: landed billing contradicts itself
     :raises FeatureFilesError: a feature file lacks columns or was written against another registry
     :raises ThinLogError: no impressions, fewer than two queries, or a split without a positive
     """
@@ -69,7 +76,8 @@ def build(
     _read_events(connection, events)
     impressions = _read_impressions(connection, start_us, as_of_us, maturity_us)
     keys = _context_keys(connection)
-    _label(connection, labels, start_us, as_of_us, maturity_us)
+    billed_revenue.read(connection, billing, as_of)
+    _label(connection, labels, start_us, as_of_us, maturity_us, billing_maturity)
     _read_sellers(connection, ads)
     rows = _join_features(connection, features)
     if rows != impressions:
@@ -93,6 +101,7 @@ def build(
         features=names,
         fingerprint=registry.load().fingerprint,
         content_digest=_content_digest(connection, output),
+        **_revenue_states(connection),
     )
     (output / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     _log.info("Training set %s: %d train rows, %d test rows", manifest.content_digest[:12], train_rows, test_rows)
@@ -145,7 +154,12 @@ def _context_keys(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def _label(
-    connection: duckdb.DuckDBPyConnection, labels: Labels, start_us: int, as_of_us: int, maturity_us: int
+    connection: duckdb.DuckDBPyConnection,
+    labels: Labels,
+    start_us: int,
+    as_of_us: int,
+    maturity_us: int,
+    billing_maturity: timedelta,
 ) -> None:
     parameters = {
         "start_us": start_us,
@@ -156,10 +170,27 @@ def _label(
         "revenue_weight": labels.revenue,
         "max_grade": labels.max_grade,
     }
+    sql.create_table(connection, "answers", sql.statement("training/answers"), parameters)
+    billed_revenue.supersede(connection, "answers", "superseded_answers", billing_maturity)
     answers = sql.create_table(connection, "outcomes", sql.statement("training/outcomes"), parameters)
     lost = _scalar(connection, "SELECT count(*) FROM outcomes WHERE impression_id IS NULL")
     _log.info("%d answers; %d answer no mature impression of the window within the maturity", answers, lost)
     sql.create_table(connection, "labelled", sql.statement("training/labelled"), parameters)
+
+
+def _revenue_states(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """The manifest's figures of how much of the set's revenue is billed, provisional or expired."""
+    found = connection.execute(sql.statement("training/revenue_states")).fetchall()
+    events = {state: count for state, count, _ in found}
+    revenue = {state: round(total, 6) for state, _, total in found}
+    _log.info("answers by revenue: %s; revenue: %s", events or "none", revenue or "none")
+    return {
+        "billed_events": events.get("billed", 0),
+        "provisional_events": events.get("provisional", 0),
+        "expired_events": events.get("expired", 0),
+        "billed_revenue": revenue.get("billed", 0.0),
+        "provisional_revenue": revenue.get("provisional", 0.0),
+    }
 
 
 def _read_sellers(connection: duckdb.DuckDBPyConnection, ads: Path | None) -> None:
@@ -230,13 +261,15 @@ def _read_group(connection: duckdb.DuckDBPyConnection, group: FeatureGroup, file
         _log.warning("no feature files of group %s: its features take their defaults", group.name)
         empty = ("VARCHAR", "TIMESTAMPTZ", "TIMESTAMPTZ", *("FLOAT" for _ in group.names))
         columns = ", ".join(f"NULL::{kind} AS {sql.identifier(n)}" for n, kind in zip(wanted, empty, strict=True))
-        query = f"SELECT {columns} LIMIT 0"
+        query = f"SELECT {columns}, 0 AS revision LIMIT 0"
     else:
         for path in files:
-            _check_columns(path, group, wanted)
+            _check_file(path, group, wanted)
         columns = ", ".join(sql.identifier(name) for name in wanted)
-        source = f"read_parquet({sql.file_list(files)}, hive_partitioning = false, union_by_name = true)"
-        query = f"SELECT {columns} FROM {source}"  # noqa: S608
+        source = (
+            f"read_parquet({sql.file_list(files)}, hive_partitioning = false, union_by_name = true, filename = true)"
+        )
+        query = f"SELECT {columns}, {_REVISION} AS revision FROM {source}"  # noqa: S608
     connection.execute(f"CREATE OR REPLACE TEMP VIEW group_files AS {query}")
     try:
         rows = sql.create_table(connection, "visible_rows", sql.statement("training/visible_rows"))
@@ -245,7 +278,9 @@ def _read_group(connection: duckdb.DuckDBPyConnection, group: FeatureGroup, file
     _log.info("group %s: %d feature rows in %d files", group.name, rows, len(files))
 
 
-def _check_columns(path: Path, group: FeatureGroup, wanted: Iterable[str]) -> None:
+def _check_file(path: Path, group: FeatureGroup, wanted: Iterable[str]) -> None:
+    if not re.fullmatch(r"rev=\d+", path.parent.name):
+        raise FeatureFilesError(f"{path} does not lie in a folder rev=NNN, so its revision is unknown")
     try:
         found = pq.read_schema(path).names
     except (pa.ArrowInvalid, OSError) as broken:
@@ -355,6 +390,7 @@ def main() -> None:
     parser.add_argument("--window-days", type=int, required=True)
     parser.add_argument("--test-fraction", type=float, required=True)
     parser.add_argument("--labels", type=Labels.model_validate_json, required=True)
+    parser.add_argument("--billing-maturity", type=billed_revenue.duration, default=billed_revenue.MATURITY)
     options = parser.parse_args()
     build(
         job.processing_input("events"),
@@ -365,6 +401,8 @@ def main() -> None:
         window_days=options.window_days,
         test_fraction=options.test_fraction,
         labels=options.labels,
+        billing=job.optional_input("billing"),
+        billing_maturity=options.billing_maturity,
     )
 
 

@@ -1,8 +1,10 @@
 """Processing job: one look at a running experiment, measured from the raw hours.
 
-Input ``events``; output ``look``: ``look.json`` (:class:`adrank.decisions.experiment.ExperimentStatistics`).
+Inputs ``events`` and, where there is any, ``billing``; output ``look``: ``look.json``
+(:class:`adrank.decisions.experiment.ExperimentStatistics`). Revenue is what was billed as of the end of the look, and
+the provisional figure of what may yet be billed, which the look counts apart.
 
-``python -m training.measure_experiment --experiment JSON --start ISO --end ISO``
+``python -m training.measure_experiment --experiment JSON --start ISO --end ISO [--billing-maturity P2D]``
 """
 
 from __future__ import annotations
@@ -19,28 +21,42 @@ import duckdb
 from adrank.contracts import lake
 from adrank.contracts.experiments import Experiment, Variant
 from adrank.decisions.experiment import METRICS, ExperimentStatistics, MetricSums, VariantStatistics
-from training import job, sql
+from training import billed_revenue, job, sql
 
 _log = logging.getLogger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = (
     "event_id, event_type, event_time, ingest_time, user_id, search_id, ad_id, revenue, experiment_id, variant"
 )
+_ANSWERS: Final = "(SELECT * FROM experiment_events WHERE event_type <> 'impression')"
 _VARIANTS: Final[tuple[Variant, ...]] = ("control", "treatment")
 
 
-def measure(events: Path | None, experiment: Experiment, start: datetime, end: datetime) -> ExperimentStatistics:
+def measure(
+    events: Path | None,
+    experiment: Experiment,
+    start: datetime,
+    end: datetime,
+    *,
+    billing: Path | None = None,
+    billing_maturity: timedelta = billed_revenue.MATURITY,
+) -> ExperimentStatistics:
     """Statistics of event time ``[start, end)``, never before the experiment's own start.
 
-    ``events`` is a directory that is searched for raw event files; none means that nobody searched.
+    ``events`` is a directory that is searched for raw event files; none means that nobody searched. ``billing`` is
+    one that is searched for billing manifests; none means that nothing has been billed.
 
-    :raises JobError: the events cannot be read or name a variant that the experiment does not have
+    :raises JobError: the events or the billing cannot be read, or name a variant that the experiment does not have
     """
     start = max(lake.as_utc(start), lake.as_utc(experiment.start))
     connection = sql.connect()
     _read_events(connection, events)
+    billed_revenue.read(connection, billing, end)
     parameters = {"start_us": _us(start), "end_us": _us(end), "experiment_id": experiment.experiment_id}
     try:
+        sql.create_table(connection, "experiment_events", sql.statement("metrics/experiment_events"), parameters)
+        billed_revenue.supersede(connection, _ANSWERS, "superseded_answers", billing_maturity)
+        sql.create_table(connection, "experiment_answers", sql.statement("metrics/experiment_answers"))
         sql.create_table(connection, "experiment_users", sql.statement("metrics/experiment_users"), parameters)
     except duckdb.Error as error:
         raise job.JobError(f"events cannot be read: {error}") from error
@@ -96,6 +112,7 @@ def _statistics(row: Mapping[str, Any] | None) -> VariantStatistics:
         users=row["users"],
         searches=row["searches"],
         searches_squares=row["searches_squares"],
+        provisional_revenue=row["provisional_revenue"],
         metrics={
             metric: MetricSums(
                 total=row[f"{metric}_total"],
@@ -117,8 +134,16 @@ def main() -> None:
     parser.add_argument("--experiment", type=Experiment.model_validate_json, required=True)
     parser.add_argument("--start", type=datetime.fromisoformat, required=True)
     parser.add_argument("--end", type=datetime.fromisoformat, required=True)
+    parser.add_argument("--billing-maturity", type=billed_revenue.duration, default=billed_revenue.MATURITY)
     options = parser.parse_args()
-    statistics = measure(job.optional_input("events"), options.experiment, options.start, options.end)
+    statistics = measure(
+        job.optional_input("events"),
+        options.experiment,
+        options.start,
+        options.end,
+        billing=job.optional_input("billing"),
+        billing_maturity=options.billing_maturity,
+    )
     look = statistics.model_dump_json(indent=2)
     (job.processing_output("look") / "look.json").write_text(look, encoding="utf-8")
     _log.info("%s", statistics.model_dump_json())

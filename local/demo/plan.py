@@ -70,6 +70,7 @@ def environment(plan: DemoPlan, now: datetime) -> dict[str, str]:
         "SAGEMAKER__POLL_SECONDS": 2,
         "TENANCY__FEATURES_START": plan.hourly_start,
         "TENANCY__TRAINING_START": now,
+        "BILLING__START": now,
     }
     return {f"ADRANK_{name}": _spelled(value) for name, value in values.items()}
 

@@ -62,7 +62,7 @@ def timeline(stages: Sequence[Stage], tasks: Sequence[Task]) -> str:
         axes.xaxis.grid(True, alpha=0.25, color=_INK)
         axes.set_axisbelow(True)
         bars = [Patch(color=colours[group], label=group) for group in groups]
-        figure.legend(handles=bars, ncols=6, loc="outside upper left", frameon=False)
+        figure.legend(handles=bars, ncols=4, loc="outside upper left", frameon=False)
 
     return _svg("timeline", draw, height=1.2 + 0.17 * len(rows))
 

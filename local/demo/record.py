@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 StageState = Literal["success", "skipped", "failed"]
 
 #: Stages in the order in which they happen.
-OWN_STAGES: Final = ("stack", "history", "incumbent", "history_features", "hourly_features")
+OWN_STAGES: Final = ("stack", "history", "ingestion", "billing", "incumbent", "history_features", "hourly_features")
 WEEKLY_STAGES: Final = ("prepare", "train", "gate", "register", "staging", "ab_test", "approval", "production")
 STAGES: Final = (*OWN_STAGES, *WEEKLY_STAGES)
 

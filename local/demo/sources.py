@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from adrank.contracts import lake
-from demo.plan import DemoPlan
-from ingestion import own_logs
+from adrank.contracts.settings import Billing
+from demo.plan import HOURLY_RUNS, DemoPlan
+from ingestion import event_table, own_logs
+from ingestion.billing import settle
 from ingestion.object_store import ObjectStore
-from simulator.history import land_history
+from simulator.billing_export import export_day
+from simulator.history import land_events, tell_history
+from simulator.outlets import Outlet
 from simulator.settings import SEASON_OVER_SEED, WorldSettings, documented_world
 from simulator.world import World
 
@@ -19,7 +23,7 @@ HISTORY_DAYS: Final = 8
 
 
 class HistorySource(Protocol):
-    """A history that can be described before anything is started, and landed once the lake is there."""
+    """A history that can be described before anything is started, and brought into the lake once that is there."""
 
     @property
     def data(self) -> Path | None:
@@ -29,7 +33,13 @@ class HistorySource(Protocol):
         """What the demo will do with it."""
 
     def land(self, store: ObjectStore) -> str:
-        """Land it; returns what landed, in words."""
+        """Import what lies too far back for the event log; returns what landed, in words."""
+
+    def tell(self, outlet: Outlet) -> str:
+        """Tell the rest to the marketplace's database and event log; returns what was told, in words."""
+
+    def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:
+        """Deliver the nightly billing exports; returns the last day, which is yet to be landed, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +75,25 @@ class SimulatedHistory:
         )
 
     def land(self, store: ObjectStore) -> str:
-        """Land every hour of history, catalogue changes first."""
-        settings = self.settings
-        rows = land_history(World(settings), store, settings.start, settings.live_start)
-        return f"{rows:,} events of {settings.history_hours} hours landed"
+        """Land the events of all hours but the last."""
+        start, end = self.settings.start, self.plan().hourly_start
+        rows = land_events(World(self.settings), store, start, end)
+        return f"{rows:,} events of {(end - start) // lake.HOUR} hours landed"
+
+    def tell(self, outlet: Outlet) -> str:
+        """All of the catalogue, and the events of the last hours."""
+        plan = self.plan()
+        rows = tell_history(World(self.settings), outlet, plan.hourly_start, plan.end)
+        return f"the catalogue, and {rows:,} events of the last {HOURLY_RUNS} hours"
+
+    def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:
+        """An export of every day that is over; all but the last are landed as they were on their nights."""
+        days = list(lake.days(lake.floor_day(self.settings.start), lake.floor_day(self.settings.live_start)))
+        for day in days:
+            export_day(store, day, seed=self.settings.seed, currency=billing.currency)
+        for day in days[:-1]:
+            settle(store, day, currency=billing.currency, lag=billing.lag)
+        return days[-1]
 
 
 @dataclass(frozen=True)
@@ -116,3 +141,11 @@ class OwnHistory:
         """Land the checked log."""
         own_logs.land(self.logs, store)
         return f"{self.logs.events.accepted.num_rows:,} events of {self.plan().hours} hours landed"
+
+    def tell(self, outlet: Outlet) -> str:
+        """Nothing but how late it is: the whole log was imported."""
+        outlet.hour(self.plan().end, (), event_table.empty())
+        return "the event clock; the log itself was imported"
+
+    def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:
+        """Nothing: billed amounts, where there are any, came with the log."""

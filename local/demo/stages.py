@@ -13,7 +13,7 @@ import boto3
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Settings
-from demo import approval, features, incumbent, traffic_process, weekly
+from demo import approval, features, incumbent, raw_hours, traffic_process, weekly
 from demo.airflow_client import Airflow, DagRun
 from demo.collect import Collector, WeeklyResults
 from demo.narration import Narrator
@@ -22,14 +22,19 @@ from demo.record import DemoRecord, Features, Source, Task
 from demo.sources import HistorySource
 from demo.traffic_process import TrafficProcess
 from demo.weekly import WeeklyWatch
+from ingestion import cdc_hours
 from ingestion.object_store import ObjectStore
+from simulator.outlets import streamed
 from stack import lifecycle, paths
 from stack.airflow_client import AirflowClient
 from stack.environment import process_environment, url
 from stack.settings import StackSettings
 
+BILLING: Final = "ranking_billing_nightly"
 BACKFILL: Final = "ranking_backfill"
 HOURLY: Final = "ranking_features_hourly"
+_INGESTION_TIMEOUT: Final = 120
+_BILLING_TIMEOUT: Final = 300
 _BACKFILL_TIMEOUT: Final = 900
 _HOURLY_TIMEOUT: Final = 900
 _WEEKLY_TIMEOUT: Final = 2400
@@ -66,6 +71,8 @@ class Demo:
         try:
             self._stack()
             self._history()
+            self._ingestion()
+            self._billing()
             self._incumbent()
             self._history_features()
             self._hourly_features()
@@ -112,6 +119,33 @@ class Demo:
         with self._progress.stage("history", f"landing {self._plan.text}") as say:
             store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
             say(self._source.land(store))
+
+    def _ingestion(self) -> None:
+        """The last hours come the way that all hours come in production; the archiver and the capture close them."""
+        plan = self._plan
+        with self._progress.stage("ingestion", "event log and database -> raw hours") as say:
+            with streamed(self._settings) as outlet:
+                say(f"told: {self._source.tell(outlet)}")
+            last = plan.end - lake.HOUR
+            keys = (lake.raw_events_manifest(last), *(lake.raw_cdc_manifest(table, last) for table in cdc_hours.TABLES))
+            store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
+            raw_hours.wait_for(store, keys, _INGESTION_TIMEOUT)
+            say(f"closed up to {plan.end:%Y-%m-%d %H:%M}: {raw_hours.describe(store, plan.hourly_start, plan.end)}")
+
+    def _billing(self) -> None:
+        settings = self._settings
+        day = self._source.bill(ObjectStore.connect(settings.lake.bucket, region=settings.region), settings.billing)
+        if day is None:
+            self._progress.skip("billing", "billed amounts, where there are any, were imported with the log")
+            return
+        with self._progress.stage("billing", f"{BILLING}: the export of {day:%Y-%m-%d}") as say:
+            self._airflow.unpause(BILLING)
+            run = self._airflow.trigger(BILLING, f"demo-billing-{day:%Y%m%d}", {"day": f"{day:%Y-%m-%d}"})
+            try:
+                teller = TaskTeller(lambda task, state: say(f"{task.task_id}: {state}"))
+                self._airflow.wait(run.dag_id, run.run_id, _BILLING_TIMEOUT, teller.tell)
+            finally:
+                self._tasks += self._airflow.tasks(run.dag_id, run.run_id)
 
     def _incumbent(self) -> None:
         with self._progress.stage("incumbent", "putting the fixed-slot ranker into production as version 1") as say:

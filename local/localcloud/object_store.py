@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from urllib.parse import unquote
 
 import uvicorn
@@ -24,7 +25,7 @@ from nanio.errors import NoSuchBucket, NoSuchKey, S3Error
 from nanio.storage.backend import GetObjectResult, ListResult, ObjectInfo
 from nanio.storage.filesystem import FilesystemStorage
 from nanio.storage.metadata import read_metadata, synthesize_metadata_from_stat
-from nanio.storage.paths import metadata_path
+from nanio.storage.paths import metadata_path, object_path
 
 from localcloud import lake
 from localcloud.config import Config, from_command_line
@@ -69,10 +70,25 @@ class SharedDirectoryStorage(FilesystemStorage):  # type: ignore[misc]
     async def get_object(
         self, bucket: str, key: str, *, range_start: int | None = None, range_end: int | None = None
     ) -> GetObjectResult:
-        """The object or a range of it; a range that ends behind the object ends with it, as in S3."""
+        """The object or a range of it; a range that ends behind the object ends with it, as in S3.
+
+        The file is opened before anything is said of it, so that nobody gets the headers of one version and the bytes
+        of another that replaces it meanwhile.
+        """
+        while True:
+            info = self.head_object(bucket, key)
+            try:
+                file = object_path(self._data_dir, bucket, key).open("rb")
+            except FileNotFoundError:
+                raise NoSuchKey(resource=f"{bucket}/{key}") from None
+            if os.fstat(file.fileno()).st_size == info.size:
+                break
+            file.close()
         if range_end is not None:
-            range_end = min(range_end, self.head_object(bucket, key).size - 1)
-        return await super().get_object(bucket, key, range_start=range_start, range_end=range_end)
+            range_end = min(range_end, info.size - 1)
+        found = await super().get_object(bucket, key, range_start=range_start, range_end=range_end)
+        start, end = range_start or 0, info.size - 1 if range_end is None else range_end
+        return replace(found, info=info, body=_bytes(file, start, end + 1 - start, self._chunk_size))
 
     def list_objects(
         self,
@@ -125,6 +141,14 @@ class SharedDirectoryStorage(FilesystemStorage):  # type: ignore[misc]
         made = synthesize_metadata_from_stat(opath, key)
         identity = f"{stat.st_ino}:{stat.st_mtime_ns}:{stat.st_size}".encode()
         return replace(made, etag=f'"{hashlib.md5(identity, usedforsecurity=False).hexdigest()}-1"')
+
+
+async def _bytes(file: BinaryIO, start: int, length: int, chunk_size: int) -> AsyncIterator[bytes]:
+    with file:
+        file.seek(start)
+        while length > 0 and (chunk := await asyncio.to_thread(file.read, min(length, chunk_size))):
+            length -= len(chunk)
+            yield chunk
 
 
 def _collapse(key: str, prefix: str, delimiter: str | None) -> tuple[str, bool]:

@@ -1,4 +1,4 @@
-"""History of the simulated marketplace, ranked by fixed slots, and its landing in the raw layout.
+"""History of the simulated marketplace, ranked by fixed slots: landed in the raw layout at once, or told hour by hour.
 
 ``python -m simulator.history --bucket B --live-start ISO [--seed 7] [--days 8]`` lands all hours before ``live-start``.
 """
@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from adrank.contracts import lake, settings
-from ingestion import landing
+from ingestion import cdc_hours, event_table, landing
 from ingestion.object_store import ObjectStore
 from simulator.command_line import whole_hour
+from simulator.outlets import Outlet
 from simulator.rows import Exposure, delivered, event_rows
 from simulator.settings import documented_world
 from simulator.world import World
@@ -58,6 +59,25 @@ def land_history(world: World, store: ObjectStore, start: datetime, end: datetim
     """Land change data and events of the hours in ``[start, end)``; returns the number of event rows."""
     for table, hour, envelopes in world.catalogue.envelopes(start, end):
         landing.land_cdc(store, table, hour, envelopes)
+    cdc_hours.close_quiet(store, start, end)
+    return land_events(world, store, start, end)
+
+
+def tell_history(world: World, outlet: Outlet, start: datetime, end: datetime) -> int:
+    """Tell the catalogue's changes before ``start``, then the hours in ``[start, end)``; returns the rows told."""
+    told = 0
+    # Where both clocks begin: hours are closed from here on.
+    outlet.hour(world.settings.start, (), event_table.empty())
+    before = ((table, changes) for table, _, changes in world.catalogue.envelopes(world.settings.start, start))
+    outlet.hour(start, before, event_table.empty())
+    for hour, events in history(world, start, end):
+        outlet.hour(hour + lake.HOUR, world.changes(hour), events)
+        told += events.num_rows
+    return told
+
+
+def land_events(world: World, store: ObjectStore, start: datetime, end: datetime) -> int:
+    """Land the events of the hours in ``[start, end)``; returns their number."""
     hours = (landing.RawHour(hour, table) for hour, table in history(world, start, end))
     return sum(manifest.rows for manifest in landing.land_hours(store, hours))
 

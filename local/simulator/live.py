@@ -1,9 +1,9 @@
-"""The live loop: search, rank, react, land, one event hour after the other.
+"""The live loop: search, rank, react, tell, one event hour after the other.
 
 Each event hour has a fixed number of searches. They are sent at their event time, a few at a time; when the ranker
 cannot keep up, the event clock slows down and no search is dropped. A failed request shows nothing to its user and is
-counted. An hour is landed when the event clock has passed its end and every request of it is answered: change data
-first, manifest last, strictly in order. Answers that come in a later hour land with that hour.
+counted. An hour is told to the outlet when the event clock has passed its end and every request of it is answered,
+strictly in order. Answers that come in a later hour are told with that hour.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from adrank.contracts import lake
-from ingestion import landing
-from ingestion.object_store import ObjectStore
 from simulator.budget import SearchBudget
 from simulator.clock import EventClock
 from simulator.history import split
+from simulator.outlets import Outlet
 from simulator.progress import Progress
 from simulator.ranking import RankCall, positions, request
 from simulator.rows import Exposure, delivered, event_rows
@@ -54,14 +53,14 @@ class LiveTraffic:
         plan: Plan,
         source: SearchSource,
         rank: RankCall,
-        store: ObjectStore,
+        outlet: Outlet,
         progress: Progress,
         stop: threading.Event,
     ) -> None:
         self._plan = plan
         self._source = source
         self._rank = rank
-        self._store = store
+        self._outlet = outlet
         self._progress = progress
         self._stop = stop
 
@@ -120,16 +119,14 @@ class LiveTraffic:
     def _close(
         self, hour: datetime, searches: Searches, shown: Ints, exposures: list[Exposure], pending: pa.Table
     ) -> pa.Table:
-        """Land the hour; returns the answers that come after it."""
+        """Tell the hour; returns the answers that come after it."""
         rng = np.random.default_rng([self._plan.seed, 7, int(hour.timestamp())])
         reactions = self._source.react(hour, searches, shown)
         rows = event_rows(searches, self._source.ad_ids, shown, exposures, reactions, rng)
         rows = delivered(rows, self._plan.duplicate_share, rng)
         inside, after = split(pa.concat_tables([pending, rows]), hour + lake.HOUR)
-        for table, envelopes in self._source.changes(hour):
-            landing.land_cdc(self._store, table, hour, envelopes)
-        landing.land_hour(self._store, hour, inside)
-        self._progress.landed(hour, inside)
+        self._outlet.hour(hour + lake.HOUR, self._source.changes(hour), inside)
+        self._progress.told(hour, inside)
         return after
 
 

@@ -1,9 +1,9 @@
 """What the traffic has done so far, in a JSON file that is replaced whole, so that a reader never sees half of it.
 
 Fields: ``state`` (starting, running, stopped, finished, failed), ``error``, ``source``, ``seed``, ``start``,
-``event_now``, ``last_hour_landed``, ``hours_landed``, ``rows_landed``, ``requests`` (answered or failed),
+``event_now``, ``last_hour_told``, ``hours_told``, ``rows_told``, ``requests`` (answered or failed),
 ``failed_requests``, ``failures`` (message -> count), ``by_variant`` and ``by_model_version`` (requests so far, and
-clicks, contacts, sales, revenue of landed hours; a request outside an experiment has variant ``none``), ``latency_ms``,
+clicks, contacts, sales, revenue of told hours; a request outside an experiment has variant ``none``), ``latency_ms``,
 and ``log``: one entry per wall-clock second with requests, ``{"t": epoch second, "served": {model_version: count},
 "failed": count}``, for the last two hours.
 """
@@ -29,7 +29,7 @@ _ANSWERS: Final = {"click": "clicks", "contact": "contacts", "sale": "sales"}
 
 
 class Progress:
-    """Counters that request threads and the landing thread share."""
+    """Counters that request threads and the live loop share."""
 
     def __init__(self, path: Path, *, source: str, seed: int, start: datetime) -> None:
         self._path = path
@@ -41,9 +41,9 @@ class Progress:
             "seed": seed,
             "start": start.isoformat(),
             "event_now": start.isoformat(),
-            "last_hour_landed": None,
-            "hours_landed": 0,
-            "rows_landed": 0,
+            "last_hour_told": None,
+            "hours_told": 0,
+            "rows_told": 0,
             "requests": 0,
             "failed_requests": 0,
             "failures": {},
@@ -72,13 +72,13 @@ class Progress:
             failures[reason] = failures.get(reason, 0) + 1
             self._second()["failed"] += 1
 
-    def landed(self, hour: datetime, table: pa.Table) -> None:
-        """Count an hour whose manifest is in the lake, and the answers in it; repeated deliveries count once."""
+    def told(self, hour: datetime, table: pa.Table) -> None:
+        """Count an hour that the outlet has taken, and the answers in it; repeated deliveries count once."""
         rows = {row["event_id"]: row for row in table.drop_columns(["context"]).to_pylist()}
         with self._lock:
-            self._document["last_hour_landed"] = hour.isoformat()
-            self._document["hours_landed"] += 1
-            self._document["rows_landed"] += table.num_rows
+            self._document["last_hour_told"] = hour.isoformat()
+            self._document["hours_told"] += 1
+            self._document["rows_told"] += table.num_rows
             for row in rows.values():
                 if (answer := _ANSWERS.get(row["event_type"])) is None:
                     continue
@@ -98,7 +98,7 @@ class Progress:
         self.write()
 
     def resume(self) -> datetime | None:
-        """Take over the counters of an earlier process; returns the last hour that it landed, if any."""
+        """Take over the counters of an earlier process; returns the last hour that it told, if any."""
         if not self._path.exists():
             return None
         earlier = json.loads(self._path.read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ class Progress:
             self._log.extend(earlier.pop("log"))
             earlier.pop("latency_ms")
             self._document.update(earlier)
-        last = self._document["last_hour_landed"]
+        last = self._document["last_hour_told"]
         return None if last is None else datetime.fromisoformat(last)
 
     def write(self) -> None:

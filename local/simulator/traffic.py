@@ -4,9 +4,9 @@
 [--searches-source world|replay] [--data DIR] [--seed 7] [--max-hours 168] [--resume]``
 
 ``--searches`` are spread over ``--hours`` event hours; after those the traffic goes on at the same pace, because an
-experiment may be extended. SIGTERM lands the current hour as closed with what was served in it, and exits 0. The state
+experiment may be extended. SIGTERM ends the current hour with what was served in it, and exits 0. The state
 file (:mod:`simulator.progress`) says at any time what has happened. ``--resume`` goes on after the last hour that an
-earlier process landed; answers that were on their way into a later hour are lost with the process that drew them.
+earlier process told; answers that were on their way into a later hour are lost with the process that drew them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pathlib import Path
 from adrank.contracts import lake, settings
 from ingestion import event_table, own_logs
 from ingestion.log_file import OwnLogsError
-from ingestion.object_store import ObjectStore
 from simulator.budget import SearchBudget
 from simulator.command_line import whole_hour
 from simulator.history import answers_after
 from simulator.live import LiveTraffic, Plan
+from simulator.outlets import streamed
 from simulator.progress import Progress
 from simulator.replay import Replay
 from simulator.router_client import router_client
@@ -62,12 +62,12 @@ def run(chosen: argparse.Namespace, stop: threading.Event) -> None:
             seed=chosen.seed,
             concurrency=chosen.concurrency,
         )
-        store = ObjectStore.connect(chosen.bucket, region=settings.load().region)
         rank = router_client(chosen.endpoint, chosen.experiments_table)
         progress.state("running")
-        LiveTraffic(plan, source, rank, store, progress, stop).run(
-            chosen.start if last is None else last + lake.HOUR, pending
-        )
+        with streamed(settings.load()) as outlet:
+            LiveTraffic(plan, source, rank, outlet, progress, stop).run(
+                chosen.start if last is None else last + lake.HOUR, pending
+            )
         progress.state("stopped" if stop.is_set() else "finished")
     except Exception as error:
         progress.state("failed", f"{type(error).__name__}: {error}")
@@ -92,7 +92,6 @@ def arguments_parser() -> argparse.ArgumentParser:
     parser.add_argument("--speed", type=float, default=300.0, help="event seconds per wall-clock second, at most")
     parser.add_argument("--max-hours", type=int, default=168)
     parser.add_argument("--concurrency", type=int, default=4)
-    parser.add_argument("--bucket", default=defaults.lake.bucket)
     parser.add_argument("--endpoint", default=defaults.sagemaker.production_endpoint)
     parser.add_argument("--experiments-table", default=defaults.online.experiments_table)
     parser.add_argument("--state", type=Path, required=True)

@@ -27,6 +27,8 @@ def ensure(stack: StackSettings) -> None:
         _write_private(paths.airflow_passwords(stack), json.dumps(made, indent=2) + "\n")
     if not paths.pgpass(stack).exists():
         _write_private(paths.pgpass(stack), f"*:*:*:adrank:{secrets.token_hex(24)}\n")
+    if not paths.capture_password(stack).exists():
+        _write_private(paths.capture_password(stack), secrets.token_hex(24))
     config = paths.airflow_home(stack) / "airflow.cfg"
     if not config.exists():
         _write_private(config, _airflow_keys())
@@ -47,6 +49,11 @@ def airflow_password(stack: StackSettings, user: str) -> str:
 def postgres_password(stack: StackSettings) -> str:
     """The password of the database user ``adrank``."""
     return paths.pgpass(stack).read_text().strip().rsplit(":", 1)[1]
+
+
+def capture_password(stack: StackSettings) -> str:
+    """The password of the database user that changes are captured as."""
+    return paths.capture_password(stack).read_text()
 
 
 def _read_airflow_passwords(stack: StackSettings) -> dict[str, str]:

@@ -17,6 +17,8 @@ from stack import paths
 from stack.settings import HOST, ROOT, StackSettings
 
 REGION: Final = "eu-west-1"
+MARKETPLACE: Final = "marketplace"
+"""The operational database: what ads and sellers are captured from."""
 POOLS: Final = {"adrank_emr": 2, "adrank_sagemaker": 2}
 AIRFLOW_USERS: Final = {"admin": "admin", "ml_engineer": "op", "product_manager": "op"}
 
@@ -78,6 +80,22 @@ def _adrank(stack: StackSettings) -> dict[str, str]:
         "ADRANK_ONLINE__DYNAMODB_TIMEOUT_MS": "2000",
         "ADRANK_SAGEMAKER__POLL_SECONDS": "1",
         "ADRANK_TRAINING__MLFLOW_TRACKING_URI": url(stack, "mlflow"),
+        "ADRANK_EVENTS__BROKERS": f"{HOST}:{stack.ports.kafka}",
+        "ADRANK_EVENTS__CLIENT": json.dumps({"broker.address.family": "v4"}),
+        "ADRANK_EVENTS__METRICS_HOST": HOST,
+        "ADRANK_EVENTS__METRICS_PORT": str(stack.ports.archiver),
+        "ADRANK_EVENTS__ROLL_AGE": "PT2S",
+        # Simulated traffic runs its event clock ahead of the wall's, by days.
+        "ADRANK_EVENTS__MAX_AHEAD": "P365D",
+        "ADRANK_CDC__HOST": HOST,
+        "ADRANK_CDC__PORT": str(stack.ports.postgres),
+        "ADRANK_CDC__DATABASE": MARKETPLACE,
+        "ADRANK_CDC__METRICS_HOST": HOST,
+        "ADRANK_CDC__METRICS_PORT": str(stack.ports.capture),
+        "ADRANK_CDC__ROLL_AGE": "PT1S",
+        # The marketplace's own clock times its changes and closes its hours, because that clock may be compressed.
+        "ADRANK_CDC__TIME_COLUMN": "updated_at",
+        "ADRANK_CDC__HEARTBEAT_EVERY": "PT0S",
         "ADRANK_EXPERIMENT__POLL_SECONDS": "2",
         "ADRANK_ROLLOUT__STEP_WAIT": "PT10S",
         "ADRANK_ROLLOUT__TERMINATION_WAIT": "PT2S",
@@ -128,6 +146,7 @@ def _airflow(stack: StackSettings) -> dict[str, str]:
 def _rest(stack: StackSettings) -> dict[str, str]:
     return {
         "MLFLOW_TRACKING_URI": url(stack, "mlflow"),
+        "PGUSER": "adrank",
         "PGPASSFILE": str(paths.pgpass(stack)),
         "NO_PROXY": f"{HOST},localhost",
         "no_proxy": f"{HOST},localhost",

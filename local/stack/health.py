@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any, Final
 
-from stack import postgres
+from stack import kafka, postgres
 from stack.environment import url
 from stack.settings import HOST, StackSettings
 
@@ -25,6 +25,9 @@ def checks(stack: StackSettings) -> dict[str, Callable[[], bool]]:
         "postgres": lambda: postgres.is_ready(stack),
         "redis": lambda: _redis(stack.ports.redis),
         "dynalite": lambda: _listens(stack.ports.dynamodb),
+        "kafka": lambda: kafka.is_ready(stack),
+        "archiver": lambda: _answers(f"{url(stack, 'archiver')}/metrics"),
+        "capture": lambda: _answers(f"{url(stack, 'capture')}/metrics"),
         "objects": lambda: _listens(stack.ports.s3),
         "localcloud": lambda: _answers(f"{url(stack, 'runtime')}/health") and _listens(stack.ports.localcloud),
         "mlflow": lambda: _answers(f"{url(stack, 'mlflow')}/health"),

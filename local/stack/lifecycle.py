@@ -15,15 +15,27 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from adrank.contracts.settings import Settings
-from stack import aws, credentials, health, leftovers, paths, ports, postgres, provision, publish
-from stack.environment import process_environment
+from stack import (
+    aws,
+    credentials,
+    health,
+    kafka,
+    leftovers,
+    marketplace,
+    paths,
+    ports,
+    postgres,
+    provision,
+    publish,
+)
+from stack.environment import MARKETPLACE, process_environment
 from stack.programs import LOCALCLOUD, MARKER, programs
 from stack.settings import ROOT, StackSettings
 from stack.supervisor_config import render
@@ -31,6 +43,7 @@ from stack.watcher import Watcher
 
 Report = Callable[[str], None]
 
+INGESTION: Final = ("archiver", "capture")
 AIRFLOW: Final = ("airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 _POLL: Final = 0.25
 _LOG_LINES: Final = 30
@@ -70,9 +83,10 @@ def start(stack: StackSettings, report: Report = print) -> None:
         with one_at_a_time:
             report(f"[{time.monotonic() - began:5.1f} s] {line}")
 
+    provisioned = Future[None]()
     _in_parallel(
-        lambda: _start_databases_and_airflow(stack, variables, progress),
-        lambda: _start_cloud(stack, settings, progress),
+        lambda: _start_databases_and_airflow(stack, variables, progress, provisioned),
+        lambda: _start_cloud(stack, settings, progress, provisioned),
         lambda: _bring_up(stack, "redis", progress),
     )
     progress("the stack is up")
@@ -84,8 +98,8 @@ def stop(stack: StackSettings, report: Report = print) -> None:
     if watcher.pid():
         started = leftovers.tree(watcher.pid())
         # First what uses the stores, so that nothing complains while it goes.
-        watcher.stop(("mlflow", *AIRFLOW))
-        watcher.stop(("localcloud",))
+        watcher.stop((*INGESTION, "mlflow", *AIRFLOW))
+        watcher.stop(("localcloud", "kafka"))
         watcher.shut_down()
         leftovers.end(stack, report, started)
         report("the stack is down")
@@ -120,14 +134,23 @@ def status(stack: StackSettings) -> dict[str, str]:
     return watcher.states() if watcher.pid() else {}
 
 
-def _start_databases_and_airflow(stack: StackSettings, variables: Mapping[str, str], report: Report) -> None:
+def _start_databases_and_airflow(
+    stack: StackSettings, variables: Mapping[str, str], report: Report, provisioned: Future[None]
+) -> None:
     postgres.ensure_cluster(stack)
     _bring_up(stack, "postgres", report)
     postgres.ensure_databases(stack)
     _in_parallel(
         lambda: _bring_up(stack, "mlflow", report),
         lambda: _start_airflow(stack, variables, report),
+        lambda: _start_capture(stack, report, provisioned),
     )
+
+
+def _start_capture(stack: StackSettings, report: Report, provisioned: Future[None]) -> None:
+    marketplace.ensure(postgres.dsn(stack, MARKETPLACE), credentials.capture_password(stack))
+    provisioned.result()
+    _bring_up(stack, "capture", report)
 
 
 def _start_airflow(stack: StackSettings, variables: Mapping[str, str], report: Report) -> None:
@@ -137,11 +160,23 @@ def _start_airflow(stack: StackSettings, variables: Mapping[str, str], report: R
     provision.provision_airflow(stack)
 
 
-def _start_cloud(stack: StackSettings, settings: Settings, report: Report) -> None:
-    _in_parallel(*(lambda name=name: _bring_up(stack, name, report) for name in LOCALCLOUD))
-    provision.provision_aws(partial(aws.client, stack), settings)
-    publish.publish(aws.client(stack, "s3"), settings.lake.bucket, settings.lake.code_prefix)
-    report("bucket, tables, cluster and alarms are there; the jobs' code is published")
+def _start_cloud(stack: StackSettings, settings: Settings, report: Report, provisioned: Future[None]) -> None:
+    """``provisioned`` is done, well or ill, when buckets, tables and secrets are there."""
+    try:
+        _in_parallel(*(lambda name=name: _bring_up(stack, name, report) for name in LOCALCLOUD))
+        provision.provision_aws(partial(aws.client, stack), settings)
+        marketplace.keep_secret(
+            aws.client(stack, "secretsmanager"), settings.cdc.secret_id, credentials.capture_password(stack)
+        )
+        publish.publish(aws.client(stack, "s3"), settings.lake.bucket, settings.lake.code_prefix)
+        report("buckets, tables, cluster and alarms are there; the jobs' code is published")
+        provisioned.set_result(None)
+    except BaseException:
+        provisioned.cancel()
+        raise
+    _bring_up(stack, "kafka", report)
+    kafka.ensure_topics(stack, settings.events)
+    _bring_up(stack, "archiver", report)
 
 
 def _bring_up(stack: StackSettings, program: str, report: Report) -> None:

@@ -33,6 +33,11 @@ def pgpass(stack: StackSettings) -> Path:
     return secrets(stack) / "pgpass"
 
 
+def capture_password(stack: StackSettings) -> Path:
+    """The replication user's password."""
+    return secrets(stack) / "capture_password"
+
+
 def logs(stack: StackSettings) -> Path:
     """Directory of the programs' output."""
     return stack.home / "logs"

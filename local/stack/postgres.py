@@ -19,9 +19,10 @@ import psycopg2
 from psycopg2 import errors, sql
 
 from stack import credentials, paths
+from stack.environment import MARKETPLACE
 from stack.settings import HOST, StackSettings
 
-DATABASES: Final = ("airflow", "mlflow")
+DATABASES: Final = ("airflow", "mlflow", MARKETPLACE)
 _SYSTEM_USER: Final = "postgres"
 _DEBIAN: Final = Path("/usr/lib/postgresql")
 
@@ -105,6 +106,8 @@ def command(stack: StackSettings) -> tuple[str, ...]:
         "port": str(stack.ports.postgres),
         "unix_socket_directories": "",
         "max_connections": "120",
+        # What change data capture reads.
+        "wal_level": "logical",
         # A power cut may lose the last moments, never the consistency.
         "synchronous_commit": "off",
         "log_min_messages": "warning",
@@ -116,7 +119,7 @@ def command(stack: StackSettings) -> tuple[str, ...]:
 def is_ready(stack: StackSettings) -> bool:
     """Whether the server answers a query."""
     try:
-        connection = psycopg2.connect(_dsn(stack), connect_timeout=2)
+        connection = psycopg2.connect(dsn(stack), connect_timeout=2)
     except psycopg2.OperationalError:
         return False
     connection.close()
@@ -125,7 +128,7 @@ def is_ready(stack: StackSettings) -> bool:
 
 def ensure_databases(stack: StackSettings) -> None:
     """Create the databases that are not there yet."""
-    connection = psycopg2.connect(_dsn(stack))
+    connection = psycopg2.connect(dsn(stack))
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -140,7 +143,7 @@ def ensure_databases(stack: StackSettings) -> None:
 
 def identity(stack: StackSettings) -> str:
     """The cluster's own identifier: another one means another, emptier cluster."""
-    connection = psycopg2.connect(_dsn(stack))
+    connection = psycopg2.connect(dsn(stack))
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT system_identifier FROM pg_control_system()")
@@ -150,10 +153,9 @@ def identity(stack: StackSettings) -> str:
         connection.close()
 
 
-def _dsn(stack: StackSettings) -> str:
-    return (
-        f"host={HOST} port={stack.ports.postgres} user=adrank dbname=postgres passfile={_quoted(paths.pgpass(stack))}"
-    )
+def dsn(stack: StackSettings, name: str = "postgres") -> str:
+    """libpq's address of a database of the cluster, as its owner; the password stays in its file."""
+    return f"host={HOST} port={stack.ports.postgres} user=adrank dbname={name} passfile={_quoted(paths.pgpass(stack))}"
 
 
 def _quoted(path: Path) -> str:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from adrank.contracts.settings import Lake
-from stack import paths, postgres
+from stack import kafka, paths, postgres
 from stack.environment import database, environment
+from stack.program import Program
 from stack.settings import HOST, ROOT, StackSettings
 
 MARKER: Final = "EMBEDDED_STACK_HOME"
@@ -30,27 +29,14 @@ _JOBS_GET: Final = (
 )
 
 
-@dataclass(frozen=True)
-class Program:
-    """One watched process.
-
-    ``stops_alone``: only the process itself is told to stop, because it ends its own children in order.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str] = field(default_factory=dict)
-    user: str | None = None
-    stop_signal: str = "TERM"
-    stops_alone: bool = False
-
-
 def programs(stack: StackSettings) -> tuple[Program, ...]:
     """All programs of a stack; pure, but for looking where PostgreSQL's binaries and data lie."""
     return (
         _postgres(stack),
         _redis(stack),
         *(_localcloud(stack, name, module) for name, module in LOCALCLOUD.items()),
+        kafka.program(stack),
+        *_ingestion(),
         _mlflow(stack),
         *_airflow(),
     )
@@ -103,6 +89,15 @@ def _localcloud(stack: StackSettings, name: str, module: str) -> Program:
     variables = {"PYTHONPATH": path} | localcloud_environment(stack)
     # It ends the steps, jobs and endpoints that it started itself.
     return Program(name, (sys.executable, "-m", module), variables, stops_alone=True)
+
+
+def _ingestion() -> tuple[Program, ...]:
+    path = {"PYTHONPATH": str(ROOT / "include")}
+    return (
+        Program("archiver", (sys.executable, "-m", "ingestion.archiver"), path),
+        # The JVM within it has its own handlers of signals; the process ends it in order.
+        Program("capture", (sys.executable, "-m", "ingestion.capture"), path),
+    )
 
 
 def _mlflow(stack: StackSettings) -> Program:

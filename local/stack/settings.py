@@ -31,6 +31,9 @@ class Ports(BaseModel):
     dynamodb: Port
     redis: Port
     postgres: Port
+    kafka: Port
+    archiver: Port
+    capture: Port
 
     @model_validator(mode="after")
     def _all_different(self) -> Ports:
@@ -56,6 +59,9 @@ PORT_LABELS: Final = {
     "dynamodb": "DynamoDB API",
     "redis": "Redis",
     "postgres": "PostgreSQL",
+    "kafka": "Kafka broker",
+    "archiver": "archiver's metrics",
+    "capture": "change data capture's metrics",
 }
 """What a person calls the server behind each port, in the order in which ``port_base`` numbers them."""
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from stack import paths
-from stack.programs import Program
+from stack.program import Program
 from stack.settings import ROOT, StackSettings
 
 _STOP_SECONDS = 15

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 
 class JobFailedError(AirflowException):
@@ -39,3 +39,7 @@ class StagingInUseError(AirflowException):
 
 class NoInputError(AirflowException):
     """A window of the lake holds nothing to work on."""
+
+
+class ExportQuarantinedError(AirflowFailException):
+    """A billing export was refused; trying again would read the same verdict."""

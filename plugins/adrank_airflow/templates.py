@@ -15,3 +15,7 @@ RUN_KEY = (
     "{{ (macros.datetime.fromisoformat(params.as_of) if params.as_of else dag_run.data_interval_end)"
     ".astimezone(macros.dateutil.tz.UTC).strftime('%Y%m%dT%H%M%SZ') }}"
 )
+#: The UTC date that a nightly run is about: its parameter, else the date on which its data interval begins.
+DATE = "{{ params.day or dag_run.data_interval_start.strftime('%Y-%m-%d') }}"
+#: The start of that day.
+DAY = f"{DATE}T00:00:00+00:00"

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import io
 import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import redis
 
 from adrank.contracts import lake, registry
+from adrank.contracts.manifests import FeatureManifest, RawManifest
 from demo.airflow_client import DagRun
-from stack import paths
+from ingestion import event_table, landing
+from ingestion.object_store import ObjectStore
+from stack import leftovers
 from stack.airflow_client import AirflowClient
 from tests.e2e.conftest import Lived
 
@@ -23,22 +30,22 @@ HOURLY = "ranking_features_hourly"
 ENGAGEMENT = "compute.ad_engagement"
 
 
+def revisions(lived: Lived, group: str, hour: datetime) -> list[FeatureManifest]:
+    """Every revision of a partition, oldest first."""
+    store = ObjectStore(lived.settings.lake.bucket, lived.client("s3"))
+    keys = [key for key in store.keys(lake.features_hour(group, hour)) if key.endswith(lake.MANIFEST)]
+    return [FeatureManifest.model_validate_json(store.get(key)) for key in sorted(keys)]
+
+
 def digests(lived: Lived, hour: datetime) -> dict[str, str]:
-    s3 = lived.client("s3")
+    store = ObjectStore(lived.settings.lake.bucket, lived.client("s3"))
     found = {}
     for group in registry.load().groups:
-        key = lake.features_manifest(group.name, hour)
-        body = s3.get_object(Bucket=lived.settings.lake.bucket, Key=key)["Body"].read()
-        manifest = json.loads(body)
-        data = [
-            item["Key"]
-            for item in s3.list_objects_v2(Bucket=lived.settings.lake.bucket, Prefix=lake.features(group.name, hour))[
-                "Contents"
-            ]
-            if item["Key"].endswith(".parquet")
-        ]
-        assert len(data) == len(manifest["files"]), "no file beside those that the manifest names"
-        found[group.name] = f"{manifest['rows']} {manifest['content_digest']}"
+        manifest = revisions(lived, group.name, hour)[-1]
+        keys = store.keys(lake.features(group.name, hour, manifest.revision))
+        data = [key for key in keys if key.endswith(".parquet")]
+        assert len(data) == len(manifest.files), "no file beside those that the manifest names"
+        found[group.name] = f"{manifest.rows} {manifest.content_digest}"
     return found
 
 
@@ -90,12 +97,17 @@ def steps(lived: Lived, *states: str) -> list[dict[str, Any]]:
     return [step for page in pages for step in page["Steps"] if ENGAGEMENT in step["Name"]]
 
 
-def processes(words: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if words in " ".join(process.info["cmdline"] or ()):
-            found.append(process)
-    return found
+def kill(lived: Lived, *each: str) -> int:
+    """Kill this stack's processes whose command line holds all of some words; returns how many."""
+    killed = 0
+    for process in leftovers.find(lived.stack):
+        # One may end another; one may be gone already.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            line = " ".join(process.cmdline())
+            if any(all(word in line for word in words.split("+")) for words in each):
+                process.kill()
+                killed += 1
+    return killed
 
 
 def test_clearing_and_rerunning_an_hour_leaves_the_same_content_and_the_same_online_values(lived: Lived) -> None:
@@ -114,10 +126,7 @@ def test_a_step_killed_in_mid_run_is_submitted_again_and_leaves_one_result(lived
 
     def kill_the_step() -> None:
         wait_until(lambda: steps(lived, "RUNNING"), 120)
-        victims = wait_until(lambda: processes("compute_features.py"), 60)
-        for victim in victims:
-            if "ad_engagement" in " ".join(victim.cmdline()):
-                victim.kill()
+        wait_until(lambda: kill(lived, "compute_features.py+ad_engagement"), 60)
 
     _, tries = rerun(lived, kill_the_step)
     assert tries[ENGAGEMENT] >= 2, "the killed step failed its try"
@@ -132,11 +141,61 @@ def test_an_airflow_worker_killed_while_its_step_runs_attaches_to_that_step(live
 
     def kill_the_workers() -> None:
         wait_until(lambda: steps(lived, "PENDING", "RUNNING"), 120)
-        home = str(paths.airflow_home(lived.stack))
-        for worker in processes("airflow worker") + processes("airflow scheduler") + processes("airflow triggerer"):
-            if worker.is_running() and worker.environ().get("AIRFLOW_HOME") == home:
-                worker.kill()
+        assert kill(lived, "airflow worker", "airflow scheduler", "airflow triggerer") >= 2
 
     rerun(lived, kill_the_workers)
     assert len(steps(lived)) == submitted + 1, "the retry attached"
     assert digests(lived, hour) == before
+
+
+def land_late(lived: Lived, hour: datetime, revision_time: datetime) -> None:
+    """One more impression of an hour that was closed and processed long ago."""
+    store = ObjectStore(lived.settings.lake.bucket, lived.client("s3"))
+    before = RawManifest.model_validate_json(store.get(lake.raw_events_manifest(hour)))
+    files = [store.get(lake.raw_events(hour) + file.name) for file in before.files]
+    events = pa.concat_tables(pq.read_table(io.BytesIO(file)) for file in files)
+    impression = events.filter(pc.equal(events["event_type"], "impression")).slice(0, 1)
+    column = impression.schema.get_field_index("event_id")
+    late = impression.set_column(column, "event_id", pa.array([f"late-{before.revision}"]))
+    landing.land_hour(
+        store,
+        hour,
+        pa.concat_tables([event_table.conform(events), event_table.conform(late)]),
+        before.watermark,
+        revision=before.revision + 1,
+        revision_time=revision_time,
+        late_rows=before.late_rows + 1,
+        rejected_rows=before.rejected_rows,
+    )
+
+
+def states(lived: Lived, run: DagRun, group: str) -> set[str | None]:
+    return {task.state for task in lived.airflow.tasks(HOURLY, run.run_id) if task.task_id.startswith(f"{group}.")}
+
+
+def test_late_events_revise_exactly_the_partitions_that_they_touch(lived: Lived) -> None:
+    last = last_hour(lived).logical_date
+    assert last is not None
+    late_hour = last - 2 * lake.HOUR
+    partitions = [(g, h) for g in registry.load().groups for h in lake.hours(last - 4 * lake.HOUR, last + lake.HOUR)]
+
+    def told() -> dict[tuple[str, datetime], list[str]]:
+        return {(g.name, h): [m.content_digest for m in revisions(lived, g.name, h)] for g, h in partitions}
+
+    before = told()
+    land_late(lived, late_hour, revision_time=last + lake.HOUR)
+    run, _ = rerun(lived)
+    assert states(lived, run, "revise") == {"success"}
+    after = told()
+    for group, hour in partitions:
+        old, new = before[group.name, hour], after[group.name, hour]
+        touched = "events" in group.inputs and hour >= late_hour
+        assert new[: len(old)] == old, "what training has seen stays"
+        assert len(new) - len(old) == touched, f"{group.name} {hour}"
+        if touched:
+            newest = revisions(lived, group.name, hour)[-1]
+            assert newest.available_at == last + lake.HOUR + group.lag
+
+    run, _ = rerun(lived)
+    assert states(lived, run, "revise") == {"skipped"}, "nothing is late any more"
+    assert told() == after

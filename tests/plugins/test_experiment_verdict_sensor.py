@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import TaskDeferred
 
 from adrank.contracts import lake as layout
 from adrank.contracts.experiments import Experiment
-from adrank.contracts.manifests import DataFile, RawManifest
+from adrank.contracts.manifests import BillingManifest, DataFile, RawManifest
 from adrank.contracts.settings import ExperimentPlan, Settings
 from adrank_airflow.errors import JobFailedError
 from adrank_airflow.hooks.experiments import ExperimentsHook
@@ -101,6 +101,25 @@ def test_closed_hours_are_measured_from_an_exact_list_of_files(
     (events,) = request["ProcessingInputs"]
     listed = sensor._lake.read_json(events["S3Input"]["S3Uri"].removeprefix("s3://adrank-lake/"))
     assert listed[1:] == [layout.raw_events(START + timedelta(hours=n)) + "p" for n in range(12)]
+
+
+def test_a_look_is_handed_the_billing_that_had_landed_by_its_end(
+    sensor: ExperimentVerdictSensor, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = RawManifest(hour=START, revision_time=START, watermark=START, rows=1, files=(DataFile(name="p", rows=1),))
+    sensor._lake.write_json(layout.raw_events_manifest(START), json.loads(hour.model_dump_json()))
+    file = DataFile(name="b.csv", rows=1)
+    billed = BillingManifest(day=START, landed_at=START + 12 * layout.HOUR, currency="EUR", total="1", file=file)
+    sensor._lake.write_json(layout.raw_billing_manifest(START), json.loads(billed.model_dump_json()))
+    requests: list[dict[str, Any]] = []
+    monkeypatch.setattr(SageMakerJobsHook, "submit", lambda self, kind, request: requests.append(request))
+    monkeypatch.setattr(SageMakerJobsHook, "describe", lambda self, kind, name: {"CreationTime": START})
+    deferred(lambda: sensor.measure(context, {"status": "ready"}, look=1))
+    inputs = {given["InputName"]: given["S3Input"]["S3Uri"] for given in requests[0]["ProcessingInputs"]}
+    listed = sensor._lake.read_json(inputs["billing"].removeprefix("s3://adrank-lake/"))
+    assert listed[1:] == [layout.raw_billing_revision(START, 0), layout.raw_billing(START) + "b.csv"]
+    arguments = requests[0]["AppSpecification"]["ContainerArguments"]
+    assert arguments[-2:] == ["--billing-maturity", "P2D"]
 
 
 def test_before_the_full_duration_even_a_clear_lift_only_extends(sensor: ExperimentVerdictSensor, context: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 MANIFEST: Final = "_MANIFEST.json"
 HOUR: Final = timedelta(hours=1)
+DAY: Final = timedelta(days=1)
 
 
 def as_utc(moment: datetime) -> datetime:
@@ -31,6 +32,19 @@ def hours(start: datetime, end: datetime) -> Iterator[datetime]:
     while hour < as_utc(end):
         yield hour
         hour += HOUR
+
+
+def floor_day(moment: datetime) -> datetime:
+    """The start of the UTC day that holds ``moment``."""
+    return floor_hour(moment).replace(hour=0)
+
+
+def days(start: datetime, end: datetime) -> Iterator[datetime]:
+    """Starts of the days that ``[start, end)`` touches."""
+    day = floor_day(start)
+    while day < as_utc(end):
+        yield day
+        day += DAY
 
 
 def hour_partition(hour: datetime) -> str:
@@ -68,19 +82,39 @@ def archiver_checkpoint(topic: str, partition: int) -> str:
     return f"raw/checkpoints/{topic}/{partition:05d}.json"
 
 
+def archiver_hours(topic: str) -> str:
+    """Key of how far the hours of a Kafka topic are closed."""
+    return f"raw/checkpoints/{topic}/hours.json"
+
+
 def raw_rejected(hour: datetime) -> str:
     """Prefix of the events of one hour that were refused, each with its ``reason``."""
     return f"raw/rejected/{hour_partition(hour)}/"
 
 
+def raw_cdc_table(table: str) -> str:
+    """Prefix of all change data of ``ads`` or ``sellers``."""
+    return f"raw/cdc/{table}/"
+
+
 def raw_cdc(table: str, hour: datetime) -> str:
     """Prefix of one hour of Debezium envelopes (JSON lines) of ``ads`` or ``sellers``."""
-    return f"raw/cdc/{table}/{hour_partition(hour)}/"
+    return f"{raw_cdc_table(table)}{hour_partition(hour)}/"
 
 
 def raw_cdc_manifest(table: str, hour: datetime) -> str:
     """Key whose existence says that every change of that hour has landed."""
     return raw_cdc(table, hour) + MANIFEST
+
+
+def cdc_checkpoints() -> str:
+    """Prefix of what the capture processes have landed so far, one object for each slot."""
+    return "raw/checkpoints/cdc/"
+
+
+def cdc_checkpoint(slot: str) -> str:
+    """Key of what the capture process of one replication slot has landed so far."""
+    return f"{cdc_checkpoints()}{slot}.json"
 
 
 def raw_billing(day: datetime) -> str:
@@ -93,6 +127,11 @@ def raw_billing_manifest(day: datetime) -> str:
     return raw_billing(day) + MANIFEST
 
 
+def raw_billing_revision(day: datetime, revision: int) -> str:
+    """Key of the kept copy of one revision of a day's billing manifest."""
+    return f"{raw_billing(day)}_MANIFEST.rev={revision:03d}.json"
+
+
 def billing_inbox(day: datetime) -> str:
     """Prefix to which the billing system delivers one day's export and its control total."""
     return f"inbox/billing/{as_utc(day):dt=%Y-%m-%d}/"
@@ -103,9 +142,24 @@ def billing_quarantine(day: datetime) -> str:
     return f"quarantine/billing/{as_utc(day):dt=%Y-%m-%d}/"
 
 
+def billing_verdict(day: datetime) -> str:
+    """Prefix of what became of one day's export when it was last looked at."""
+    return f"verdicts/billing/{as_utc(day):dt=%Y-%m-%d}/"
+
+
+def features_day(group: str, day: datetime) -> str:
+    """Prefix of all feature partitions of the UTC day that holds ``day``."""
+    return f"features/{group}/{as_utc(day):dt=%Y-%m-%d}/"
+
+
+def features_hour(group: str, hour: datetime) -> str:
+    """Prefix of all revisions of one feature partition."""
+    return f"features/{group}/{hour_partition(hour)}/"
+
+
 def features(group: str, hour: datetime, revision: int = 0) -> str:
     """Prefix of one revision of one feature partition."""
-    return f"features/{group}/{hour_partition(hour)}/rev={revision:03d}/"
+    return f"{features_hour(group, hour)}rev={revision:03d}/"
 
 
 def features_manifest(group: str, hour: datetime, revision: int = 0) -> str:

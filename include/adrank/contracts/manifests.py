@@ -48,7 +48,14 @@ class CdcManifest(_Strict):
 
 
 class BillingManifest(_Strict):
-    """The one valid export of a day. ``total`` is a decimal in ``currency``; a corrected export is a new revision."""
+    """The one valid export of a day. ``total`` is a decimal in ``currency``; a corrected export is a new revision.
+
+    Every revision's manifest is kept; as of a time, a reader takes the day's newest one with ``landed_at`` at or
+    before it. ``landed_at`` is event time, by rule: the first revision counts as landed ``Billing.lag`` after its
+    day's end, whenever it came, so that catching up with missed nights changes no clock; a correction when the raw
+    log's watermark says that it came, and never before what it corrects, so that a training set can be built again
+    as it was.
+    """
 
     day: datetime
     revision: int = Field(default=0, ge=0)
@@ -61,7 +68,7 @@ class BillingManifest(_Strict):
 class FeatureManifest(_Strict):
     """One revision of one feature partition. ``content_digest`` covers sorted rows, not file bytes.
 
-    ``raw_state`` digests the revisions of the raw hours that it was computed from.
+    ``raw_state`` digests the revisions of the raw hours that give this content (:mod:`adrank.decisions.lateness`).
     """
 
     group: str
@@ -102,6 +109,11 @@ class TrainingSetManifest(_Strict):
     features: tuple[str, ...]
     fingerprint: str
     content_digest: str
+    billed_events: int = Field(default=0, ge=0, description="answers whose revenue is what was billed")
+    provisional_events: int = Field(default=0, ge=0, description="answers with revenue that may yet be billed")
+    expired_events: int = Field(default=0, ge=0, description="answers that earned nothing: never billed, now mature")
+    billed_revenue: float = 0
+    provisional_revenue: float = 0
 
 
 def rows_digest(row_digests: Iterable[str]) -> str:

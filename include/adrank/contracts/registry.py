@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from datetime import timedelta
 from functools import cache
 from importlib import resources
-from typing import Literal
+from typing import Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Store = Literal["redis", "dynamodb"]
 Entity = Literal["ad", "seller"]
+Input = Literal["events", "ads", "sellers"]
+
+#: How far the longest window of any feature looks back from the end of its hour.
+WINDOW: Final = timedelta(hours=168)
 
 
 class RegistryMismatchError(RuntimeError):
@@ -46,6 +51,7 @@ class FeatureGroup(BaseModel):
 
     name: str
     entity: Entity
+    inputs: tuple[Input, ...] = Field(min_length=1, description="what its query may read")
     store: Store
     cadence_minutes: int = Field(gt=0)
     lag_minutes: int = Field(ge=0)
@@ -64,6 +70,11 @@ class FeatureGroup(BaseModel):
     def names(self) -> tuple[str, ...]:
         """Feature names in packing order."""
         return tuple(f.name for f in self.features)
+
+    @property
+    def lag(self) -> timedelta:
+        """How long after its inputs are whole a row of this group may be seen."""
+        return timedelta(minutes=self.lag_minutes)
 
     @property
     def fingerprint(self) -> str:
@@ -106,6 +117,10 @@ class Registry(BaseModel):
     def of_store(self, store: Store) -> tuple[FeatureGroup, ...]:
         """Groups that ``store`` serves."""
         return tuple(g for g in self.groups if g.store == store)
+
+    def reading(self, source: Input) -> tuple[FeatureGroup, ...]:
+        """Groups that are computed from ``source``."""
+        return tuple(g for g in self.groups if source in g.inputs)
 
     def require(self, fingerprint: str, names: Iterable[str], what: str) -> None:
         """Refuse ``what`` when it was built against another registry, naming the features that differ."""

@@ -11,10 +11,14 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _PREFIX = "ADRANK_"
+
+
+def _iso(duration: timedelta) -> str:
+    return str(TypeAdapter(timedelta).dump_python(duration, mode="json"))
 
 
 class _Section(BaseModel):
@@ -85,6 +89,11 @@ class Events(_Section):
     topic: str = "ranking-events"
     dead_letter_topic: str = "ranking-events.dead-letter"
     consumer_group: str = "adrank-archiver"
+    idempotence: bool = Field(
+        default=True,
+        description="a producer's retry is never a second message; off, for brokers that break this promise when they "
+        "crash, a retry may be one, and event_id tells",
+    )
     grace: timedelta = Field(default=timedelta(minutes=10), description="how long after its end an hour stays open")
     late_lookback: timedelta = Field(
         default=timedelta(hours=48),
@@ -100,6 +109,7 @@ class Events(_Section):
         default=timedelta(minutes=1),
         description="a partition that is read to its end and silent this long holds no hour",
     )
+    metrics_host: str = Field(default="127.0.0.1", description="address that serves `/metrics`")
     metrics_port: int = Field(default=9101, gt=0, lt=65536)
 
     @field_validator("client")
@@ -125,18 +135,50 @@ class Cdc(_Section):
     time_column: str | None = Field(
         default=None, description="the application's own change time, where the commit time will not do"
     )
-    roll_age: timedelta = timedelta(seconds=30)
+    snapshot: Literal["initial", "no_data"] = Field(
+        default="initial", description="no_data: history begins with the first change, what is there is not read"
+    )
+    roll_age: timedelta = Field(default=timedelta(seconds=30), description="the oldest change waits at most this long")
+    ignored_columns: tuple[str, ...] = Field(
+        default=(), description="`table.column`s that the history may leave out; any other unknown column is refused"
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="address that serves `/metrics`")
     metrics_port: int = Field(default=9102, gt=0, lt=65536)
+
+    @field_validator("ignored_columns")
+    @classmethod
+    def _table_and_column(cls, ignored: tuple[str, ...]) -> tuple[str, ...]:
+        wrong = [name for name in ignored if name.count(".") != 1 or not all(name.split("."))]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: expected table.column")
+        return ignored
+
+    def history_arguments(self) -> list[str]:
+        """What jobs that fold change data must know, as their command lines name it."""
+        return [part for name in self.ignored_columns for part in ("--ignored-column", name)]
 
 
 class Billing(_Section):
     """Nightly billing exports, the authority on revenue."""
 
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
-    maturity: timedelta = Field(default=timedelta(hours=48), description="after this an unbilled event earned nothing")
+    maturity: timedelta = Field(
+        default=timedelta(hours=48), ge=timedelta(0), description="after this an unbilled event earned nothing"
+    )
+    lag: timedelta = Field(
+        default=timedelta(hours=3), ge=timedelta(0), description="a day's export counts as known this long after it"
+    )
     export_timeout: timedelta = Field(default=timedelta(hours=20), description="how long a night waits for its export")
     cron: str = "0 3 * * *"
     start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def landing_arguments(self) -> list[str]:
+        """What the landing job must know, as its command line names it."""
+        return ["--currency", self.currency, "--lag", _iso(self.lag)]
+
+    def revenue_arguments(self) -> list[str]:
+        """What jobs that read revenue must know, as their command lines name it."""
+        return ["--billing-maturity", _iso(self.maturity)]
 
 
 class Labels(_Section):
@@ -275,7 +317,7 @@ class Settings(BaseSettings):
         """Window, test fraction and label weights, as the training-set job's command line names them."""
         training = self.training
         window = ["--window-days", str(training.window_days), "--test-fraction", str(training.test_fraction)]
-        return [*window, "--labels", self.labels.model_dump_json()]
+        return [*window, "--labels", self.labels.model_dump_json(), *self.billing.revenue_arguments()]
 
     def evaluation_arguments(self) -> list[str]:
         """How the evaluation job measures, as its command line names it."""

@@ -42,11 +42,12 @@ class MetricSums(_Strict):
 
 
 class VariantStatistics(_Strict):
-    """Sums over the users of one variant."""
+    """Sums over the users of one variant. ``provisional_revenue`` is the part of its revenue that may yet be billed."""
 
     users: int = Field(ge=0)
     searches: float = Field(default=0, ge=0)
     searches_squares: float = Field(default=0, ge=0)
+    provisional_revenue: float = 0
     metrics: dict[Metric, MetricSums]
 
     @model_validator(mode="after")
@@ -72,6 +73,13 @@ class ExperimentStatistics(_Strict):
         if set(self.variants) != {"control", "treatment"}:
             raise ValueError(f"statistics need control and treatment, got {', '.join(sorted(self.variants)) or 'none'}")
         return self
+
+    @property
+    def provisional_revenue_share(self) -> float | None:
+        """How much of the look's revenue may yet change when it is billed; None where there is no revenue."""
+        variants = self.variants.values()
+        total = sum(variant.metrics["revenue"].total for variant in variants)
+        return sum(variant.provisional_revenue for variant in variants) / total if total > 0 else None
 
 
 class Lift(_Strict):

@@ -5,6 +5,7 @@ SELECT
     count(*) AS users,
     sum(searches) AS searches,
     sum(searches * searches) AS searches_squares,
+    fsum(provisional_revenue) AS provisional_revenue,
     {sums}
 FROM experiment_users
 WHERE variants_seen = 1

@@ -12,7 +12,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from pydantic import BaseModel
 
 from adrank.contracts import lake
-from adrank.contracts.manifests import FeatureManifest, RawManifest
+from adrank.contracts.manifests import BillingManifest, CdcManifest, FeatureManifest, RawManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank_airflow.errors import NoInputError
 
@@ -63,9 +63,25 @@ class LakeHook(S3Hook):
         return self._manifests(RawManifest, (lake.raw_events_manifest(hour) for hour in lake.hours(start, end)))
 
     def feature_manifests(self, group: FeatureGroup, start: datetime, end: datetime) -> list[FeatureManifest]:
-        """Manifests of a group's partitions in ``[start, end)``, in order; hours that are not there are left out."""
-        keys = (lake.features_manifest(group.name, hour) for hour in lake.hours(start, end))
-        return self._manifests(FeatureManifest, keys)
+        """Manifests of all revisions of a group's partitions in ``[start, end)``, in order of hour and revision."""
+        with ThreadPoolExecutor(_READERS) as readers:
+            listed = readers.map(self.keys, (lake.features_day(group.name, day) for day in lake.days(start, end)))
+        hours = {lake.features_hour(group.name, hour) for hour in lake.hours(start, end)}
+        manifests = (key for keys in listed for key in keys if key.endswith(lake.MANIFEST))
+        found = self._manifests(FeatureManifest, (key for key in manifests if key.rsplit("rev=", 1)[0] in hours))
+        return sorted(found, key=lambda manifest: (manifest.hour, manifest.revision))
+
+    def billing_files(self, start: datetime, as_of: datetime) -> list[str]:
+        """Keys of the exports of the days from ``start`` on, each with its manifest, as they were known ``as_of``."""
+        days = (lake.raw_billing_manifest(day) for day in lake.days(start, as_of))
+        known = (self._known(manifest, as_of) for manifest in self._manifests(BillingManifest, days))
+        return [key for manifest in known if manifest for key in _billing_keys(manifest)]
+
+    def change_files(self, table: str) -> list[str]:
+        """Keys of all change data of a table that manifests name, in order."""
+        keys = [key for key in self.keys(lake.raw_cdc_table(table)) if key.endswith(lake.MANIFEST)]
+        hours = self._manifests(CdcManifest, keys)
+        return [lake.raw_cdc(table, hour.hour) + file.name for hour in hours for file in hour.files]
 
     def watermark(self) -> datetime:
         """Event time up to which the raw log is whole: that of the last closed hour."""
@@ -97,6 +113,17 @@ class LakeHook(S3Hook):
         with ThreadPoolExecutor(_READERS) as readers:
             return [manifest for manifest in readers.map(read, keys) if manifest is not None]
 
+    def _known(self, manifest: BillingManifest, as_of: datetime) -> BillingManifest | None:
+        while manifest.landed_at > as_of and manifest.revision:
+            former = self.read_json(lake.raw_billing_revision(manifest.day, manifest.revision - 1))
+            manifest = BillingManifest.model_validate(former)
+        return manifest if manifest.landed_at <= as_of else None
+
     def _prefixes(self, prefix: str) -> list[str]:
         pages = self.conn.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
         return sorted(item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ()))
+
+
+def _billing_keys(manifest: BillingManifest) -> tuple[str, str]:
+    kept = lake.raw_billing_revision(manifest.day, manifest.revision)
+    return kept, lake.raw_billing(manifest.day) + manifest.file.name

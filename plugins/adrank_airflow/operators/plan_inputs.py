@@ -49,7 +49,8 @@ class PlanTrainingInputsOperator(BaseOperator):
             for partition in hook.feature_manifests(group, raw[0].hour, end):
                 at = lake.features(group.name, partition.hour, partition.revision)
                 features += [at + name for name in (*partition.files, lake.MANIFEST)]
-        ads = [key for key in hook.keys("raw/cdc/ads/") if key.endswith(".jsonl")]
+        ads = hook.change_files("ads")
+        billing = hook.billing_files(start, as_of)
         production = ModelRegistryHook(settings.training.registered_model, tenancy.mlflow_conn_id).by_alias(
             "production"
         )
@@ -59,6 +60,7 @@ class PlanTrainingInputsOperator(BaseOperator):
             "events": hook.write_input_manifest(prefix + "events.manifest", events),
             "features": hook.write_input_manifest(prefix + "features.manifest", features),
             "ads": hook.write_input_manifest(prefix + "ads.manifest", ads) if ads else "",
+            "billing": hook.write_input_manifest(prefix + "billing.manifest", billing) if billing else "",
             "production_digest": production.package_digest if production else "",
             "production_model": production.model_data_url if production else "",
         }

@@ -68,8 +68,12 @@ class ExperimentVerdictSensor(BaseOperator):
             manifests = self._lake.raw_manifests(experiment.start, end)
             files = [lake.raw_events(m.hour) + file.name for m in manifests for file in m.files]
             inputs = {"events": self._lake.write_input_manifest(self._key(look, "events.manifest"), files)}
+            billing = self._lake.billing_files(experiment.start, end)
+            if billing:
+                inputs["billing"] = self._lake.write_input_manifest(self._key(look, "billing.manifest"), billing)
             arguments = ["--experiment", experiment.model_dump_json()]
             arguments += ["--start", experiment.start.isoformat(), "--end", end.isoformat()]
+            arguments += self.settings.billing.revenue_arguments()
             outputs = {"look": self._key(look, "")}
             module = "training.measure_experiment"
             jobs.submit("processing", processing_request(self.settings, name, module, arguments, inputs, outputs))

@@ -26,6 +26,11 @@ class _LakeSensor(BaseOperator):
         super().__init__(**kwargs)
         self.settings = settings
 
+    @property
+    def patience(self) -> timedelta:
+        """How long after the run began the keys may still come."""
+        return self.settings.tenancy.raw_ready_timeout
+
     def keys(self) -> list[str]:
         """What has to be there."""
         raise NotImplementedError
@@ -40,7 +45,7 @@ class _LakeSensor(BaseOperator):
             trigger=LakeKeysTrigger(
                 bucket=settings.lake.bucket,
                 keys=self.keys(),
-                deadline=deadlines.of_run(context, settings.tenancy.raw_ready_timeout).isoformat(),
+                deadline=deadlines.of_run(context, self.patience).isoformat(),
                 poll_seconds=settings.emr.poll_seconds,
                 settle_seconds=self.settings.tenancy.settle_seconds,
                 aws_conn_id=settings.tenancy.aws_conn_id,
@@ -58,7 +63,7 @@ class _LakeSensor(BaseOperator):
 
 
 class RawHourSensor(_LakeSensor):
-    """The raw hour is closed: its manifest is there.
+    """The raw hour is closed: manifests say that all its events and all changes of the catalogue are there.
 
     :param hour: ISO start of the hour; templated.
     """
@@ -70,8 +75,10 @@ class RawHourSensor(_LakeSensor):
         self.hour = hour
 
     def keys(self) -> list[str]:
-        """The raw hour's manifest."""
-        return [lake.raw_events_manifest(datetime.fromisoformat(self.hour))]
+        """The raw hour's manifests of events and of change data."""
+        hour = datetime.fromisoformat(self.hour)
+        changes = [lake.raw_cdc_manifest(table, hour) for table in ("ads", "sellers")]
+        return [lake.raw_events_manifest(hour), *changes]
 
 
 class FeaturesReadySensor(_LakeSensor):
@@ -90,3 +97,25 @@ class FeaturesReadySensor(_LakeSensor):
         """The manifests of the last whole hour before ``as_of``."""
         hour = lake.floor_hour(datetime.fromisoformat(self.as_of)) - timedelta(hours=1)
         return [lake.features_manifest(group.name, hour) for group in registry.load().groups]
+
+
+class BillingExportSensor(_LakeSensor):
+    """A day's billing export was delivered: its control total, which the billing system writes last, is there.
+
+    :param day: ISO start of the day; templated.
+    """
+
+    template_fields: Sequence[str] = ("day",)
+
+    def __init__(self, *, day: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.day = day
+
+    @property
+    def patience(self) -> timedelta:
+        """How long a night waits for its export."""
+        return self.settings.billing.export_timeout
+
+    def keys(self) -> list[str]:
+        """The control total."""
+        return [lake.billing_inbox(datetime.fromisoformat(self.day)) + "control.json"]

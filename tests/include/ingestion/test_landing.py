@@ -124,21 +124,18 @@ def test_one_bad_hour_among_many_leaves_no_manifest_at_all(store: ObjectStore) -
     assert not [key for key in store.keys() if key.endswith(lake.MANIFEST)]  # noqa: SIM118
 
 
+def test_a_later_revision_says_since_when_it_can_be_read(store: ObjectStore) -> None:
+    with pytest.raises(landing.LandingError, match=r"revision 1 of hour .* has no revision time"):
+        landing.land_hour(store, HOUR, events(1), revision=1)
+    assert landing.land_hour(store, HOUR, events(1), revision=1, revision_time=HOUR + 3 * lake.HOUR).revision == 1
+
+
 def test_change_data_lands_as_json_lines_under_its_table(store: ObjectStore) -> None:
     envelope = {"op": "c", "ts_ms": 1, "before": None, "after": {"ad_id": "a"}, "source": {"table": "ads", "lsn": 1}}
-    key = landing.land_cdc(store, "ads", HOUR, [envelope, {**envelope, "op": "u"}])
-    assert key.startswith("raw/cdc/ads/dt=2026-03-01/hr=05/part-")
+    manifest = landing.land_cdc(store, "ads", HOUR, [envelope, {**envelope, "op": "u"}])
+    assert (manifest.changes, manifest.watermark) == (2, HOUR + lake.HOUR)
+    key = lake.raw_cdc("ads", HOUR) + manifest.files[0].name
     assert [json.loads(line)["op"] for line in store.get(key).splitlines()] == ["c", "u"]
-
-
-def test_billing_lands_as_csv_under_its_day(store: ObjectStore) -> None:
-    key = landing.land_billing(store, HOUR, [("e1", HOUR, 1.5, "EUR"), ("e2", HOUR, None, "EUR")])
-    assert key.startswith("raw/billing/dt=2026-03-01/part-")
-    assert store.get(key).decode().splitlines() == [
-        "event_id,billed_at,amount,currency",
-        "e1,2026-03-01T05:00:00+00:00,1.5,EUR",
-        "e2,2026-03-01T05:00:00+00:00,,EUR",
-    ]
 
 
 def test_a_missing_context_value_leaves_its_key_out() -> None:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adrank.contracts import lake
-from adrank.contracts.manifests import RawManifest
+from adrank.contracts.manifests import BillingManifest, CdcManifest, RawManifest
 from ingestion import own_logs
 from ingestion.log_file import FORMATS
 from ingestion.object_store import ObjectStore
@@ -42,7 +42,8 @@ def landed(store: ObjectStore) -> list[Row]:
 
 
 def lines(store: ObjectStore, prefix: str) -> list[Row]:
-    return [json.loads(line) for key in store.keys(prefix) for line in store.get(key).splitlines()]
+    files = [key for key in store.keys(prefix) if not key.endswith(f"/{lake.MANIFEST}")]
+    return [json.loads(line) for key in files for line in store.get(key).splitlines()]
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -241,7 +242,17 @@ def test_the_last_row_of_an_ad_wins_and_the_others_are_counted(tmp_path: Path, s
 def test_without_ads_and_sellers_their_snapshots_are_empty(tmp_path: Path, store: ObjectStore) -> None:
     write(tmp_path, "events", events())
     imported(tmp_path, store)
-    assert [store.get(key) for key in store.keys("raw/cdc/")] == [b"", b""]
+    assert not [key for key in store.keys("raw/cdc/") if not key.endswith(f"/{lake.MANIFEST}")]
+
+
+def test_every_hour_of_change_data_is_closed(tmp_path: Path, store: ObjectStore) -> None:
+    write(tmp_path, "events", events())
+    write(tmp_path, "ads", [{"ad_id": "a0", "seller_id": "x", "price": 1}])
+    imported(tmp_path, store)
+    hours = [key.split("/")[2:4] for key in store.keys("raw/events/") if key.endswith(f"/{lake.MANIFEST}")]
+    for table, changes in (("ads", 1), ("sellers", 0)):
+        keys = [f"raw/cdc/{table}/{day}/{hour}/{lake.MANIFEST}" for day, hour in hours]
+        assert sum(CdcManifest.model_validate_json(store.get(key)).changes for key in keys) == changes
 
 
 def test_billed_amounts_replace_the_revenue_of_their_event(tmp_path: Path, store: ObjectStore) -> None:
@@ -255,8 +266,24 @@ def test_billed_amounts_replace_the_revenue_of_their_event(tmp_path: Path, store
     assert (report.billing_rows, report.billed_events, report.billing_unmatched) == (4, 1, 1)
     revenue = {row["event_id"]: row["revenue"] for row in landed(store)}
     assert (revenue["b1"], revenue["c2"], revenue["c0"]) == (7.5, 7.0, None)
-    (key,) = store.keys("raw/billing/dt=2026-03-04/")
-    assert len(list(csv.DictReader(io.StringIO(store.get(key).decode())))) == 4
+    day = datetime(2026, 3, 4, tzinfo=UTC)
+    manifest = BillingManifest.model_validate_json(store.get(lake.raw_billing_manifest(day)))
+    assert (manifest.file.rows, manifest.total, manifest.currency) == (4, "17.500000", "EUR")
+    assert len(list(csv.DictReader(io.StringIO(store.get(lake.raw_billing(day) + manifest.file.name).decode())))) == 4
+
+
+def test_billing_covers_every_day_from_the_first_event_to_its_last_row(tmp_path: Path, store: ObjectStore) -> None:
+    write(tmp_path, "events", events())
+    bill = {"event_id": "c0", "billed_at": "2026-03-03T10:00:00Z", "amount": 0.1, "currency": "EUR"}
+    write(tmp_path, "billing", [bill, {**bill, "amount": 0.2}, {**bill, "amount": "0.0000004"}])
+    imported(tmp_path, store)
+    manifests = [key for key in store.keys("raw/billing/") if key.endswith(f"/{lake.MANIFEST}")]
+    assert manifests == [f"raw/billing/dt=2026-03-0{day}/{lake.MANIFEST}" for day in (1, 2, 3)]
+    (c0,) = [row for row in landed(store) if row["event_id"] == "c0"]
+    assert c0["revenue"] == 0.3, "added up exactly, in millionths"
+    before = {key: store.get(key) for key in store.keys("")}
+    imported(tmp_path, store)
+    assert {key: store.get(key) for key in store.keys("")} == before
 
 
 def test_the_command_prints_the_report_and_checks_without_landing(

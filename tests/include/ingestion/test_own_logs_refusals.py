@@ -171,6 +171,14 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda d: (write(d, "events", events()), write(d, "billing", [{**BILL, "amount": -3}])),
         "billing.csv: row 1 (line 2): column amount: amounts billed for event i0 add up to -3; expected 0 or more",
     ),
+    "more was billed than money there is": (
+        lambda d: (write(d, "events", events()), write(d, "billing", [{**BILL, "amount": 1e13}])),
+        "billing.csv: row 1 (line 2): column amount: 10000000000000 is more than 1e+12",
+    ),
+    "billed in another century": (
+        lambda d: (write(d, "events", events()), write(d, "billing", [{**BILL, "billed_at": "2126-03-01"}])),
+        "billing.csv: row 1 (line 2): column billed_at: 2126-03-01T00:00:00+00:00 is more than ten years from",
+    ),
 }
 
 

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS
-from adrank.contracts.manifests import DataFile, RawManifest
+from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
 
 BUCKET = "adrank-lake"
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
@@ -47,35 +47,53 @@ class TestLake:
 
     def land(self, hour: datetime, events: Sequence[dict[str, Any]]) -> None:
         """Close one raw hour with these events."""
+        self._close(hour, events, RawManifest(hour=hour, revision_time=hour + lake.HOUR, watermark=hour, rows=0))
+
+    def late(self, hour: datetime, events: Sequence[dict[str, Any]], revision_time: datetime) -> None:
+        """Add a file to a closed raw hour, as its next revision."""
+        before = RawManifest.model_validate(self.read_json(lake.raw_events_manifest(hour)))
+        changed = {"revision": before.revision + 1, "revision_time": revision_time}
+        self._close(hour, events, before.model_copy(update=changed))
+
+    def _close(self, hour: datetime, events: Sequence[dict[str, Any]], manifest: RawManifest) -> None:
         folder = self.path(lake.raw_events(hour))
         folder.mkdir(parents=True, exist_ok=True)
-        files: tuple[DataFile, ...] = ()
+        files = manifest.files
         if events:
             rows = [{**dict.fromkeys(EVENT_COLUMNS), **event} for event in events]
-            pq.write_table(pa.Table.from_pylist(rows, schema=EVENTS), folder / "part-0.parquet")
-            files = (DataFile(name="part-0.parquet", rows=len(rows)),)
-        manifest = RawManifest(
-            hour=hour,
-            revision_time=hour + lake.HOUR,
-            watermark=hour + lake.HOUR,
-            files=files,
-            rows=len(events),
-        )
-        (folder / lake.MANIFEST).write_text(manifest.model_dump_json())
+            name = f"part-{manifest.revision}.parquet"
+            pq.write_table(pa.Table.from_pylist(rows, schema=EVENTS), folder / name)
+            files = (*files, DataFile(name=name, rows=len(rows)))
+        closed = manifest.model_copy(update={"files": files, "rows": sum(file.rows for file in files)})
+        (folder / lake.MANIFEST).write_text(closed.model_dump_json())
 
     def change(self, table: str, moment: datetime, op: str, row: dict[str, Any]) -> None:
-        """Append one Debezium envelope."""
-        folder = self.path(lake.raw_cdc(table, moment))
-        folder.mkdir(parents=True, exist_ok=True)
+        """Append one Debezium envelope, as bulk-landed history has them."""
         envelope = {
             "op": op,
             "ts_ms": int(moment.timestamp() * 1000),
             "before": row if op == "d" else None,
             "after": None if op == "d" else row,
-            "source": {"table": table, "lsn": len(list(folder.iterdir()))},
+            "source": {"table": table, "lsn": len(self._changed(table, moment).files)},
         }
-        number = len(list(folder.iterdir()))
-        (folder / f"part-{number}.jsonl").write_text(json.dumps(envelope) + "\n")
+        self.changes(table, moment, [envelope])
+
+    def changes(self, table: str, hour: datetime, envelopes: Sequence[dict[str, Any]]) -> Path:
+        """Add a file of Debezium envelopes to an hour and name it in the manifest; returns it."""
+        before = self._changed(table, hour)
+        path = self.path(lake.raw_cdc(table, hour)) / f"part-{len(before.files)}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(envelope) + "\n" for envelope in envelopes))
+        files = (*before.files, DataFile(name=path.name, rows=len(envelopes)))
+        named = before.model_copy(update={"files": files, "changes": sum(file.rows for file in files)})
+        (path.parent / lake.MANIFEST).write_text(named.model_dump_json())
+        return path
+
+    def _changed(self, table: str, hour: datetime) -> CdcManifest:
+        path = self.path(lake.raw_cdc_manifest(table, hour))
+        if path.exists():
+            return CdcManifest.model_validate_json(path.read_text())
+        return CdcManifest(table=table, hour=lake.floor_hour(hour), watermark=hour + lake.HOUR, changes=0)
 
 
 @pytest.fixture(scope="session")

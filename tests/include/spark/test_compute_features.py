@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
+import re
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
+from adrank.contracts.registry import FeatureGroup
 from spark.compute_features import main as compute
 from spark.raw_log import HourNotReadyError, RawHourTornError
 from tests.include.spark.conftest import BUCKET, TestLake, at, event
@@ -24,21 +25,21 @@ pytestmark = pytest.mark.spark
 SQL = Path(__file__).resolve().parents[3] / "include" / "sql" / "features"
 
 
-def run(lake_: TestLake, group: str, start: datetime, end: datetime) -> None:
+def run(lake_: TestLake, group: str, start: datetime, end: datetime, *more: str) -> None:
     query = lake_.path(f"code/{group}.sql")
     query.write_text((SQL / f"{group}.sql").read_text())
     arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
-    compute([*arguments, "--sql", f"s3://{BUCKET}/code/{group}.sql"])
+    compute([*arguments, "--sql", f"s3://{BUCKET}/code/{group}.sql", *more])
 
 
-def manifest(lake_: TestLake, group: str, hour: datetime) -> FeatureManifest:
-    return FeatureManifest.model_validate(lake_.read_json(lake.features_manifest(group, hour)))
+def manifest(lake_: TestLake, group: str, hour: datetime, revision: int = 0) -> FeatureManifest:
+    return FeatureManifest.model_validate(lake_.read_json(lake.features_manifest(group, hour, revision)))
 
 
-def rows(lake_: TestLake, group: str, hour: datetime) -> dict[str, dict[str, Any]]:
-    prefix = lake_.path(lake.features(group, hour))
-    found = [row for name in manifest(lake_, group, hour).files for row in pq.read_table(prefix / name).to_pylist()]
-    assert len(found) == manifest(lake_, group, hour).rows
+def rows(lake_: TestLake, group: str, hour: datetime, revision: int = 0) -> dict[str, dict[str, Any]]:
+    prefix, named = lake_.path(lake.features(group, hour, revision)), manifest(lake_, group, hour, revision)
+    found = [row for name in named.files for row in pq.read_table(prefix / name).to_pylist()]
+    assert len(found) == named.rows
     return {row["entity_id"]: row for row in found}
 
 
@@ -167,15 +168,14 @@ def test_an_hour_computed_alone_has_the_digest_that_it_has_in_a_range(raw_lake: 
 
 def test_the_mean_price_does_not_depend_on_the_order_of_the_changes(raw_lake: TestLake, spark: SparkSession) -> None:
     raw_lake.land(at(0), [])
-    folder = raw_lake.path(lake.raw_cdc("ads", at(0)))
-    folder.mkdir(parents=True)
     digests = set()
     for prices in ((0.1, 0.2, 0.3), (0.3, 0.2, 0.1), (0.3, 0.1, 0.2)):
         changes = [
             {"op": "r", "ts_ms": int(at(0).timestamp() * 1000), "after": ad(f"a{price}", price), "source": {"lsn": 1}}
             for price in prices
         ]
-        (folder / "part-0.jsonl").write_text("\n".join(map(json.dumps, changes)))
+        shutil.rmtree(raw_lake.path(lake.raw_cdc_table("ads")), ignore_errors=True)
+        raw_lake.changes("ads", at(0), changes)
         run(raw_lake, "ad_attributes", at(0), at(1))
         digests.add(manifest(raw_lake, "ad_attributes", at(0)).content_digest)
         assert rows(raw_lake, "ad_attributes", at(0))["a0.2"]["price_deviation_from_category_mean"] == 0
@@ -216,6 +216,13 @@ def test_rows_say_what_they_describe_and_from_when_they_may_be_seen(raw_lake: Te
     assert row["available_at"] == at(1, 10)
     assert list(row)[3:] == list(registry.load().group("ad_engagement").names)
     assert not math.isnan(row["impressions_7d"])
+
+
+@pytest.mark.parametrize("group", registry.load().groups, ids=lambda group: group.name)
+def test_a_query_reads_what_its_group_declares(group: FeatureGroup) -> None:
+    views = {"events": "events", "ads_history": "ads", "sellers_history": "sellers"}
+    query = re.sub(r"--.*", "", (SQL / f"{group.name}.sql").read_text())
+    assert {views[name] for name in re.findall(rf"\b({'|'.join(views)})\b", query)} == set(group.inputs)
 
 
 def test_a_log_without_a_catalogue_has_empty_partitions_and_manifests(raw_lake: TestLake, spark: SparkSession) -> None:

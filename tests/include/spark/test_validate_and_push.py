@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,8 +17,11 @@ from pyspark.sql import DataFrame, SparkSession
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.online_layout import redis_key, unpack
+from adrank.contracts.registry import FeatureGroup
+from expectations.verdict import Finding
 from expectations.verdict import validate as validate_rows
-from spark.feature_partitions import LayoutMismatchError, manifest_of
+from spark import validate_features
+from spark.feature_manifests import LayoutMismatchError, manifest_of
 from spark.lake_files import LakeFiles
 from spark.push_features import NotValidatedError, require_validated
 from spark.push_features import main as push
@@ -29,8 +32,8 @@ from tests.include.spark.test_compute_features import ad, run
 pytestmark = pytest.mark.spark
 
 
-def validate_hours(start: int, end: int) -> None:
-    validate(["--bucket", BUCKET, "--start", at(start).isoformat(), "--end", at(end).isoformat()])
+def validate_hours(start: int, end: int, *more: str) -> None:
+    validate(["--bucket", BUCKET, "--start", at(start).isoformat(), "--end", at(end).isoformat(), *more])
 
 
 def computed(raw_lake: TestLake, impressions: Sequence[int], image_quality_score: float = 0.5) -> None:
@@ -188,3 +191,52 @@ def test_pushing_again_changes_nothing_and_an_old_hour_never_wins(
     assert raw_lake.read_json(lake.push_manifest("redis", at(0)))["stale"] == 2
     assert raw_lake.read_json(lake.push_manifest("redis", at(1)))["written"] == 2
     assert 0 < redis_server.ttl(redis_key(group, "a")) <= group.ttl_hours * 3600
+
+
+def empty_partition(raw_lake: TestLake, group: FeatureGroup, hour: datetime) -> None:
+    """As a step leaves it where there is nothing to compute."""
+    manifest = FeatureManifest(
+        group=group.name,
+        hour=hour,
+        available_at=hour,
+        fingerprint=group.fingerprint,
+        rows=0,
+        content_digest="nothing",
+        files=(),
+    )
+    path = raw_lake.path(lake.features_manifest(group.name, hour))
+    path.parent.mkdir(parents=True)
+    path.write_text(manifest.model_dump_json())
+
+
+def test_after_late_events_revisions_are_validated_and_the_newest_one_is_pushed(
+    raw_lake: TestLake, spark: SparkSession, redis_server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = registry.load().group("ad_engagement")
+    for hour in range(2):
+        raw_lake.land(at(hour), [event(f"i{hour}", "impression", at(hour), "a")])
+        for other in registry.load().groups:
+            if other != group:
+                empty_partition(raw_lake, other, at(hour))
+    run(raw_lake, group.name, at(0), at(2))
+    raw_lake.late(at(0), [event("late", "impression", at(0), "a")], at(1, 30))
+    run(raw_lake, group.name, at(0), at(2))
+
+    looked_at: dict[str, list[datetime]] = {}
+
+    def note(rows: DataFrame, group: FeatureGroup, hour_ends: list[datetime]) -> list[Finding]:
+        looked_at[group.name] = hour_ends
+        return []
+
+    monkeypatch.setattr(validate_features, "validate", note)
+    validate_hours(1, 2, "--revised-from", at(-1).isoformat())
+    ends = [at(1), at(2)]
+    assert looked_at == {g.name: ends for g in registry.load().groups}, "no hour that was never computed"
+    for hour in (0, 1):
+        results = raw_lake.read_json(lake.validation(at(hour)) + "results.json")
+        revised = raw_lake.read_json(lake.features_manifest(group.name, at(hour), 1))
+        assert results["content_digests"][group.name] == revised["content_digest"]
+    push_hour(redis_server, 1)
+    there = redis_server.get(redis_key(group, "a"))
+    assert isinstance(there, bytes)
+    assert unpack(group, there).values[0] == 3

@@ -63,7 +63,10 @@ def write_events(directory: Path, rows: Sequence[Row], name: str = "part-0.parqu
 
 
 def write_features(
-    directory: Path, group: str, rows: Sequence[tuple[str, datetime, datetime, Mapping[str, float | None]]]
+    directory: Path,
+    group: str,
+    rows: Sequence[tuple[str, datetime, datetime, Mapping[str, float | None]]],
+    revision: int = 0,
 ) -> Path:
     """``rows`` are (entity, feature_time, available_at, values); a value that is not given is null."""
     names = registry.load().group(group).names
@@ -73,7 +76,7 @@ def write_features(
         "available_at": pa.array([r[2] for r in rows], pa.timestamp("us", "UTC")),
         **{name: pa.array([r[3].get(name) for r in rows], pa.float32()) for name in names},
     }
-    target = directory / "features" / group / "dt=2026-03-02" / "hr=11" / "rev=000" / "part-0.parquet"
+    target = directory / "features" / group / "dt=2026-03-02" / "hr=11" / f"rev={revision:03d}" / "part-0.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), target)
     return directory
@@ -123,6 +126,7 @@ class Log:
         ads: Path | None = None,
         test_fraction: float = 0.5,
         labels: Labels | None = None,
+        billing: Path | None = None,
     ) -> TrainingSetManifest:
         return build_training_set.build(
             write_events(self.root / "events", rows),
@@ -133,6 +137,7 @@ class Log:
             window_days=7,
             test_fraction=test_fraction,
             labels=labels or Labels(),
+            billing=billing,
         )
 
     def rows(self) -> list[Row]:

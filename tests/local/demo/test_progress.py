@@ -24,6 +24,8 @@ def test_stages_end_as_they_ended_and_unreached_ones_were_skipped() -> None:
     assert states == {
         "stack": "success",
         "history": "skipped",
+        "ingestion": "skipped",
+        "billing": "skipped",
         "incumbent": "failed",
         "history_features": "skipped",
         "hourly_features": "skipped",

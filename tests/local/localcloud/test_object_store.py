@@ -54,6 +54,16 @@ def test_an_object_that_another_writer_replaced_is_served_as_it_is_now(cloud: Cl
     assert got["ETag"] != before
 
 
+def test_an_object_that_is_replaced_while_it_is_read_is_read_as_it_was(cloud: Cloud, s3: Any) -> None:
+    old = b"old" * (1 << 20)
+    s3.put_object(Bucket=cloud.bucket, Key="staging/replaced", Body=old)
+    reading = s3.get_object(Bucket=cloud.bucket, Key="staging/replaced")
+    first = reading["Body"].read(10)
+    s3.put_object(Bucket=cloud.bucket, Key="staging/replaced", Body=b"new")
+    assert first + reading["Body"].read() == old
+    assert s3.get_object(Bucket=cloud.bucket, Key="staging/replaced")["Body"].read() == b"new"
+
+
 def test_listings_are_in_key_order_across_pages_and_hide_work_in_progress(cloud: Cloud, s3: Any) -> None:
     wanted = ["staging/l/a-b", "staging/l/a.c", "staging/l/a/x", "staging/l/a/y/z", "staging/l/a0", "staging/l/b/c"]
     for key in reversed(wanted):

@@ -7,16 +7,32 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import boto3
+import pyarrow as pa
 import pytest
 from moto import mock_aws
 
+from adrank.contracts import lake
+from ingestion import landing
 from ingestion.object_store import ObjectStore
+from simulator.outlets import Changes
 from simulator.settings import WorldSettings
 from simulator.world import World
 
 LIVE_START = datetime(2026, 3, 9, tzinfo=UTC)
 
 _serial = itertools.count()
+
+
+class LandedOutlet:
+    """Lands each hour at once, as the archiver and the capture do in the end."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
+        for table, envelopes in changes:
+            landing.land_cdc(self._store, table, end - lake.HOUR, envelopes)
+        landing.land_hour(self._store, end - lake.HOUR, events)
 
 
 @pytest.fixture(scope="module")

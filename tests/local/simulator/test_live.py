@@ -27,7 +27,7 @@ from simulator.progress import Progress
 from simulator.ranking import RankCall, Ranked, UnusableRankingError, positions
 from simulator.rows import Exposure
 from simulator.world import World
-from tests.local.simulator.conftest import LIVE_START, small_settings
+from tests.local.simulator.conftest import LIVE_START, LandedOutlet, small_settings
 
 FAST = 1e9
 CONTROL = Exposure("model-a", "exp-1", "control")
@@ -51,7 +51,9 @@ class Live:
         self.store = store
         self.state = state
         settings = {"budget": SearchBudget(LIVE_START, 3, 60), "max_hours": 3, "speed": FAST, "seed": 7, **plan}
-        self.traffic = LiveTraffic(Plan(start=LIVE_START, **settings), world, rank, store, self.progress, self.stop)
+        self.traffic = LiveTraffic(
+            Plan(start=LIVE_START, **settings), world, rank, LandedOutlet(store), self.progress, self.stop
+        )
 
     def run(self, hour: int = 0, pending: pa.Table | None = None) -> dict[str, Any]:
         self.traffic.run(LIVE_START + hour * lake.HOUR, event_table.empty() if pending is None else pending)
@@ -84,8 +86,8 @@ def test_every_search_of_every_hour_is_sent_and_lands_as_it_was_ranked(
     live = Live(small_world, store, tmp_path / "state.json", remember)
     state = live.run()
     assert len(sent) == state["requests"] == 60
-    assert (state["failed_requests"], state["hours_landed"]) == (0, 3)
-    assert state["last_hour_landed"] == (LIVE_START + 2 * lake.HOUR).isoformat()
+    assert (state["failed_requests"], state["hours_told"]) == (0, 3)
+    assert state["last_hour_told"] == (LIVE_START + 2 * lake.HOUR).isoformat()
     shown = [row for row in live.rows() if row["event_type"] == "impression"]
     assert len(shown) == 60 * 8
     for row in shown:
@@ -200,7 +202,7 @@ def test_stopping_lands_the_current_hour_as_closed_and_sends_no_more(
 
     live = Live(small_world, store, tmp_path / "state.json", stop_at_tenth)
     state = live.run()
-    assert state["hours_landed"] == 1
+    assert state["hours_told"] == 1
     assert 10 <= state["requests"] <= 14
     assert live.manifest(0).watermark == LIVE_START + lake.HOUR
     assert len({row["search_id"] for row in live.rows()}) == state["requests"]
@@ -237,7 +239,7 @@ def test_a_resumed_run_goes_on_after_the_last_landed_hour(
     live = Live(small_world, store, state)
     assert live.progress.resume() == LIVE_START
     document = live.run(hour=1)
-    assert (document["requests"], document["hours_landed"]) == (60, 3)
+    assert (document["requests"], document["hours_told"]) == (60, 3)
 
 
 def test_a_state_of_another_traffic_is_not_resumed(tmp_path: Path) -> None:

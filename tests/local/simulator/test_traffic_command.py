@@ -1,4 +1,4 @@
-"""The traffic command as the stack runs it: its own process, the real router, AWS APIs on loopback."""
+"""The traffic command as the stack runs it: its own process, the real router, a real broker and database."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 from moto.server import ThreadedMotoServer
 
 from adrank.contracts import lake
-from adrank.contracts.manifests import RawManifest
+from adrank.contracts.settings import Events
+from simulator.operational_database import HEARTBEAT, OperationalDatabase, ensure_schema
+from simulator.settings import documented_world
 from simulator.traffic import main
+from simulator.world import World
 from tests.include.ingestion.logs import events, write
+from tests.kafka_broker import Broker
 from tests.local.simulator.conftest import LIVE_START
+from tests.postgres_server import USER, PostgresServer
 
 pytestmark = pytest.mark.stack
 
 ROOT = Path(__file__).resolve().parents[3]
-BUCKET, TABLE = "lake", "experiments"
+TABLE = "experiments"
+TOPIC = Events().topic
 
 
 class FirstComeFirstRanked(BaseHTTPRequestHandler):
@@ -49,8 +57,34 @@ class FirstComeFirstRanked(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[dict[str, str]]:
-    """Environment of the traffic process: an S3 bucket, an empty experiments table, and an endpoint that ranks."""
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker with the topic of the events."""
+    broker = Broker(tmp_path_factory.mktemp("broker"))
+    broker.start()
+    broker.create_topics(2, [TOPIC])
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[PostgresServer]:
+    """The marketplace's database as it is when live traffic begins."""
+    world = World(documented_world(7, LIVE_START))
+    with PostgresServer() as server:
+        with server.connect() as connection, connection.cursor() as cursor:
+            ensure_schema(cursor, "adrank")
+        there = OperationalDatabase(
+            f"host=127.0.0.1 port={server.port} user={USER} password={server.password} dbname=marketplace"
+        )
+        for table, _, changes in world.catalogue.envelopes(world.settings.start, LIVE_START):
+            there.apply(table, changes)
+        there.close()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def environment(broker: Broker, database: PostgresServer) -> Iterator[dict[str, str]]:
+    """Environment of the traffic process: an empty experiments table, and an endpoint that ranks."""
     aws = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     aws.start()
     url = "http://{}:{}".format(*aws.get_host_and_port())
@@ -62,15 +96,19 @@ def environment() -> Iterator[dict[str, str]]:
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "ADRANK_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL_S3": url,
         "AWS_ENDPOINT_URL_DYNAMODB": url,
         "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://127.0.0.1:{endpoint.server_port}",
+        "ADRANK_EVENTS__BROKERS": broker.address,
+        "ADRANK_EVENTS__CLIENT": json.dumps(broker.client),
+        "ADRANK_CDC__HOST": "127.0.0.1",
+        "ADRANK_CDC__PORT": str(database.port),
+        "PGUSER": USER,
+        "PGPASSWORD": database.password,
         "PYTHONPATH": os.pathsep.join([str(ROOT / "include"), str(ROOT / "local")]),
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
         boto3.client("dynamodb").create_table(
             TableName=TABLE,
             KeySchema=[
@@ -90,7 +128,7 @@ def environment() -> Iterator[dict[str, str]]:
 
 def traffic(environment: dict[str, str], state: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "simulator.traffic", "--start", LIVE_START.isoformat(), "--state", str(state)]
-    where = ["--bucket", BUCKET, "--endpoint", "production", "--experiments-table", TABLE]
+    where = ["--endpoint", "production", "--experiments-table", TABLE]
     return subprocess.Popen([*command, *where, *arguments], env=environment, stderr=subprocess.PIPE)
 
 
@@ -104,13 +142,33 @@ def awaited(state: Path, process: subprocess.Popen[bytes], requests: int) -> dic
     raise AssertionError(f"no {requests} requests: {process.stderr.read().decode() if process.stderr else ''}")
 
 
-def manifest(hour: int) -> RawManifest:
-    key = lake.raw_events_manifest(LIVE_START + hour * lake.HOUR)
-    return RawManifest.model_validate_json(boto3.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+def messages(broker: Broker) -> list[dict[str, Any]]:
+    """Everything in the topic."""
+    settings = {"bootstrap.servers": broker.address, "group.id": "test", "enable.partition.eof": True, **broker.client}
+    consumer = Consumer(settings)
+    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(2)])
+    found, ended = [], 0
+    while ended < 2:
+        message = consumer.poll(10)
+        assert message is not None
+        if message.error() is None:
+            found.append(json.loads(message.value()))
+        else:
+            assert message.error().code() == KafkaError._PARTITION_EOF
+            ended += 1
+    consumer.close()
+    return found
 
 
-def test_traffic_runs_until_sigterm_and_lands_the_hour_that_it_was_in(
-    environment: dict[str, str], tmp_path: Path
+def beaten(database: PostgresServer) -> datetime:
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"SELECT beat_at FROM {HEARTBEAT}")
+        ((moment,),) = cursor.fetchall()
+        return lake.as_utc(moment)
+
+
+def test_traffic_runs_until_sigterm_and_tells_the_hour_that_it_was_in(
+    environment: dict[str, str], broker: Broker, database: PostgresServer, tmp_path: Path
 ) -> None:
     state = tmp_path / "state.json"
     process = traffic(environment, state, "--hours", "2", "--searches", "200", "--speed", "2000")
@@ -121,8 +179,12 @@ def test_traffic_runs_until_sigterm_and_lands_the_hour_that_it_was_in(
     assert document["state"] == "stopped"
     assert document["failed_requests"] == 0
     assert document["by_model_version"]["0123456789ab"]["requests"] == document["requests"] >= 50
-    assert document["hours_landed"] >= 1
-    assert sum(manifest(hour).rows for hour in range(document["hours_landed"])) == document["rows_landed"] > 0
+    assert document["hours_told"] >= 1
+    said = messages(broker)
+    beats = [message for message in said if message["event_type"] == "heartbeat"]
+    assert len(said) - len(beats) == document["rows_told"] > 0
+    assert len(beats) == 2 * document["hours_told"], "one on each partition"
+    assert beaten(database) == LIVE_START + document["hours_told"] * lake.HOUR
 
 
 def test_traffic_replays_a_log_until_its_last_hour(
@@ -134,7 +196,7 @@ def test_traffic_replays_a_log_until_its_last_hour(
     process = traffic(environment, state, *arguments, "--searches", "40", "--speed", "1e9")
     assert process.wait(60) == 0
     document = json.loads(state.read_text())
-    assert (document["state"], document["requests"], document["hours_landed"]) == ("finished", 40, 2)
+    assert (document["state"], document["requests"], document["hours_told"]) == ("finished", 40, 2)
     assert document["source"] == f"replay of {tmp_path}"
 
 

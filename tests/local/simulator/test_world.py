@@ -15,7 +15,8 @@ import pytest
 from pydantic import ValidationError
 
 from adrank.contracts import lake
-from adrank.contracts.manifests import RawManifest
+from adrank.contracts.manifests import CdcManifest, RawManifest
+from ingestion import cdc_hours
 from ingestion.event_table import EVENT_SCHEMA, parquet_bytes
 from ingestion.object_store import ObjectStore
 from simulator.history import answers_after, history, land_history
@@ -207,5 +208,9 @@ def test_history_lands_with_a_manifest_for_every_hour(small_world: World, store:
         pq.read_table(io.BytesIO(store.get(lake.raw_events(m.hour) + file.name))) for m in manifests for file in m.files
     ]
     assert rows == sum(m.rows for m in manifests) == sum(table.num_rows for table in read)
-    assert len(list(store.keys("raw/cdc/ads/dt=2026-03-07/hr=00/"))) == 1
-    assert len(list(store.keys("raw/cdc/sellers/"))) == 1
+    for table in cdc_hours.TABLES:
+        closed = [
+            CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest(table, h))) for h in lake.hours(start, end)
+        ]
+        assert closed[0].changes > 0, "the snapshot of what was there before"
+        assert all(m.watermark == m.hour + lake.HOUR for m in closed)

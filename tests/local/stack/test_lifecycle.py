@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 from collections.abc import Iterator
 
 import psutil
 import pytest
+from confluent_kafka.admin import AdminClient
 
-from stack import aws, leftovers, lifecycle
+from adrank.contracts.settings import Cdc, Events
+from stack import aws, credentials, leftovers, lifecycle
 from stack.airflow_client import AirflowClient
 from stack.environment import POOLS
 from stack.health import checks
@@ -54,6 +57,14 @@ def _is_provisioned(stack: StackSettings) -> None:
     assert {alarm["AlarmName"] for alarm in alarms} == {"adrank-production-5xx", "adrank-production-latency"}
     keys = aws.client(stack, "s3").list_objects_v2(Bucket="adrank-lake", Prefix="code/current/")["Contents"]
     assert "code/current/adrank.zip" in {key["Key"] for key in keys}
+    address = {"bootstrap.servers": f"{HOST}:{stack.ports.kafka}", "broker.address.family": "v4"}
+    topics = AdminClient(address).list_topics(timeout=10).topics
+    assert {name: len(topic.partitions) for name, topic in topics.items()} == {
+        Events().topic: 3,
+        Events().dead_letter_topic: 1,
+    }
+    secret = json.loads(aws.client(stack, "secretsmanager").get_secret_value(SecretId=Cdc().secret_id)["SecretString"])
+    assert secret == {"username": "adrank_capture", "password": credentials.capture_password(stack)}
 
 
 def _listens_on_loopback_only(stack: StackSettings) -> None:

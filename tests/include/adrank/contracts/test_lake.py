@@ -35,6 +35,12 @@ def test_hours_are_half_open_and_cross_midnight() -> None:
     assert list(lake.hours(start, start)) == []
 
 
+def test_days_are_all_that_an_interval_touches() -> None:
+    assert lake.floor_day(LATE) == datetime(2026, 3, 1, tzinfo=UTC)
+    assert [day.day for day in lake.days(LATE, LATE + timedelta(days=1))] == [1, 2]
+    assert [day.day for day in lake.days(lake.floor_day(LATE), lake.floor_day(LATE) + lake.DAY)] == [1]
+
+
 def test_every_prefix_of_an_hour_ends_in_a_slash_and_its_manifest_lies_in_it() -> None:
     prefixes = [
         lake.raw_events(LATE),
@@ -47,12 +53,16 @@ def test_every_prefix_of_an_hour_ends_in_a_slash_and_its_manifest_lies_in_it() -
     assert lake.raw_events_manifest(LATE) == "raw/events/dt=2026-03-01/hr=23/_MANIFEST.json"
     assert lake.push_manifest("redis", LATE) == "online/redis/dt=2026-03-01/hr=23/_MANIFEST.json"
     assert lake.raw_billing(LATE) == "raw/billing/dt=2026-03-01/"
+    assert lake.raw_billing_revision(LATE, 2) == "raw/billing/dt=2026-03-01/_MANIFEST.rev=002.json"
+    assert lake.billing_verdict(LATE) == "verdicts/billing/dt=2026-03-01/"
 
 
 def test_revisions_of_a_partition_sort_as_text() -> None:
     keys = [lake.features_manifest("g", LATE, revision) for revision in (0, 2, 10, 100)]
     assert keys == sorted(keys)
     assert keys[0] == "features/g/dt=2026-03-01/hr=23/rev=000/_MANIFEST.json"
+    assert all(key.startswith(lake.features_hour("g", LATE)) for key in keys)
+    assert lake.features_hour("g", LATE).removeprefix(lake.features_day("g", LATE)) == "hr=23/"
 
 
 def test_run_keys_sort_by_time_and_are_legal_aws_names() -> None:

@@ -15,6 +15,7 @@ DECLARED: Final = """
 groups:
   clicks:
     entity: ad
+    inputs: [events]
     store: redis
     cadence_minutes: 60
     lag_minutes: 10
@@ -52,6 +53,12 @@ def test_each_store_serves_its_own_groups() -> None:
     assert not set(loaded.of_store("redis")) & set(loaded.of_store("dynamodb"))
 
 
+def test_groups_are_found_by_what_they_read() -> None:
+    loaded = registry.load()
+    assert {group.name for group in loaded.reading("events")} == {"ad_engagement", "seller_stats"}
+    assert loaded.reading("sellers") == ()
+
+
 def test_a_missing_default_is_nan() -> None:
     clicks, ctr = registry.parse(DECLARED).group("clicks").features
     assert clicks.default_value == 0
@@ -79,7 +86,10 @@ def test_the_fingerprint_changes_with_the_layout(before: str, after: str) -> Non
     assert changed.groups[0].fingerprint != registry.parse(DECLARED).groups[0].fingerprint
 
 
-@pytest.mark.parametrize(("before", "after"), [("ttl_hours: 12", "ttl_hours: 13"), ("Rate.", "The rate.")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("ttl_hours: 12", "ttl_hours: 13"), ("Rate.", "The rate."), ("inputs: [events]", "inputs: [events, ads]")],
+)
 def test_the_fingerprint_is_of_the_layout_alone(before: str, after: str) -> None:
     assert before in DECLARED
     assert registry.parse(DECLARED.replace(before, after)).fingerprint == registry.parse(DECLARED).fingerprint
@@ -94,6 +104,8 @@ def test_the_fingerprint_is_of_the_layout_alone(before: str, after: str) -> None
         ("name: ctr", "name: Ctr-7d", "pattern"),
         ("description: Rate.", "description: ''", "description"),
         ("owner: ml-ranking", "owners: ml-ranking", "owners"),
+        ("inputs: [events]", "inputs: [views]", "inputs"),
+        ("    inputs: [events]\n", "", "inputs"),
     ],
 )
 def test_an_impossible_declaration_is_refused(before: str, after: str, reason: str) -> None:

@@ -67,3 +67,26 @@ def test_label_weights_reach_the_job_as_they_were_set(monkeypatch: pytest.Monkey
     labels = arguments[arguments.index("--labels") + 1]
     assert json.loads(labels)["contact"] == 7
     assert Labels.model_validate_json(labels) == Settings().labels
+
+
+def test_billing_reaches_the_jobs_as_it_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADRANK_BILLING__MATURITY", "PT36H")
+    monkeypatch.setenv("ADRANK_BILLING__LAG", "PT90M")
+    monkeypatch.setenv("ADRANK_BILLING__CURRENCY", "JPY")
+    settings = Settings()
+    assert settings.training_set_arguments()[-2:] == ["--billing-maturity", "P1DT12H"]
+    assert settings.billing.landing_arguments() == ["--currency", "JPY", "--lag", "PT1H30M"]
+
+
+def test_columns_that_history_may_leave_out_reach_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().cdc.history_arguments() == []
+    monkeypatch.setenv("ADRANK_CDC__IGNORED_COLUMNS", '["ads.colour", "sellers.vat_id"]')
+    expected = ["--ignored-column", "ads.colour", "--ignored-column", "sellers.vat_id"]
+    assert Settings().cdc.history_arguments() == expected
+
+
+@pytest.mark.parametrize("name", ["colour", "ads.", "public.ads.colour"])
+def test_a_column_to_leave_out_is_named_with_its_table(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("ADRANK_CDC__IGNORED_COLUMNS", json.dumps([name]))
+    with pytest.raises(ValidationError, match=r"expected table\.column"):
+        Settings()

@@ -1,0 +1,96 @@
+"""Messages that are no events: kept with the reason, in a topic for tools and in the lake for people and for replay.
+
+A message may be written twice when an archiver dies in between; its source partition and offset tell.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from adrank.contracts import lake
+from adrank.contracts.settings import Events
+from adrank.delivery import Delivery
+from ingestion.archiver.decoding import DeadLetter, moment
+from ingestion.object_store import ObjectStore
+
+_TIMEOUT_SECONDS: Final = 30
+
+
+class Refused(BaseModel):
+    """One line of a dead-letter file. ``key`` and ``value`` are the message's own bytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
+
+    topic: str
+    partition: int
+    offset: int
+    sent_at: datetime
+    refused_at: datetime
+    kind: str
+    reason: str
+    key: bytes | None
+    value: bytes | None
+
+    @property
+    def source(self) -> str:
+        """Which message it was."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+def records(topic: str, partition: int, letters: Sequence[DeadLetter], refused_at: datetime) -> list[Refused]:
+    """The lines of what one partition refused."""
+    return [
+        Refused(
+            topic=topic,
+            partition=partition,
+            offset=letter.offset,
+            sent_at=moment(letter.timestamp),
+            refused_at=refused_at,
+            kind=letter.refusal.kind,
+            reason=letter.refusal.reason,
+            key=letter.key,
+            value=letter.value,
+        )
+        for letter in letters
+    ]
+
+
+def file(refused: Sequence[Refused]) -> tuple[str, bytes]:
+    """Key and bytes of the file that holds what one partition refused at one time."""
+    first = refused[0]
+    body = "".join(f"{record.model_dump_json()}\n" for record in refused).encode()
+    name = f"part-{first.partition:05d}-{first.offset:015d}-{hashlib.sha256(body).hexdigest()[:16]}.jsonl"
+    return lake.raw_dead_letter(first.refused_at) + name, body
+
+
+def read(store: ObjectStore, start: datetime, end: datetime) -> Iterator[Refused]:
+    """What was refused in ``[start, end)``, each message once, by topic, partition and offset."""
+    found: dict[tuple[str, int, int], Refused] = {}
+    for hour in lake.hours(start, end):
+        for key in store.keys(lake.raw_dead_letter(hour)):
+            for line in store.get(key).splitlines():
+                record = Refused.model_validate_json(line)
+                if lake.as_utc(start) <= record.refused_at < lake.as_utc(end):
+                    found[(record.topic, record.partition, record.offset)] = record
+    yield from (found[place] for place in sorted(found))
+
+
+class DeadLetterTopic:
+    """The topic beside the lake's prefix: the message as it came, with what was wrong in its headers."""
+
+    def __init__(self, events: Events) -> None:
+        limit = {"message.timeout.ms": _TIMEOUT_SECONDS * 1000}
+        self._delivery = Delivery(events, events.dead_letter_topic, lambda _: "dead letter", **limit)
+
+    def send(self, refused: Iterable[Refused]) -> None:
+        """Return when Kafka has them all, or raise :class:`adrank.delivery.NotDeliveredError`."""
+        for record in refused:
+            headers = {"reason": record.reason, "kind": record.kind, "source": record.source}
+            encoded = {name: text.encode() for name, text in headers.items()}
+            self._delivery.send(key=record.key, value=record.value, headers=encoded)
+        self._delivery.flush(2 * _TIMEOUT_SECONDS)

@@ -1,0 +1,148 @@
+"""A batch of one partition's messages into rows and dead letters, on the partition's own clock.
+
+The clock is the latest event time that was seen, heartbeats included. Whether an event is too old or late depends on
+the clock as it stood when the event came, so it is the same however the log is cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from adrank.contracts.settings import Events
+from ingestion import event_messages
+from ingestion.event_messages import Event, Refusal
+
+#: Extra column of :attr:`Decoded.table`: the hour of the row should have been closed when it came.
+LATE: Final = "late"
+_NEVER: Final = -(2**62)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_HOUR: Final = timedelta(hours=1) // _MICROSECOND
+
+
+class KafkaMessage(Protocol):
+    """What is needed of ``confluent_kafka.Message``."""
+
+    def offset(self) -> int:
+        """Where it stands in its partition."""
+        ...
+
+    def key(self) -> bytes | None:
+        """What it was partitioned by."""
+        ...
+
+    def value(self) -> bytes | None:
+        """Its bytes."""
+        ...
+
+    def timestamp(self) -> tuple[int, int]:
+        """(kind, milliseconds since the epoch or less than 1)."""
+        ...
+
+
+class DeadLetter(NamedTuple):
+    """A message that is no event, and why. ``timestamp`` is Kafka's, in microseconds."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an event's time may be, in microseconds."""
+
+    grace: int
+    lookback: int
+    max_ahead: int
+
+    @classmethod
+    def of(cls, events: Events) -> Rules:
+        """The rules of the settings."""
+        spans = (events.grace, events.late_lookback, events.max_ahead)
+        return cls(*(span // _MICROSECOND for span in spans))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a batch was. ``table`` has the event schema and :data:`LATE`; ``clock`` is the partition's after it."""
+
+    table: pa.Table
+    dead: tuple[DeadLetter, ...]
+    clock: int | None
+    next_offset: int
+    messages: int
+    size: int
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since the epoch."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(since_epoch: int) -> datetime:
+    """The time of so many microseconds since the epoch."""
+    return _EPOCH + since_epoch * _MICROSECOND
+
+
+def decode(messages: Sequence[KafkaMessage], clock: int | None, rules: Rules, now: int) -> Decoded:
+    """Decode messages, at least one, in the order of their offsets. ``now`` is the wall clock, seen nowhere else."""
+    values = [message.value() for message in messages]
+    found = event_messages.decode(values)
+    n = len(found)
+    events = np.fromiter((type(what) is Event for what in found), np.bool_, n)
+    times = np.fromiter((_NEVER if isinstance(what, Refusal) else what.event_time for what in found), np.int64, n)
+    # Who is ahead of the wall clock does not move the partition's.
+    ahead = times > now + rules.max_ahead
+    start = _NEVER if clock is None else clock
+    clocks = np.maximum.accumulate(np.concatenate([[start], np.where(ahead, _NEVER, times)]))
+    before, after = clocks[:-1], int(clocks[-1])
+    # A heartbeat from long ago says nothing, and harms nobody.
+    old = events & (times < before - rules.lookback)
+    refused = (times == _NEVER) | ahead | old
+    dead = []
+    for index in np.flatnonzero(refused).tolist():
+        what = found[index]
+        if not isinstance(what, Refusal):
+            what = _outside(what.event_time, ahead=bool(ahead[index]), clock=int(before[index]))
+        dead.append(_dead_letter(messages[index], what, now))
+    rows = np.flatnonzero(events & ~refused)
+    hour_ends = times[rows] // _HOUR * _HOUR + _HOUR
+    chosen = range(n) if len(rows) == n else rows.tolist()
+    table = event_messages.table(
+        [found[index] for index in chosen],  # type: ignore[misc]  # rows are those that are events
+        [_arrived(messages[index], now) for index in chosen],
+    )
+    late = pa.array(hour_ends <= before[rows] - rules.grace, pa.bool_())
+    return Decoded(
+        table=table.append_column(LATE, late),
+        dead=tuple(dead),
+        clock=None if after == _NEVER else after,
+        next_offset=messages[-1].offset() + 1,
+        messages=n,
+        size=sum(map(len, filter(None, values))),
+    )
+
+
+def _arrived(message: KafkaMessage, now: int) -> int:
+    milliseconds = message.timestamp()[1]
+    return milliseconds * 1000 if milliseconds > 0 else now
+
+
+def _dead_letter(message: KafkaMessage, refusal: Refusal, now: int) -> DeadLetter:
+    return DeadLetter(message.offset(), _arrived(message, now), message.key(), message.value(), refusal)
+
+
+def _outside(event_time: int, *, ahead: bool, clock: int) -> Refusal:
+    said = moment(event_time).isoformat()
+    if ahead:
+        return Refusal("too_far_ahead", f"event_time {said} is too far ahead of the wall clock")
+    return Refusal("too_late", f"event_time {said} is too far behind the partition's clock {moment(clock).isoformat()}")

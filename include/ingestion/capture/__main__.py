@@ -1,0 +1,85 @@
+"""``python -m ingestion.capture [--bucket B]``: runs until SIGTERM or SIGINT, or until something fails.
+
+A failure is one line on stderr and exit code 1; whoever keeps the process running starts it again, at its checkpoint.
+SIGTERM lands what is held and ends with 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from typing import Final
+
+from adrank.contracts.settings import Settings, load
+from ingestion.capture import database
+from ingestion.capture.checkpoint import CheckpointError, CheckpointStore
+from ingestion.capture.database import DatabaseError
+from ingestion.capture.engine import DebeziumEngine, EngineError
+from ingestion.capture.envelopes import EnvelopeError
+from ingestion.capture.lander import Lander, StoppedError
+from ingestion.object_store import ObjectStore, ObjectStoreError
+
+_KNOWN: Final = (CheckpointError, DatabaseError, EngineError, EnvelopeError, ObjectStoreError, StoppedError)
+_LOG: Final = logging.getLogger("ingestion.capture")
+
+
+def capture(settings: Settings, bucket: str, stop: threading.Event) -> None:
+    """Capture until ``stop`` is set.
+
+    :raises DatabaseError, CheckpointError, EngineError, EnvelopeError, ObjectStoreError, StoppedError: see there.
+    """
+    import boto3
+
+    cdc = settings.cdc
+    user = database.credentials(boto3.client("secretsmanager", region_name=settings.region), cdc.secret_id)
+    source = database.inspect(cdc, user)
+    store = ObjectStore.connect(bucket, region=settings.region)
+    checkpoints = CheckpointStore(store, cdc.slot)
+    checkpoint = checkpoints.load(source.log)
+    if checkpoint.offset is not None and not source.has_slot:
+        raise DatabaseError(
+            f"replication slot {cdc.slot} is gone, so changes since s3://{bucket}/{checkpoints.key} are lost; "
+            "delete that object to begin with a new snapshot"
+        )
+    engine = DebeziumEngine(cdc, user, source, checkpoint.offset)
+    lander = Lander(store, checkpoints, checkpoint, engine, cdc, stop)
+    lander.resume()
+    engine.start(lander.take)
+    _LOG.info("capturing %s:%d/%s from %s", cdc.host, cdc.port, cdc.database, checkpoint.offset or "a snapshot")
+    pause = min(max(cdc.roll_age.total_seconds() / 4, 0.05), 1.0)
+    try:
+        while not stop.is_set() and not engine.wait(pause):
+            lander.tick()
+        engine.raise_failure()
+        lander.finish()
+    finally:
+        engine.close()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    from prometheus_client import start_http_server
+
+    settings = load()
+    parser = argparse.ArgumentParser(prog="ingestion.capture", description="Capture changes into the lake.")
+    parser.add_argument("--bucket", default=settings.lake.bucket, help="bucket of the lake")
+    chosen = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    _LOG.setLevel(logging.INFO)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    start_http_server(settings.cdc.metrics_port, settings.cdc.metrics_host)
+    try:
+        capture(settings, chosen.bucket, stop)
+    except _KNOWN as error:
+        print(f"ingestion.capture: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

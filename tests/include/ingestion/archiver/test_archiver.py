@@ -1,0 +1,314 @@
+"""From Kafka to closed hours: what was sent is read back through manifests, once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from adrank.contracts import lake
+from adrank.contracts import metric_names as names
+from adrank.contracts.manifests import RawManifest
+from ingestion import landing, replay
+from ingestion.archiver import checkpoints, dead_letters
+from ingestion.archiver.archiver import Archiver
+from ingestion.archiver.checkpoints import OwnedCheckpoint, TakenOverError
+from ingestion.archiver.hours import Hours
+from ingestion.archiver.metrics import Metrics
+from ingestion.archiver.source import owned
+from ingestion.event_table import EVENT_SCHEMA, empty
+from ingestion.object_store import ObjectStoreError
+from tests.include.ingestion.archiver.stream import HOUR, Stream, row, value
+from tests.kafka_broker import StoreProcess, free_port
+
+pytestmark = pytest.mark.stack
+MINUTE = timedelta(minutes=1)
+
+
+def test_an_hour_holds_what_was_sent_for_it_once_the_watermark_has_passed(stream: Stream) -> None:
+    with stream.archived() as metrics:
+        stream.say(
+            row("a", HOUR + 1 * MINUTE, context={"slot": 2.0, "unknown": None}),
+            row("b", HOUR + 59 * MINUTE, revenue=1.5, variant="treatment"),
+            row("c", HOUR + 61 * MINUTE, event_type="impression"),
+        )
+        stream.reach(HOUR + 69 * MINUTE)
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 3)
+        assert stream.manifest(HOUR) is None, "the grace is not over"
+        stream.reach(HOUR + 70 * MINUTE)
+        manifest = stream.closed(HOUR)
+
+    assert (manifest.rows, manifest.revision, manifest.late_rows) == (2, 0, 0)
+    assert manifest.watermark == manifest.revision_time == HOUR + lake.HOUR
+    assert stream.rows(HOUR).schema.equals(EVENT_SCHEMA)
+    first = stream.rows(HOUR).sort_by("event_time").to_pylist()[0]
+    assert (first["event_id"], first["event_time"], first["context"]) == ("a", HOUR + MINUTE, [("slot", 2.0)])
+    assert abs(first["ingest_time"] - datetime.now(UTC)) < timedelta(minutes=5), "Kafka's own time"
+    for file in manifest.files:
+        body = stream.lake.get(lake.raw_events(HOUR) + file.name)
+        assert hashlib.sha256(body).hexdigest() == file.sha256
+    assert value(metrics, names.ARCHIVER_HOURS_CLOSED) == 1
+    assert value(metrics, names.BUSINESS_REVENUE, variant="treatment") == 1.5
+
+
+def test_hours_without_events_are_closed_too(stream: Stream) -> None:
+    with stream.archived():
+        stream.say(row("a", HOUR))
+        stream.reach(HOUR + timedelta(hours=4))
+        for empty_hour in (HOUR + lake.HOUR, HOUR + 2 * lake.HOUR):
+            manifest = stream.closed(empty_hour)
+            assert (manifest.rows, manifest.files, manifest.revision) == (0, (), 0)
+
+
+def test_a_late_event_makes_a_revision_of_its_hour_alone(stream: Stream) -> None:
+    with stream.archived() as metrics:
+        stream.say(row("a", HOUR), row("b", HOUR + lake.HOUR))
+        stream.reach(HOUR + timedelta(hours=2.5))
+        before = stream.closed(HOUR + lake.HOUR)
+        first = stream.closed(HOUR)
+        stream.say(row("late", HOUR + 5 * MINUTE), row("later", HOUR + 6 * MINUTE))
+        stream.until(lambda: value(metrics, names.ARCHIVER_LATE_ROWS) == 2)
+        assert stream.manifest(HOUR) == first, "late events wait for the next hour, and for each other"
+        stream.reach(HOUR + timedelta(hours=3.5))
+        revised = stream.closed(HOUR, revision=1)
+        stream.until(lambda: value(metrics, names.ARCHIVER_HOURS_REVISED) == 1)
+
+    assert stream.ids(HOUR) == ["a", "late", "later"]
+    assert (revised.revision, revised.rows, revised.late_rows) == (1, 3, 2)
+    assert revised.revision_time == HOUR + timedelta(hours=3.5) - stream.events.grace, "event time, not today"
+    assert stream.manifest(HOUR + lake.HOUR) == before
+    kept = [stream.lake.get(lake.raw_events_revision(HOUR, number)) for number in (0, 1)]
+    assert [RawManifest.model_validate_json(body) for body in kept] == [first, revised]
+
+
+def test_a_late_event_is_refused_beyond_the_lookback(make_stream: Callable[..., Stream]) -> None:
+    stream = make_stream(late_lookback=timedelta(hours=1))
+    with stream.archived() as metrics:
+        stream.reach(HOUR)
+        stream.say(row("old", HOUR - timedelta(hours=1, seconds=1)), row("oldish", HOUR - timedelta(hours=1)))
+        stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_late") == 1)
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 1)
+
+
+def test_hours_go_on_where_history_ended(stream: Stream) -> None:
+    landing.land_hour(stream.lake, HOUR - 3 * lake.HOUR, empty())
+    with stream.archived():
+        stream.say(row("answer to history", HOUR - 3 * lake.HOUR), row("a", HOUR))
+        stream.reach(HOUR + 2 * lake.HOUR)
+        stream.closed(HOUR)
+        revised = stream.closed(HOUR - 3 * lake.HOUR, revision=1)
+    assert revised.rows == 1
+    assert [m.rows for h in (2, 1) if (m := stream.manifest(HOUR - h * lake.HOUR))] == [0, 0]
+
+
+def test_an_event_from_before_the_log_began_leaves_no_gap(stream: Stream) -> None:
+    with stream.archived():
+        stream.say(row("a", HOUR))
+        stream.reach(HOUR + 2 * lake.HOUR)
+        stream.closed(HOUR)
+        stream.say(row("early", HOUR - 3 * lake.HOUR))
+        stream.reach(HOUR + 3 * lake.HOUR)
+        stream.closed(HOUR - lake.HOUR)
+    hours = [stream.manifest(HOUR - number * lake.HOUR) for number in (3, 2, 1)]
+    assert [(m.rows, m.revision) for m in hours if m] == [(1, 0), (0, 0), (0, 0)]
+
+
+def test_poison_is_kept_with_its_reason_in_topic_and_lake_and_stops_nobody(stream: Stream) -> None:
+    poison = [b"\xff\x00", b"", b"[1]", b'{"event_type":"click"}', b'{"event_type":"heartbeat","event_time":-1}']
+    began = datetime.now(UTC)
+    with stream.archived() as metrics:
+        stream.say_raw(*poison)
+        stream.say(row("good", HOUR))
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 1)
+        stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="missing_field") == 1)
+
+    kept = list(dead_letters.read(stream.lake, began, datetime.now(UTC)))
+    assert [record.value for record in kept] == poison
+    assert kept[3].reason == "Object missing required field `event_time`"
+    consumer = Consumer({"bootstrap.servers": stream.events.brokers, "group.id": "reader", **stream.events.client})
+    consumer.assign([TopicPartition(stream.events.dead_letter_topic, 0, 0)])
+    letters = consumer.consume(len(poison), 10)
+    consumer.close()
+    assert [letter.value() for letter in letters] == poison
+    headers = dict(letters[3].headers())
+    assert (headers["reason"].decode(), headers["source"].decode()) == (kept[3].reason, kept[3].source)
+
+
+def test_replay_lands_what_was_refused_once_the_cause_is_put_right(
+    stream: Stream, object_store: StoreProcess, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = datetime.now(UTC)
+    ahead = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
+    with stream.archived(max_ahead=timedelta(hours=1)) as metrics:
+        stream.say(row("ahead", ahead))
+        stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_far_ahead") == 1)
+
+    for name, setting in object_store.client_environment.items():
+        monkeypatch.setenv(name, setting)
+    monkeypatch.setattr(replay.settings, "load", lambda: replay.settings.Settings(events=stream.events))
+    window = ["--from", began.isoformat(), "--to", (datetime.now(UTC) + MINUTE).isoformat()]
+    assert replay.main([*window, "--bucket", stream.lake.bucket]) == 0
+    assert capsys.readouterr().out == f"too_far_ahead: 1\n1 found, 1 sent to {stream.events.topic}\n"
+
+    with stream.archived() as metrics:
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 1)
+        stream.reach(ahead + timedelta(hours=2))
+        stream.closed(lake.floor_hour(ahead))
+    assert stream.ids(lake.floor_hour(ahead)) == ["ahead"]
+
+
+def test_what_was_read_but_not_rolled_is_read_again(make_stream: Callable[..., Stream]) -> None:
+    stream = make_stream(roll_age=timedelta(minutes=5))
+    stream.say(row("a", HOUR))
+    archiver = Archiver(stream.lake, stream.events, Metrics(), threading.Event(), 0, 1)
+    stream.until(lambda: archiver.step() or any(held.rows for held in archiver._held.values()))
+    archiver._source.close()  # as if killed
+
+    with stream.archived(roll_age=timedelta(seconds=0.1)):
+        stream.say(row("b", HOUR))
+        stream.reach(HOUR + 2 * lake.HOUR)
+        stream.closed(HOUR)
+    assert stream.ids(HOUR) == ["a", "b"]
+
+
+def test_files_that_no_checkpoint_knew_are_not_read(stream: Stream) -> None:
+    stream.lake.put(lake.raw_events(HOUR) + "part-00000-orphan.parquet", b"written before a kill")
+    with stream.archived():
+        stream.say(row("a", HOUR))
+        stream.reach(HOUR + 2 * lake.HOUR)
+        manifest = stream.closed(HOUR)
+    assert [file.rows for file in manifest.files] == [1]
+
+
+def test_an_archiver_that_was_thought_dead_loses(stream: Stream) -> None:
+    zombie = OwnedCheckpoint.take_over(stream.lake, stream.events.topic, 0)
+    heir = OwnedCheckpoint.take_over(stream.lake, stream.events.topic, 0)
+    with pytest.raises(TakenOverError, match=f"partition 0 of {stream.events.topic} was taken over"):
+        zombie.save(zombie.current.model_copy(update={"next_offset": 7}))
+    heir.save(heir.current.model_copy(update={"next_offset": 8}))
+    assert OwnedCheckpoint.take_over(stream.lake, stream.events.topic, 0).current.next_offset == 8
+
+
+def test_a_running_archiver_ends_with_an_error_when_another_takes_over(stream: Stream) -> None:
+    archiver = Archiver(stream.lake, stream.events, Metrics(), threading.Event(), 0, 1)
+    for partition in range(3):
+        OwnedCheckpoint.take_over(stream.lake, stream.events.topic, partition)
+    stream.say(row("a", HOUR))
+    with pytest.raises(TakenOverError, match="taken over by another archiver"):
+        archiver.run()
+
+
+def test_two_cannot_close_the_hours_of_one_topic(stream: Stream) -> None:
+    zombie = Hours(stream.lake, stream.events, 3)
+    Hours(stream.lake, stream.events, 3)
+    for partition in range(3):
+        owned = OwnedCheckpoint.take_over(stream.lake, stream.events.topic, partition)
+        owned.save(owned.current.model_copy(update={"clock": HOUR, "began": HOUR}))
+    with pytest.raises(TakenOverError, match="another archiver closes the hours"):
+        zombie.close()
+
+
+def test_a_silent_partition_holds_hours_until_it_counts_as_idle(make_stream: Callable[..., Stream]) -> None:
+    stream = make_stream(idle_after=timedelta(minutes=5))
+    numbers = itertools.count()
+
+    def say_more() -> None:  # of three partitions two hear nothing
+        stream.say(row(str(next(numbers)), HOUR + 2 * lake.HOUR, search_id="s"))
+
+    with stream.archived() as metrics:
+        stream.say(row("a", HOUR, search_id="s"))
+        say_more()
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 2)
+    assert stream.manifest(HOUR) is None
+    with stream.archived(idle_after=timedelta(seconds=0.3)):
+        stream.until(lambda: say_more() or stream.manifest(HOUR))
+        assert stream.manifest(HOUR + 2 * lake.HOUR) is None
+
+
+def test_kafkas_tools_see_how_far_the_lake_is(stream: Stream) -> None:
+    with stream.archived() as metrics:
+        stream.say(*(row(str(number), HOUR) for number in range(20)))
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 20)
+        stream.until(lambda: sum(value(metrics, names.ARCHIVER_LAG, partition=str(p)) for p in range(3)) == 0)
+    group = {"group.id": stream.events.consumer_group}
+    consumer = Consumer({"bootstrap.servers": stream.events.brokers, **group, **stream.events.client})
+    places = consumer.committed([TopicPartition(stream.events.topic, p) for p in range(3)], timeout=10)
+    consumer.close()
+    assert sum(max(place.offset, 0) for place in places) == 20
+
+
+def test_business_events_are_counted_once_however_often_they_are_delivered(stream: Stream) -> None:
+    shown = row("i1", HOUR, event_type="impression", variant="control", search_id="s")
+    sold = row("x1", HOUR, event_type="sale", variant="control", revenue=9.5, search_id="s")
+    with stream.archived() as metrics:
+        stream.say(shown, row("i2", HOUR, event_type="impression", variant="control", search_id="s"), sold)
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 3)
+        stream.say(shown, sold, row("c", HOUR, variant="made up by a client"))
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 6)
+    assert value(metrics, names.BUSINESS_EVENTS, event_type="impression", variant="control") == 2
+    assert value(metrics, names.BUSINESS_EVENTS, event_type="click", variant="other") == 1
+    assert value(metrics, names.BUSINESS_SEARCHES, variant="control") == 1
+    assert value(metrics, names.BUSINESS_REVENUE, variant="control") == 9.5
+
+
+def test_a_store_that_refuses_is_waited_for_and_nothing_is_lost(stream: Stream, object_store: StoreProcess) -> None:
+    with stream.archived() as metrics:
+        stream.reach(HOUR)
+        object_store.refuse_writes(60)
+        stream.say(row("a", HOUR))
+        stream.until(lambda: value(metrics, names.ARCHIVER_RETRIES) >= 1)
+        stream.say(row("b", HOUR))
+        object_store.allow_writes()
+        stream.reach(HOUR + 2 * lake.HOUR)
+        stream.closed(HOUR)
+    assert stream.ids(HOUR) == ["a", "b"]
+
+
+def test_a_bucket_that_is_not_there_is_an_error_at_once(stream: Stream) -> None:
+    stream.lake.bucket = "no-such-bucket"
+    with pytest.raises(ObjectStoreError, match="no-such-bucket"):
+        Archiver(stream.lake, stream.events, Metrics(), threading.Event(), 0, 1)
+
+
+def test_two_instances_share_the_partitions() -> None:
+    assert [list(owned(5, instance, 2)) for instance in (0, 1)] == [[0, 2, 4], [1, 3]]
+
+
+def test_the_command_rolls_what_it_holds_when_it_is_told_to_stop(
+    make_stream: Callable[..., Stream], object_store: StoreProcess
+) -> None:
+    stream = make_stream(roll_age=timedelta(minutes=5), metrics_port=free_port())
+    stream.say(row("a", HOUR), row("b", HOUR))
+    environment = {
+        **object_store.client_environment,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "ADRANK_EVENTS": stream.events.model_dump_json(),
+        "ADRANK_LAKE__BUCKET": stream.lake.bucket,
+    }
+    command = [sys.executable, "-m", "ingestion.archiver"]
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE)
+
+    def lag() -> float:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            found = re.findall(rf"^{names.ARCHIVER_LAG}{{.*}} (.*)$", answer.read().decode(), re.MULTILINE)
+            return sum(map(float, found)) if len(found) == 3 else -1
+        return -1
+
+    url = f"http://127.0.0.1:{stream.events.metrics_port}/metrics"
+    stream.until(lag, lambda messages: messages == 2)
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    known = checkpoints.read(stream.lake, stream.events.topic, range(3))
+    assert sum(checkpoint.rows for checkpoint in known if checkpoint) == 2

@@ -1,0 +1,191 @@
+"""Any bytes become an event, a heartbeat or a refusal that names the field; time is judged on the partition's clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adrank.contracts.events import EVENT_COLUMNS
+from adrank.contracts.settings import Events
+from adrank.event_messages import encode, heartbeat
+from ingestion import event_messages
+from ingestion.archiver.decoding import LATE, Decoded, Rules, decode, micros, moment
+from ingestion.event_messages import Event, Heartbeat, Refusal
+from ingestion.event_table import EVENT_SCHEMA, conform
+
+NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
+RULES = Rules.of(Events())
+HOUR = timedelta(hours=1)
+GOOD: dict[str, Any] = {
+    "event_id": "e1",
+    "event_type": "impression",
+    "event_time": micros(NOW),
+    "user_id": "u1",
+    "search_id": "s1",
+    "ad_id": "a1",
+    "position": 1,
+}
+
+
+@dataclass
+class Message:
+    at: int
+    body: bytes | None
+    sent: int = 0
+
+    def offset(self) -> int:
+        return self.at
+
+    def key(self) -> bytes | None:
+        return b"k"
+
+    def value(self) -> bytes | None:
+        return self.body
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, self.sent)
+
+
+def said(**changes: object) -> bytes:
+    return json.dumps({**GOOD, **changes}).encode()
+
+
+def run(*values: bytes | None, clock: datetime | None = NOW, now: datetime = NOW) -> Decoded:
+    messages = [Message(offset, body) for offset, body in enumerate(values, 100)]
+    return decode(messages, None if clock is None else micros(clock), RULES, micros(now))
+
+
+def reasons(decoded: Decoded) -> list[tuple[str, str]]:
+    return [tuple(letter.refusal) for letter in decoded.dead]
+
+
+def test_what_producers_encode_is_what_is_read() -> None:
+    row = dict.fromkeys(EVENT_COLUMNS) | GOOD | {"event_time": NOW, "context": {"slot": 1.5, "gone": None}}
+    table = run(encode(row)).table.drop_columns([LATE])
+    assert conform(table).schema.equals(EVENT_SCHEMA)
+    read = table.to_pylist()[0]
+    assert (read["event_time"], read["context"], read["ingest_time"]) == (NOW, [("slot", 1.5)], NOW)
+    assert {name for name in EVENT_COLUMNS if read[name] is None} == {
+        *("session_id", "model_version", "experiment_id", "variant", "revenue")
+    }
+
+
+def test_ingest_time_is_kafkas_unless_the_event_brings_one() -> None:
+    sent = int(NOW.timestamp() * 1000) - 5
+    messages = [Message(0, said(), sent), Message(1, said(ingest_time=7), sent)]
+    read = decode(messages, None, RULES, micros(NOW)).table["ingest_time"].to_pylist()
+    assert read == [NOW - timedelta(milliseconds=5), moment(7)]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "reason"),
+    [
+        (None, "no_value", "message has no value"),
+        (b"", "not_json", "message is not JSON: Input data was truncated"),
+        (said() + b"\n" + said(), "not_json", "trailing characters"),
+        (b'{"event_id":"\xc3\x28"}', "not_json", "not UTF-8"),
+        (b"[]", "wrong_type", "Expected `object`, got `array`"),
+        (b"[" * 10_000, "wrong_type", "Expected `object`"),
+        (said(colour="red"), "unknown_field", "`colour`"),
+        (said(user_id=None), "wrong_type", "$.user_id"),
+        (said(user_id=""), "out_of_range", "$.user_id"),
+        (json.dumps({k: v for k, v in GOOD.items() if k != "ad_id"}).encode(), "missing_field", "`ad_id`"),
+        (said(position="1"), "wrong_type", "$.position"),
+        (said(position=0), "out_of_range", "$.position"),
+        (said(position=2**31), "out_of_range", "$.position"),
+        (said(event_type="hover"), "unknown_value", "$.event_type"),
+        (said(event_time="2026-05-04"), "wrong_type", "$.event_time"),
+        (said(event_time=10**30), "out_of_range", "$.event_time"),
+        (said(revenue=-0.01), "out_of_range", "$.revenue"),
+        (said(context={"slot": "1"}), "wrong_type", "$.context"),
+        (said(event_type="heartbeat"), "unknown_field", "`event_id`"),
+        (b'{"event_type":"heartbeat"}', "missing_field", "`event_time`"),
+    ],
+)
+def test_poison_is_refused_with_a_reason_that_names_the_field(value: bytes | None, kind: str, reason: str) -> None:
+    decoded = run(said(event_id="before"), value, said(event_id="after"))
+    assert [(letter.offset, letter.refusal.kind) for letter in decoded.dead] == [(101, kind)]
+    assert reason in decoded.dead[0].refusal.reason
+    assert decoded.table["event_id"].to_pylist() == ["before", "after"]
+
+
+def test_an_event_ahead_of_the_wall_clock_is_refused_and_does_not_move_the_partitions() -> None:
+    far = micros(NOW + HOUR) + 1
+    decoded = run(said(event_time=far), heartbeat(moment(far)), said())
+    assert [kind for kind, _ in reasons(decoded)] == ["too_far_ahead", "too_far_ahead"]
+    assert decoded.clock == micros(NOW)
+    assert run(said(event_time=far - 1)).dead == ()
+
+
+def test_an_event_is_too_late_by_the_clock_as_it_was_when_the_event_came() -> None:
+    last = micros(NOW) - RULES.lookback
+    decoded = run(said(event_time=last), said(event_time=last - 1, event_id="old"), clock=NOW)
+    assert [kind for kind, _ in reasons(decoded)] == ["too_late"]
+    assert "$" not in reasons(decoded)[0][1]
+    assert "event_time" in reasons(decoded)[0][1]
+    assert run(said(event_time=last - 1), heartbeat(NOW), clock=None).dead == (), "it came before the heartbeat"
+
+
+def test_an_old_heartbeat_harms_nobody() -> None:
+    decoded = run(heartbeat(moment(0)))
+    assert (decoded.dead, decoded.clock, decoded.table.num_rows) == ((), micros(NOW), 0)
+
+
+def test_a_row_is_late_when_its_hour_should_have_been_closed() -> None:
+    clock = datetime(2026, 5, 4, 12, 10, tzinfo=UTC)  # the grace is ten minutes
+    inside, before = datetime(2026, 5, 4, 12, tzinfo=UTC), datetime(2026, 5, 4, 11, 59, 59, tzinfo=UTC)
+    values = [said(event_time=micros(time)) for time in (inside, before)]
+    assert run(*values, clock=clock).table[LATE].to_pylist() == [False, True]
+    assert run(*values, clock=clock - timedelta(microseconds=1)).table[LATE].to_pylist() == [False, False]
+
+
+def shapes() -> st.SearchStrategy[bytes]:
+    """Anything, and messages that are nearly right."""
+    value = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    )
+    changed = st.dictionaries(st.sampled_from([*EVENT_COLUMNS, "other"]), value, max_size=4)
+    nearly = changed.map(lambda changes: json.dumps({**GOOD, **changes}).encode())
+    cut = st.tuples(nearly, st.integers(0, 300)).map(lambda pair: pair[0][: pair[1]])
+    torn = st.tuples(nearly, st.binary(max_size=3), st.integers(0, 300))
+    spliced = torn.map(lambda parts: parts[0][: parts[2]] + parts[1] + parts[0][parts[2] :])
+    return st.binary(max_size=200) | nearly | cut | spliced
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(shapes(), min_size=1, max_size=12), st.randoms())
+def test_any_bytes_are_rows_or_dead_letters_and_batches_do_not_matter(values: list[bytes], dice: Any) -> None:
+    whole = run(*values, clock=None)
+    found = event_messages.decode(values)
+    beats = sum(isinstance(what, Heartbeat) for what in found)
+    refused_beats = sum(
+        isinstance(what, Heartbeat) for what, at in zip(found, range(100, 200), strict=False) if at in offsets(whole)
+    )
+    assert whole.table.num_rows + len(whole.dead) + beats - refused_beats == len(values)
+    assert all(letter.refusal.reason for letter in whole.dead)
+    assert all(isinstance(what, Event | Heartbeat | Refusal) for what in found)
+    conform(whole.table.drop_columns([LATE])).validate(full=True)
+
+    cut = dice.randint(0, len(values))
+    clock, rows, dead = None, [], []
+    for start, part in ((100, values[:cut]), (100 + cut, values[cut:])):
+        if part:
+            messages = [Message(start + number, body) for number, body in enumerate(part)]
+            decoded = decode(messages, clock, RULES, micros(NOW))
+            clock = decoded.clock
+            rows += decoded.table.to_pylist()
+            dead += decoded.dead
+    assert (repr(rows), dead, clock) == (repr(whole.table.to_pylist()), list(whole.dead), whole.clock)
+
+
+def offsets(decoded: Decoded) -> Iterable[int]:
+    return {letter.offset for letter in decoded.dead}

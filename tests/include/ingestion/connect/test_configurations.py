@@ -1,0 +1,89 @@
+"""The connectors' configurations say what the embedded archiver and capture do."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from adrank import event_messages
+from adrank.contracts import lake
+from adrank.contracts.events import EVENT_COLUMNS, EVENT_TYPES, REQUIRED_EVENT_COLUMNS
+from adrank.contracts.settings import Cdc, Events, Lake
+from ingestion.capture.database import Credentials, Source
+from ingestion.capture.engine import properties
+from ingestion.cdc_hours import TABLES
+from ingestion.connect.hours import GROUP
+
+FOLDER = Path(__file__).resolve().parents[4] / "include" / "ingestion" / "connect"
+HOUR = datetime(2026, 3, 1, 5, tzinfo=UTC)
+
+
+def load(name: str) -> Any:
+    return json.loads((FOLDER / name).read_text())
+
+
+def folder_of(sink: dict[str, str], topic: str) -> str:
+    """Where the sink puts a topic's records of :data:`HOUR`, in the words of its own documentation."""
+    path = sink["path.format"].replace("'", "")
+    for joda, python in (("YYYY", "%Y"), ("MM", "%m"), ("HH", "%H"), ("-dd", "-%d")):
+        path = path.replace(joda, python)
+    return f"{sink['topics.dir']}/{topic}/{HOUR.strftime(path)}/"
+
+
+def test_events_land_where_the_archiver_puts_them() -> None:
+    document = load("s3-sink-events.json")
+    sink = document["config"]
+    assert folder_of(sink, sink["topics"]) == lake.raw_events(HOUR)
+    assert sink["s3.bucket.name"] == Lake().bucket
+    assert sink["errors.deadletterqueue.topic.name"] == Events().dead_letter_topic
+    assert f"connect-{document['name']}" == GROUP
+
+
+def test_changes_land_where_the_capture_puts_them() -> None:
+    sink = load("s3-sink-cdc.json")["config"]
+    assert tuple(sink["topics"].split(",")) == TABLES
+    for table in TABLES:
+        assert folder_of(sink, table) == lake.raw_cdc(table, HOUR)
+
+
+def test_the_connector_is_configured_as_the_embedded_engine() -> None:
+    connector = load("debezium-postgres.json")["config"]
+    engine = properties(Cdc(), Credentials("u", "p"), Source(log="adrank", has_publication=False, has_slot=False))
+    own = {"name", "database.user", "database.password"}
+    # A cluster keeps offsets itself, tries again by its own rules, and is not asked for the lake's own positions.
+    clusters = ("offset.", "errors.", "slot.max", "slot.retry", "converter", "poll.", "max.", "internal.")
+    shared = {key for key in engine.keys() - own if not key.startswith(clusters)}
+    assert {key: connector.get(key) for key in shared} == {key: engine[key] for key in shared}
+
+
+def test_the_schema_names_the_contracts_columns() -> None:
+    schema = load("ranking-event.schema.json")
+    assert list(schema["properties"]) == list(EVENT_COLUMNS)
+    assert schema["required"] == list(REQUIRED_EVENT_COLUMNS)
+    assert schema["properties"]["event_type"]["enum"] == list(EVENT_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("change", "valid"),
+    [
+        ({}, True),
+        ({"context": {"slot": 1.5}, "revenue": 2.0, "ingest_time": HOUR}, True),
+        ({"position": 0}, False),
+        ({"context": {"slot": "first"}}, False),
+    ],
+)
+def test_messages_are_what_the_schema_says(change: dict[str, Any], valid: bool) -> None:
+    plain = {"event_id": "e", "event_type": "click", "event_time": HOUR, "user_id": "u", "search_id": "s", "ad_id": "a"}
+    message = json.loads(event_messages.encode({**plain, "position": 1, **change}))
+    assert Draft7Validator(load("ranking-event.schema.json")).is_valid(message) is valid
+
+
+def test_no_configuration_holds_a_password() -> None:
+    for file in FOLDER.glob("*.json"):
+        for key, value in load(file.name).get("config", {}).items():
+            assert "password" not in key or value.startswith("${"), f"{file.name}: {key}"

@@ -1,0 +1,73 @@
+"""An hour's manifest names its changes, only ever grows, and says that an hour was quiet where nothing changed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import CdcManifest
+from ingestion import cdc_hours
+from ingestion.object_store import ConflictError, ObjectStore
+
+HOUR = datetime(2026, 3, 1, 5, tzinfo=UTC)
+END = HOUR + lake.HOUR
+
+
+def manifest(store: ObjectStore, table: str = "ads", hour: datetime = HOUR) -> CdcManifest:
+    return CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest(table, hour)))
+
+
+def test_more_files_of_an_hour_join_those_that_are_named_already(store: ObjectStore) -> None:
+    first = cdc_hours.put_changes(store, "ads", HOUR, ['{"op":"c"}'])
+    cdc_hours.extend(store, "ads", HOUR, [first], END)
+    second = cdc_hours.put_changes(store, "ads", HOUR, ['{"op":"u"}', '{"op":"d"}'])
+    cdc_hours.extend(store, "ads", HOUR, [second], END)
+    cdc_hours.extend(store, "ads", HOUR, [second, first], END)
+    assert set(manifest(store).files) == {first, second}
+    assert manifest(store).changes == 3
+
+
+def test_the_watermark_never_goes_back(store: ObjectStore) -> None:
+    for minutes in (10, 0):
+        cdc_hours.extend(store, "ads", HOUR, [], END + timedelta(minutes=minutes))
+    assert manifest(store).watermark == END + timedelta(minutes=10)
+
+
+class Interrupted(ObjectStore):
+    """Somebody else extends the manifest between this one's reading and writing, some times over."""
+
+    def __init__(self, store: ObjectStore, times: int) -> None:
+        super().__init__(store.bucket, store._client)
+        self._times = times
+
+    def put_over(self, key: str, body: bytes, etag: str | None) -> str:
+        if self._times:
+            self._times -= 1
+            raise ConflictError(key)
+        return super().put_over(key, body, etag)
+
+
+@pytest.mark.parametrize(("times", "lands"), [(3, True), (100, False)])
+def test_who_is_overtaken_reads_again_and_tries_again(store: ObjectStore, times: int, lands: bool) -> None:
+    interrupted: Any = Interrupted(store, times)
+    if lands:
+        cdc_hours.extend(interrupted, "ads", HOUR, [], END)
+        assert manifest(store).changes == 0
+    else:
+        with pytest.raises(ConflictError):
+            cdc_hours.extend(interrupted, "ads", HOUR, [], END)
+
+
+def test_quiet_hours_of_history_get_manifests_and_others_keep_theirs(store: ObjectStore) -> None:
+    file = cdc_hours.put_changes(store, "ads", HOUR, ['{"op":"c"}'])
+    named = cdc_hours.extend(store, "ads", HOUR, [file], END)
+    for _ in range(2):
+        cdc_hours.close_quiet(store, HOUR - lake.HOUR, END + lake.HOUR)
+    assert manifest(store) == named
+    for table, hour in (("ads", HOUR - lake.HOUR), ("ads", END), ("sellers", HOUR)):
+        quiet = manifest(store, table, hour)
+        assert (quiet.table, quiet.hour, quiet.files, quiet.watermark) == (table, hour, (), hour + lake.HOUR)
+    assert store.find(lake.raw_cdc_manifest("ads", END + lake.HOUR)) is None

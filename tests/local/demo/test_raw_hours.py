@@ -1,0 +1,67 @@
+"""Waiting for raw hours: for exactly the keys asked for, and not for ever."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import DataFile, RawManifest
+from demo import raw_hours
+from ingestion.object_store import ObjectStore
+
+HOUR = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Memory(ObjectStore):
+    """A bucket in this process."""
+
+    def __init__(self) -> None:
+        super().__init__("lake", None)
+        self._objects: dict[str, bytes] = {}
+
+    def put(self, key: str, body: bytes) -> None:
+        self._objects[key] = body
+
+    def get(self, key: str) -> bytes:
+        return self._objects[key]
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        return (key for key in sorted(self._objects) if key.startswith(prefix))
+
+
+def test_it_returns_when_the_last_key_is_there() -> None:
+    store = Memory()
+    store.put("a", b"")
+    closer = threading.Timer(0.2, store.put, ("b", b""))
+    closer.start()
+    raw_hours.wait_for(store, ["a", "b"], 20)
+    closer.join()
+    assert set(store.keys()) == {"a", "b"}
+
+
+def test_what_is_missing_is_named() -> None:
+    store = Memory()
+    store.put("a", b"")
+    store.put("b-and-more", b"")
+    with pytest.raises(raw_hours.HourNotClosedError, match="not closed within 0 s: b; see the logs"):
+        raw_hours.wait_for(store, ["a", "b"], 0)
+
+
+def test_hours_are_described_by_their_manifests() -> None:
+    store = Memory()
+    for number in range(2):
+        hour = HOUR + number * lake.HOUR
+        manifest = RawManifest(
+            hour=hour,
+            revision_time=hour + lake.HOUR,
+            watermark=hour + lake.HOUR,
+            files=(DataFile(name="a", rows=1000), DataFile(name="b", rows=1)),
+            rows=1001,
+            late_rows=number,
+        )
+        store.put(lake.raw_events_manifest(hour), manifest.model_dump_json().encode())
+    assert raw_hours.describe(store, HOUR, HOUR + 2 * lake.HOUR) == "2,002 rows in 4 files, 1 of them late"

@@ -1,0 +1,42 @@
+"""An hour is ready when events and change data of it are whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from adrank.contracts.settings import Settings
+from adrank_airflow.errors import DeadlineError
+from adrank_airflow.sensors.lake_ready import RawHourSensor
+
+PARTITION = "dt=2026-03-01/hr=11/_MANIFEST.json"
+KEYS = [f"raw/{source}/{PARTITION}" for source in ("events", "cdc/ads", "cdc/sellers")]
+
+
+def sensor(settings: Settings) -> RawHourSensor:
+    return RawHourSensor(task_id="wait_for_raw_hour", settings=settings, hour="2026-03-01T11:00:00+00:00")
+
+
+def land(lake: Any, settings: Settings, keys: list[str]) -> None:
+    for key in keys:
+        lake.put_object(Bucket=settings.lake.bucket, Key=key, Body=b"{}")
+
+
+def test_it_goes_on_once_all_three_manifests_are_there(lake: Any, settings: Settings, context: Any) -> None:
+    land(lake, settings, KEYS)
+    sensor(settings).execute(context)
+
+
+@pytest.mark.parametrize("missing", KEYS)
+def test_it_waits_for(missing: str, lake: Any, settings: Settings, context: Any) -> None:
+    land(lake, settings, [key for key in KEYS if key != missing])
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(settings).execute(context)
+    assert deferred.value.trigger.keys == KEYS
+
+
+def test_at_the_deadline_it_names_what_is_missing(settings: Settings, context: Any) -> None:
+    with pytest.raises(DeadlineError, match=f"s3://{settings.lake.bucket}/{KEYS[1]}"):
+        sensor(settings).finish(context, {"status": "deadline", "missing": [KEYS[1]]})

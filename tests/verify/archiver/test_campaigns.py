@@ -1,0 +1,86 @@
+"""Long campaigns: kills, a store that refuses, a broker that dies; at the end the account must come out even."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kafka_broker import Broker, StoreProcess, eventually
+from tests.verify.archiver.campaign import Campaign
+
+pytestmark = pytest.mark.verify
+
+KILLS = 10
+SEED = 20
+
+
+def even(account: dict[str, int]) -> None:
+    print("\n" + ", ".join(f"{name} {value:,}" for name, value in account.items()))
+    assert account["distinct"] > 0
+    assert account["produced_twice"] >= 0, "Kafka lost what it had acknowledged"
+    assert (account["lost"], account["made_up"], account["doubled"]) == (0, 0, 0)
+    assert (account["poison_lost"], account["poison_not_in_topic"]) == (0, 0)
+
+
+@pytest.mark.timeout(600)
+def test_an_archiver_killed_ten_times_in_a_minute_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    seconds = 60.0
+    store, broker = StoreProcess(tmp_path), Broker(tmp_path)
+    store.start()
+    broker.start()
+    try:
+        campaign = Campaign(tmp_path, broker, store, SEED)
+        dice = random.Random(SEED)
+        moments = [3 + dice.random() * (seconds - 5) for _ in range(KILLS)]
+        campaign.run(seconds, [(moment, campaign.archiver.kill) for moment in moments])
+        campaign.finish(seconds)
+        assert campaign.archiver.stop() == 0
+        assert len(campaign.archiver.exit_codes) >= KILLS
+        account = campaign.account()
+    finally:
+        broker.kill()
+        store.kill()
+    even(account)
+    assert account["produced_twice"] == 0
+    assert account["poison"] > 100
+
+
+@pytest.mark.timeout(600)
+def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing(tmp_path: Path) -> None:
+    seconds = 75.0
+    (tmp_path / "log").mkdir()
+    log_store = StoreProcess(tmp_path / "log", bucket="broker")
+    store, broker = StoreProcess(tmp_path), Broker(tmp_path, storage=log_store)
+    for process in (log_store, store, broker):
+        process.start()
+    lags: list[float] = []
+
+    def restart_broker() -> None:
+        broker.kill()
+        time.sleep(2)
+        broker.start()
+
+    try:
+        campaign = Campaign(tmp_path, broker, store, SEED)
+        campaign.run(
+            seconds,
+            [
+                (10, lambda: store.refuse_writes(30)),
+                (35, lambda: lags.append(campaign.lag())),
+                (55, restart_broker),
+            ],
+        )
+        campaign.finish(seconds)
+        assert eventually(campaign.lag, lambda lag: lag == 0) == 0
+        assert campaign.archiver.stop() == 0
+        account = campaign.account()
+    finally:
+        for process in (broker, store, log_store):
+            process.kill()
+    even(account)
+    print(f"lag while the store refused {lags[0]:,.0f}, at the end 0")
+    assert lags[0] > 10_000
+    assert account["archivers_died"] == 0

@@ -142,7 +142,11 @@ class StoreProcess(_Process):
 
 
 class Broker(_Process):
-    """The broker. ``storage`` is the object store that holds its log; without one it lives in memory."""
+    """The broker. ``storage`` is the object store that holds its log; without one it lives in memory.
+
+    A log that is kept needs producers with ``idempotence=False``: this broker writes down a sequence number before the
+    messages, so after a kill it takes a retry for a duplicate, and what it acknowledged is lost.
+    """
 
     def __init__(self, directory: Path, storage: StoreProcess | None = None, pin: str | None = None) -> None:
         super().__init__()

@@ -13,7 +13,9 @@ from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec import Meta
 
 from ingestion.event_table import EVENT_SCHEMA
@@ -74,6 +76,7 @@ _KINDS: Final = (
 )
 _event: Final = msgspec.json.Decoder(Event).decode
 _heartbeat: Final = msgspec.json.Decoder(Heartbeat).decode
+_TIME: Final = EVENT_SCHEMA.field("event_time").type
 _TEXTS: Final = tuple(field.name for field in EVENT_SCHEMA if pa.types.is_string(field.type))
 
 
@@ -89,25 +92,19 @@ def decode(values: Iterable[bytes | None]) -> list[Event | Heartbeat | Refusal]:
     return found
 
 
-def table(events: Sequence[Event], arrived: Sequence[int]) -> pa.Table:
+def table(events: Sequence[Event], arrived: npt.NDArray[np.int64]) -> pa.Table:
     """The events as rows of :data:`ingestion.event_table.EVENT_SCHEMA`.
 
     ``arrived`` (microseconds, one per event) is the ingest time of those that bring none.
     """
     columns: dict[str, pa.Array] = {name: pa.array(list(map(attrgetter(name), events)), pa.string()) for name in _TEXTS}
-    ingested = [
-        at if event.ingest_time is None else event.ingest_time for event, at in zip(events, arrived, strict=True)
-    ]
-    columns["event_time"] = _times([event.event_time for event in events])
-    columns["ingest_time"] = _times(ingested)
+    brought = pa.array([event.ingest_time for event in events], pa.int64())
+    columns["event_time"] = pa.array([event.event_time for event in events], pa.int64()).cast(_TIME)
+    columns["ingest_time"] = pc.coalesce(brought, pa.array(arrived, pa.int64())).cast(_TIME)
     columns["position"] = pa.array([event.position for event in events], pa.int32())
     columns["revenue"] = pa.array([event.revenue for event in events], pa.float64())
     columns["context"] = _maps([event.context for event in events])
     return pa.Table.from_arrays([columns[name] for name in EVENT_SCHEMA.names], schema=EVENT_SCHEMA)
-
-
-def _times(micros: list[int]) -> pa.Array:
-    return pa.array(micros, pa.int64()).cast(EVENT_SCHEMA.field("event_time").type)
 
 
 def _maps(contexts: list[dict[str, float | None] | None]) -> pa.Array:

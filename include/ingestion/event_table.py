@@ -21,6 +21,9 @@ _ARROW_TYPES: Final = {
     "map<string, double>": pa.map_(pa.string(), pa.float64()),
 }
 
+#: Columns of few values; dictionaries of the others cost time and space.
+_REPEATED: Final = ["event_type", "model_version", "experiment_id", "variant", "context.key_value.key"]
+
 EVENT_SCHEMA: Final = pa.schema([(name, _ARROW_TYPES[spelled]) for name, spelled in EVENT_COLUMNS.items()])
 
 
@@ -59,7 +62,7 @@ def in_order(table: pa.Table) -> pa.Table:
 def parquet_bytes(table: pa.Table) -> bytes:
     """A Parquet file of the table: the same rows in the same order give the same bytes."""
     sink = io.BytesIO()
-    pq.write_table(table.combine_chunks(), sink, compression="zstd")
+    pq.write_table(table.combine_chunks(), sink, compression="zstd", use_dictionary=_REPEATED)
     return sink.getvalue()
 
 

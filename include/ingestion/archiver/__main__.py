@@ -8,6 +8,8 @@ import signal
 import sys
 import threading
 
+import pyarrow as pa
+
 from adrank.contracts import settings
 from adrank.delivery import NotDeliveredError
 from ingestion.archiver.archiver import Archiver, PartitionsChangedError
@@ -27,6 +29,11 @@ _ERRORS = (
 )
 
 
+def prepare_process() -> None:
+    """Keep the memory that rows are held in for the next roll: giving it back and taking it again costs a tenth."""
+    pa.set_memory_pool(pa.system_memory_pool())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run until stopped; returns the exit code."""
     known = settings.load()
@@ -41,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    prepare_process()
     metrics = Metrics()
     try:
         metrics.serve(known.events.metrics_host, known.events.metrics_port)

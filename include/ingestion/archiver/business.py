@@ -6,9 +6,10 @@ that comes very late counts again: these are the counters for dashboards and ale
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, get_args
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from prometheus_client import Counter
@@ -20,24 +21,33 @@ _VARIANTS: Final = get_args(Variant)
 
 
 class Recent:
-    """Which of the last so many ids were seen. Two generations: the older one is forgotten whole."""
+    """Which of the last so many ids were seen. Two generations of hashes: the older one is forgotten whole."""
 
     def __init__(self, size: int = _REMEMBERED) -> None:
         self._size = size
-        self._young: set[int] = set()
-        self._old: set[int] = set()
+        self._young = self._old = np.empty(0, dtype=np.int64)
 
-    def first_seen(self, ids: Iterable[str]) -> pa.Array:
+    def first_seen(self, ids: pa.ChunkedArray) -> pa.Array:
         """For each id whether it is new."""
-        found = []
-        for each in map(hash, ids):
-            new = each not in self._young and each not in self._old
-            if new:
-                self._young.add(each)
-            found.append(new)
+        hashes = np.fromiter(map(hash, ids.to_pylist()), np.int64, len(ids))
+        distinct, first = np.unique(hashes, return_index=True)
+        known = _holds(self._young, distinct) | _holds(self._old, distinct)
+        new = np.zeros(len(hashes), dtype=np.bool_)
+        new[first[~known]] = True
+        # Two sorted runs, which a stable sort merges in one pass.
+        self._young = np.sort(np.concatenate([self._young, distinct[~known]]), kind="stable")
         if len(self._young) > self._size:
-            self._old, self._young = self._young, set()
-        return pa.array(found, pa.bool_())
+            self._old, self._young = self._young, self._young[:0]
+        return pa.array(new)
+
+
+def _holds(seen: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of ``wanted`` are in ``seen``; both are sorted."""
+    if not len(seen):
+        return np.zeros(len(wanted), dtype=np.bool_)
+    places = np.minimum(np.searchsorted(seen, wanted), len(seen) - 1)
+    found: npt.NDArray[np.bool_] = seen[places] == wanted
+    return found
 
 
 class BusinessCounters:
@@ -53,7 +63,7 @@ class BusinessCounters:
     def count(self, table: pa.Table) -> None:
         """Count what is now durable."""
         rows = table.select(["event_type", "variant", "revenue", "search_id"])
-        new = rows.filter(self._event_ids.first_seen(table["event_id"].to_pylist()))
+        new = rows.filter(self._event_ids.first_seen(table["event_id"]))
         by_kind = new.group_by(["event_type", "variant"]).aggregate([([], "count_all"), ("revenue", "sum")])
         for group in by_kind.to_pylist():
             variant = _label(group["variant"])
@@ -61,7 +71,7 @@ class BusinessCounters:
             if group["revenue_sum"]:
                 self._revenue.labels(variant).inc(group["revenue_sum"])
         shown = new.filter(pc.equal(new["event_type"], "impression"))
-        searches = shown.filter(self._search_ids.first_seen(shown["search_id"].to_pylist()))
+        searches = shown.filter(self._search_ids.first_seen(shown["search_id"]))
         for group in searches.group_by("variant").aggregate([([], "count_all")]).to_pylist():
             self._searches.labels(_label(group["variant"])).inc(group["count_all"])
 

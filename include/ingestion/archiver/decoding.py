@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -116,11 +116,9 @@ def decode(messages: Sequence[KafkaMessage], clock: int | None, rules: Rules, no
         dead.append(_dead_letter(messages[index], what, now))
     rows = np.flatnonzero(events & ~refused)
     hour_ends = times[rows] // _HOUR * _HOUR + _HOUR
-    chosen = range(n) if len(rows) == n else rows.tolist()
-    table = event_messages.table(
-        [found[index] for index in chosen],  # type: ignore[misc]  # rows are those that are events
-        [_arrived(messages[index], now) for index in chosen],
-    )
+    kept = cast("list[Event]", found if len(rows) == n else [found[index] for index in rows.tolist()])
+    sent = np.fromiter((message.timestamp()[1] for message in messages), np.int64, n)[rows]
+    table = event_messages.table(kept, np.where(sent > 0, sent * 1000, now))
     late = pa.array(hour_ends <= before[rows] - rules.grace, pa.bool_())
     return Decoded(
         table=table.append_column(LATE, late),
@@ -132,13 +130,9 @@ def decode(messages: Sequence[KafkaMessage], clock: int | None, rules: Rules, no
     )
 
 
-def _arrived(message: KafkaMessage, now: int) -> int:
-    milliseconds = message.timestamp()[1]
-    return milliseconds * 1000 if milliseconds > 0 else now
-
-
 def _dead_letter(message: KafkaMessage, refusal: Refusal, now: int) -> DeadLetter:
-    return DeadLetter(message.offset(), _arrived(message, now), message.key(), message.value(), refusal)
+    sent = message.timestamp()[1]
+    return DeadLetter(message.offset(), sent * 1000 if sent > 0 else now, message.key(), message.value(), refusal)
 
 
 def _outside(event_time: int, *, ahead: bool, clock: int) -> Refusal:

@@ -17,7 +17,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from adrank.contracts.settings import Events
 
 _log = logging.getLogger(__name__)
-_BATCH: Final = 2000
+#: Small enough that what a batch is decoded into stays in the processor's caches.
+_BATCH: Final = 4000
 _METADATA_SECONDS: Final = 5
 _LAG_SECONDS: Final = 1
 _LOST: Final = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)

@@ -82,6 +82,8 @@ def _adrank(stack: StackSettings) -> dict[str, str]:
         "ADRANK_TRAINING__MLFLOW_TRACKING_URI": url(stack, "mlflow"),
         "ADRANK_EVENTS__BROKERS": f"{HOST}:{stack.ports.kafka}",
         "ADRANK_EVENTS__CLIENT": json.dumps({"broker.address.family": "v4"}),
+        # Killed, the embedded broker takes a retry for a duplicate of what it never wrote: acknowledged, and lost.
+        "ADRANK_EVENTS__IDEMPOTENCE": "false",
         "ADRANK_EVENTS__METRICS_HOST": HOST,
         "ADRANK_EVENTS__METRICS_PORT": str(stack.ports.archiver),
         "ADRANK_EVENTS__ROLL_AGE": "PT2S",

@@ -58,6 +58,12 @@ class ArchiverProcess:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(60)
 
+    def end(self) -> None:
+        """Leave nothing behind, whatever went wrong before."""
+        with self._changing:
+            self._process.kill()
+            self._process.wait(30)
+
     def watch(self) -> None:
         """Start it again if it ended by itself: what a supervisor does."""
         with self._changing:

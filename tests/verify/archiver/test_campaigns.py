@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,11 @@ def test_an_archiver_killed_ten_times_in_a_minute_loses_and_doubles_nothing(tmp_
     store, broker = StoreProcess(tmp_path), Broker(tmp_path)
     store.start()
     broker.start()
-    try:
+    with ExitStack() as ends:
+        ends.callback(store.kill)
+        ends.callback(broker.kill)
         campaign = Campaign(tmp_path, broker, store, SEED)
+        ends.callback(campaign.archiver.end)
         dice = random.Random(SEED)
         moments = [3 + dice.random() * (seconds - 5) for _ in range(KILLS)]
         campaign.run(seconds, [(moment, campaign.archiver.kill) for moment in moments])
@@ -40,9 +44,6 @@ def test_an_archiver_killed_ten_times_in_a_minute_loses_and_doubles_nothing(tmp_
         assert campaign.archiver.stop() == 0
         assert len(campaign.archiver.exit_codes) >= KILLS
         account = campaign.account()
-    finally:
-        broker.kill()
-        store.kill()
     even(account)
     assert account["produced_twice"] == 0
     assert account["poison"] > 100
@@ -54,8 +55,6 @@ def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing
     (tmp_path / "log").mkdir()
     log_store = StoreProcess(tmp_path / "log", bucket="broker")
     store, broker = StoreProcess(tmp_path), Broker(tmp_path, storage=log_store)
-    for process in (log_store, store, broker):
-        process.start()
     lags: list[float] = []
 
     def restart_broker() -> None:
@@ -63,8 +62,12 @@ def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing
         time.sleep(2)
         broker.start()
 
-    try:
+    with ExitStack() as ends:
+        for process in (log_store, store, broker):
+            process.start()
+            ends.callback(process.kill)
         campaign = Campaign(tmp_path, broker, store, SEED)
+        ends.callback(campaign.archiver.end)
         campaign.run(
             seconds,
             [
@@ -77,9 +80,6 @@ def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing
         assert eventually(campaign.lag, lambda lag: lag == 0) == 0
         assert campaign.archiver.stop() == 0
         account = campaign.account()
-    finally:
-        for process in (broker, store, log_store):
-            process.kill()
     even(account)
     print(f"lag while the store refused {lags[0]:,.0f}, at the end 0")
     assert lags[0] > 10_000

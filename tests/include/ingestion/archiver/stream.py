@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
@@ -96,10 +95,7 @@ class Stream:
 
     def manifest(self, hour: datetime) -> RawManifest | None:
         body = self.lake.find(lake.raw_events_manifest(hour))
-        try:
-            return None if body is None else RawManifest.model_validate_json(body)
-        except ValidationError:  # this directory's S3, unlike Amazon's, may serve half of what is just being replaced
-            return None
+        return None if body is None else RawManifest.model_validate_json(body)
 
     def until(self, what: Callable[[], T], wanted: Callable[[T], bool] = bool) -> T:
         """Poll until it is as wanted, as long as the archiver lives."""

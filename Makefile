@@ -1,6 +1,6 @@
 # Everything a person or CI runs. Each target does its own set-up; running one twice is quick and safe.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test lint format verify docs lock clean
+.PHONY: help setup demo up down status test lint format verify bench docs lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -43,6 +43,9 @@ test: lint ## lint, types, all tests but the long campaigns
 
 verify: setup ## the long campaigns
 	$(BIN)/python -m pytest -m verify --durations=0
+
+bench: setup ## side-by-side measurements; the ratios are in build/bench/results.json
+	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.archiver_throughput
 
 format: setup ## put imports and layout right
 	$(BIN)/ruff check --fix --select I $(LINTED)

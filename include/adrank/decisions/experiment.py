@@ -93,7 +93,10 @@ class Lift(_Strict):
 
 
 class ExperimentVerdict(_Strict):
-    """``extend`` is the answer while the data decides nothing, at the last date too."""
+    """``extend`` is the answer while the data decides nothing, at the last date too.
+
+    ``provisional_revenue_share`` is the part of both variants' revenue that may yet be billed; null where there is none.
+    """
 
     verdict: Literal["promote", "reject", "extend", "invalid"]
     reasons: tuple[str, ...]
@@ -101,6 +104,7 @@ class ExperimentVerdict(_Strict):
     users: dict[Variant, int]
     split_p_value: float
     elapsed_hours: float
+    provisional_revenue_share: float | None = None
 
 
 def judge(statistics: ExperimentStatistics, plan: ExperimentPlan, elapsed: timedelta, final: bool) -> ExperimentVerdict:
@@ -117,6 +121,7 @@ def judge(statistics: ExperimentStatistics, plan: ExperimentPlan, elapsed: timed
             users=users,
             split_p_value=p_value,
             elapsed_hours=elapsed / timedelta(hours=1),
+            provisional_revenue_share=statistics.provisional_revenue_share,
         )
 
     broken = _broken(statistics, users, p_value, plan)

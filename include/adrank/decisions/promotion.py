@@ -87,4 +87,7 @@ def _experiment_lines(experiment: ExperimentVerdict | None) -> list[str]:
         else:
             effect = f"| {lift.lift:+.1%} | {lift.lower:+.1%} to {lift.upper:+.1%} |"
         lines.append(f"| {metric} | {lift.control:.4g} | {lift.treatment:.4g} {effect}")
-    return [*lines, "", *(f"- {reason}" for reason in experiment.reasons), ""]
+    reasons = list(experiment.reasons)
+    if experiment.provisional_revenue_share:
+        reasons.append(f"{experiment.provisional_revenue_share:.0%} of the revenue is provisional: not billed yet")
+    return [*lines, "", *(f"- {reason}" for reason in reasons), ""]

@@ -212,3 +212,11 @@ def test_statistics_without_a_variant_or_metric_are_refused() -> None:
     metrics: dict[Metric, MetricSums] = {"clicks": MetricSums()}
     with pytest.raises(ValidationError, match="lack contacts, revenue"):
         VariantStatistics(users=1, metrics=metrics)
+
+
+def test_the_verdict_says_how_much_revenue_may_yet_be_billed() -> None:
+    half = {name: v.model_copy(update={"provisional_revenue": 1650.0}) for name, v in BETTER.variants.items()}
+    seen = judge(BETTER.model_copy(update={"variants": half}), PLAN, DAY, False)
+    assert seen.provisional_revenue_share == pytest.approx(0.5)
+    nothing = judge(statistics(variant(contacts=4000), variant(contacts=6000)), PLAN, DAY, False)
+    assert nothing.provisional_revenue_share is None

@@ -84,3 +84,11 @@ def test_a_first_run_says_that_there_was_nothing_to_compare_with() -> None:
     body = approval_body(EVIDENCE.model_copy(update={"experiment": None, "production_digest": ""}))
     assert "Replaces: nothing (first deployment)" in body
     assert "### Live experiment: none" in body
+
+
+def test_the_approver_is_told_how_much_of_the_revenue_may_yet_be_billed() -> None:
+    assert "provisional" not in approval_body(EVIDENCE)
+    early = EVIDENCE.model_copy(
+        update={"experiment": EXPERIMENT.model_copy(update={"provisional_revenue_share": 0.874})}
+    )
+    assert "- 87% of the revenue is provisional: not billed yet" in approval_body(early)

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = (
     "Dockerfile",
+    "include/ingestion/Dockerfile",
     "include/training/Dockerfile",
     "include/serving/Dockerfile",
     "local/stack/Dockerfile",

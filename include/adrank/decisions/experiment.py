@@ -95,7 +95,7 @@ class Lift(_Strict):
 class ExperimentVerdict(_Strict):
     """``extend`` is the answer while the data decides nothing, at the last date too.
 
-    ``provisional_revenue_share`` is the part of both variants' revenue that may yet be billed; null where there is none.
+    ``provisional_revenue_share`` is the part of all revenue that may yet be billed; null where there is none.
     """
 
     verdict: Literal["promote", "reject", "extend", "invalid"]

@@ -12,7 +12,7 @@ from stack.settings import PORT_LABELS, Ports, StackSettings
 
 
 def test_ports_are_numbered_from_the_base() -> None:
-    assert list(StackSettings(port_base=9000).ports.numbers().values()) == list(range(9000, 9008))
+    assert list(StackSettings(port_base=9000).ports.numbers().values()) == list(range(9000, 9000 + len(PORT_LABELS)))
 
 
 def test_one_port_can_be_moved_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,8 +38,8 @@ def test_an_impossible_port_is_refused(port: int) -> None:
 
 
 def test_an_unknown_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STACK_PORTS__KAFKA", "9092")
-    with pytest.raises(ValidationError, match="kafka"):
+    monkeypatch.setenv("STACK_PORTS__ZOOKEEPER", "2181")
+    with pytest.raises(ValidationError, match="zookeeper"):
         StackSettings()
 
 

@@ -78,7 +78,7 @@ def test_what_the_sink_writes_late_is_a_revision(stream: Stream) -> None:
     sink.write()
     closed(stream)
     stream.say(row("late", HOUR + timedelta(minutes=5)))
-    stream.reach(HOUR + timedelta(hours=3, minutes=1))
+    stream.reach(HOUR + timedelta(hours=4, minutes=10))
     sink.write()
     closed(stream)
     manifest = stream.manifest(HOUR)

@@ -18,8 +18,9 @@ KILLS = 10
 SEED = 20
 
 
-def even(account: dict[str, int]) -> None:
-    print("\n" + ", ".join(f"{name} {value:,}" for name, value in account.items()))
+def even(account: dict[str, int], seen: pytest.CaptureFixture[str]) -> None:
+    with seen.disabled():
+        print("\n" + ", ".join(f"{name} {value:,}" for name, value in account.items()))
     assert account["distinct"] > 0
     assert account["produced_twice"] >= 0, "Kafka lost what it had acknowledged"
     assert (account["lost"], account["made_up"], account["doubled"]) == (0, 0, 0)
@@ -27,7 +28,9 @@ def even(account: dict[str, int]) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_an_archiver_killed_ten_times_in_a_minute_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_an_archiver_killed_ten_times_in_a_minute_loses_and_doubles_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     seconds = 60.0
     store, broker = StoreProcess(tmp_path), Broker(tmp_path)
     store.start()
@@ -44,13 +47,15 @@ def test_an_archiver_killed_ten_times_in_a_minute_loses_and_doubles_nothing(tmp_
         assert campaign.archiver.stop() == 0
         assert len(campaign.archiver.exit_codes) >= KILLS
         account = campaign.account()
-    even(account)
+    even(account, capsys)
     assert account["produced_twice"] == 0
     assert account["poison"] > 100
 
 
 @pytest.mark.timeout(600)
-def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing(tmp_path: Path) -> None:
+def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     seconds = 75.0
     (tmp_path / "log").mkdir()
     log_store = StoreProcess(tmp_path / "log", bucket="broker")
@@ -80,7 +85,8 @@ def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing
         assert eventually(campaign.lag, lambda lag: lag == 0) == 0
         assert campaign.archiver.stop() == 0
         account = campaign.account()
-    even(account)
-    print(f"lag while the store refused {lags[0]:,.0f}, at the end 0")
+    even(account, capsys)
+    with capsys.disabled():
+        print(f"lag while the store refused {lags[0]:,.0f}, at the end 0")
     assert lags[0] > 10_000
     assert account["archivers_died"] == 0

@@ -18,8 +18,8 @@ from stack.settings import ROOT
 
 #: Searches in any 24 event hours; more than the 6,000 that an experiment should see.
 SEARCHES_PER_DAY: Final = 7200
-#: Event seconds per wall second: a day in four minutes.
-SPEED: Final = 360
+#: Event seconds per wall second: a day in three minutes.
+SPEED: Final = 480
 _STOP_SECONDS: Final = 60
 _LOG_LINES: Final = 30
 

@@ -53,11 +53,13 @@ def parse(words: Sequence[str]) -> SparkSubmit:
 def configuration(config: Config) -> dict[str, str]:
     """Spark's settings on this machine; a step's own ``--conf`` wins over them."""
     bucket = config.lake_dir / config.bucket
+    shared = config.spark_classes is not None and config.spark_classes.exists()
+    archive = f" -XX:SharedArchiveFile={config.spark_classes}" if shared else ""
     viewfs = f"spark.hadoop.fs.viewfs.mounttable.{config.bucket}.link./"
     return {
         "spark.master": config.spark_master,
         "spark.driver.memory": config.spark_driver_memory,
-        "spark.driver.extraJavaOptions": config.spark_java_options,
+        "spark.driver.extraJavaOptions": config.spark_java_options + archive,
         "spark.driver.host": config.host,
         "spark.driver.bindAddress": config.host,
         "spark.ui.enabled": "false",

@@ -21,10 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 DYNALITE = ROOT / "local" / "localcloud" / "dynalite"
 STAMP = VENV / "installed-from"
+SPARK_CLASSES = VENV / "spark-classes.jsa"
 SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 INPUTS = (
     ROOT / "requirements-dev.txt",
     ROOT / "pyproject.toml",
+    ROOT / "local" / "localcloud" / "class_archive_job.py",
     DYNALITE / "package-lock.json",
     Path(__file__),
 )
@@ -136,6 +138,8 @@ def _checkout() -> None:
     _run(str(uv), "pip", "install", "--python", str(python), "--no-deps", "--no-build-isolation", "-e", str(ROOT))
     print("installing the locked Node packages", flush=True)
     _run("npm", "ci", "--prefix", str(DYNALITE), "--no-audit", "--no-fund", "--loglevel", "error")
+    print("making the archive of Spark's classes", flush=True)
+    _run(str(python), "-m", "localcloud.class_archive", str(SPARK_CLASSES))
     STAMP.write_text(digest())
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from adrank.contracts.settings import Lake
 from stack import kafka, paths, postgres
 from stack.environment import database, environment
+from stack.install import SPARK_CLASSES
 from stack.program import Program
 from stack.settings import HOST, ROOT, StackSettings
 
@@ -57,6 +58,7 @@ def localcloud_environment(stack: StackSettings) -> dict[str, str]:
         "LOCALCLOUD_STATE_DIR": str(paths.localcloud(stack) / "state"),
         "LOCALCLOUD_WORK_DIR": str(paths.localcloud(stack) / "work"),
         "LOCALCLOUD_LAKE_DIR": str(paths.lake(stack)),
+        "LOCALCLOUD_SPARK_CLASSES": str(SPARK_CLASSES),
         "LOCALCLOUD_REGION": shared["AWS_REGION"],
         "LOCALCLOUD_ACCESS_KEY": shared["AWS_ACCESS_KEY_ID"],
         "LOCALCLOUD_SECRET_KEY": shared["AWS_SECRET_ACCESS_KEY"],

@@ -97,17 +97,21 @@ def steps(lived: Lived, *states: str) -> list[dict[str, Any]]:
     return [step for page in pages for step in page["Steps"] if ENGAGEMENT in step["Name"]]
 
 
-def kill(lived: Lived, *each: str) -> int:
-    """Kill this stack's processes whose command line holds all of some words; returns how many."""
-    killed = 0
+def signal(lived: Lived, act: Callable[[psutil.Process], None], *each: str) -> int:
+    """Do something to this stack's processes whose command line holds all of some words; returns how many."""
+    done = 0
     for process in leftovers.find(lived.stack):
         # One may end another; one may be gone already.
         with contextlib.suppress(psutil.NoSuchProcess):
             line = " ".join(process.cmdline())
             if any(all(word in line for word in words.split("+")) for words in each):
-                process.kill()
-                killed += 1
-    return killed
+                act(process)
+                done += 1
+    return done
+
+
+def kill(lived: Lived, *each: str) -> int:
+    return signal(lived, psutil.Process.kill, *each)
 
 
 def test_clearing_and_rerunning_an_hour_leaves_the_same_content_and_the_same_online_values(lived: Lived) -> None:
@@ -135,13 +139,25 @@ def test_a_step_killed_in_mid_run_is_submitted_again_and_leaves_one_result(lived
 
 
 def test_an_airflow_worker_killed_while_its_step_runs_attaches_to_that_step(lived: Lived) -> None:
-    hour = last_hour(lived).logical_date
+    run = last_hour(lived)
+    hour, last_hour_id = run.logical_date, run.run_id
     assert hour is not None
     before, submitted = digests(lived, hour), len(steps(lived))
+
+    def state() -> str | None:
+        tasks = lived.airflow.tasks(HOURLY, last_hour_id)
+        return next(task.state for task in tasks if task.task_id == ENGAGEMENT)
 
     def kill_the_workers() -> None:
         wait_until(lambda: steps(lived, "PENDING", "RUNNING"), 120)
         assert kill(lived, "airflow worker", "airflow scheduler", "airflow triggerer") >= 2
+        # A step that ends before the retry looks for it is rightly submitted again: this one waits for the retry.
+        step = "compute_features.py+ad_engagement"
+        wait_until(lambda: signal(lived, psutil.Process.suspend, step), 60)
+        try:
+            wait_until(lambda: state() == "deferred", 900)
+        finally:
+            signal(lived, psutil.Process.resume, step)
 
     rerun(lived, kill_the_workers)
     assert len(steps(lived)) == submitted + 1, "the retry attached"

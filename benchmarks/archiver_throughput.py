@@ -2,10 +2,11 @@
 
     python -m benchmarks.archiver_throughput [--messages 1000000] [--rounds 3]
 
-Both read the same topic with the same client settings, pinned to one core; broker and object store have the other. The
-clock runs from the first batch to the last message, for the archiver to the last checkpoint. Rounds alternate and the
-medians are compared. Two brokers, because they ask different things: the durable one, as the stack runs it, is itself
-what holds a bare consumer back; against the one in memory a bare consumer is as fast as its own core lets it be.
+Both read the same topic with the same client and process settings, pinned to one core; broker and object store have the
+other. The clock runs from the first batch to the last message, for the archiver to the last checkpoint. Rounds
+alternate and the medians are compared. Two brokers, because they ask different things: the durable one, as the stack
+runs it, is itself what holds a bare consumer back; against the one in memory a bare consumer is as fast as its own core
+lets it be.
 """
 
 from __future__ import annotations
@@ -63,9 +64,11 @@ def message(number: int) -> dict[str, Any]:
 
 def consume(events: Events, messages: int) -> dict[str, float]:
     """The peer: reads and drops."""
+    prepare_process()
     consumer = Consumer(
         {
             "queued.max.messages.kbytes": 64 * 1024,
+            "fetch.queue.backoff.ms": 20,
             "fetch.wait.max.ms": 100,
             **events.client,
             "bootstrap.servers": events.brokers,
@@ -89,9 +92,8 @@ def archive(lake: str, events: Events, messages: int) -> dict[str, float]:
     began, used = time.perf_counter(), time.process_time()
     while read(archiver) < messages:
         archiver.step()
-    archiver._roll()
-    archiver._close_hours()
-    landed = sum(owned.current.rows for owned in archiver._checkpoints.values())
+    archiver.finish()
+    landed = sum(archiver._rolls.checkpoint(partition).rows for partition in range(PARTITIONS))
     assert landed == messages, f"{landed} rows landed of {messages}"
     return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - used}
 

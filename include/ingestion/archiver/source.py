@@ -38,22 +38,26 @@ class Source:
     def __init__(self, events: Events) -> None:
         self._topic = events.topic
         self._idle_after = events.idle_after.total_seconds()
-        self._consumer: Any = Consumer(
-            {
-                "client.id": "adrank-archiver",
-                "fetch.wait.max.ms": 100,
-                "reconnect.backoff.ms": 500,
-                "queued.max.messages.kbytes": 64 * 1024,
-                **events.client,
-                "bootstrap.servers": events.brokers,
-                "group.id": events.consumer_group,
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                # Going on somewhere else would lose or repeat events in silence.
-                "auto.offset.reset": "error",
-            }
-        )
+        client = {
+            "client.id": "adrank-archiver",
+            "fetch.wait.max.ms": 100,
+            "reconnect.backoff.ms": 500,
+            "queued.max.messages.kbytes": 64 * 1024,
+            # By default a full queue is left alone for a second, in which it may run dry.
+            "fetch.queue.backoff.ms": 20,
+            **events.client,
+            "bootstrap.servers": events.brokers,
+            "group.id": events.consumer_group,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            # Going on somewhere else would lose or repeat events in silence.
+            "auto.offset.reset": "error",
+        }
+        self._consumer: Any = Consumer(client)
+        # A client that reads keeps other threads waiting; this one never reads.
+        self._onlooker: Any = Consumer(client)
         self._position: dict[int, int] = {}
+        self._ends: dict[int, int] = {}
         self._at_end: dict[int, bool] = {}
         self._heard: dict[int, float] = {}
 
@@ -105,6 +109,7 @@ class Source:
             else:
                 _log.warning("Kafka: %s", error.str())
         now = time.monotonic()
+        self._ends = {partition: self._fetched_end(partition) for partition in self._heard}
         for partition, messages in found.items():
             self._position[partition] = messages[-1].offset() + 1
             self._heard[partition] = now
@@ -124,47 +129,45 @@ class Source:
         Asks the brokers, because a consumer that is held up does not fetch; but some brokers' answer is behind their
         own fetches, so the later of both counts.
         """
-        place = TopicPartition(self._topic, partition)
         try:
-            ends = [self._consumer.get_watermark_offsets(place, cached=True)]
-            ends.append(self._consumer.get_watermark_offsets(place, timeout=_LAG_SECONDS))
+            low, said = self._onlooker.get_watermark_offsets(TopicPartition(self._topic, partition), _LAG_SECONDS)
         except KafkaException:
-            pass
+            low, said = 0, -1
         except RuntimeError:  # it is closed
             return None
-        low, high = max(ends, key=lambda end: end[1])
+        high = max(said, self._ends.get(partition, -1))
         return None if high < 0 else max(high - (max(low, 0) if offset is None else offset), 0)
 
-    def commit(self, offsets: Mapping[int, int]) -> None:
+    def commit(self, offsets: Mapping[int, int | None]) -> None:
         """Tell Kafka's tools how far the lake is. Nothing here depends on it, so a failure is only logged."""
+        places = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items() if offset]
         try:
-            self._consumer.commit(
-                offsets=[TopicPartition(self._topic, p, offset) for p, offset in offsets.items()], asynchronous=True
-            )
+            self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             _log.warning("Offsets were not committed: %s", error)
 
     def close(self) -> None:
         """Leave the brokers."""
         self._consumer.close()
+        self._onlooker.close()
 
     def _refuse_beyond_end(self, now: float) -> None:
         """A log that is shorter than the checkpoint says is another log; not every broker calls that an error."""
         for partition, position in self._position.items():
-            high = self._high(partition)
+            high = self._ends[partition]
             if 0 <= high < position and now - self._heard[partition] >= self._idle_after:
                 raise OffsetLostError(
                     f"partition {partition} of {self._topic} ends at offset {high}, its checkpoint is at {position}: "
                     "was the topic made anew?"
                 )
 
-    def _high(self, partition: int) -> int:
+    def _fetched_end(self, partition: int) -> int:
         """The log's end as fetches say it, negative before the first."""
         _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
         return int(high)
 
     def _behind(self, partition: int) -> bool:
-        return self._high(partition) > self._position.get(partition, 0)
+        return self._ends.get(partition, -1) > self._position.get(partition, 0)
 
 
 def owned(partitions: int, instance: int, instances: int) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -40,13 +41,13 @@ class _SageMakerJobOperator(BaseOperator):
         """What all tries of this job share: its purpose and the run's ``as_of``."""
         return f"adrank-{self.job}-{lake.run_key(datetime.fromisoformat(self.as_of))}"
 
+    @abstractmethod
     def request(self, name: str) -> dict[str, Any]:
         """The create call's arguments."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outcome(self, description: dict[str, Any]) -> dict[str, Any]:
         """What goes to XCom of a finished job."""
-        raise NotImplementedError
 
     def execute(self, context: Context) -> None:
         """Attach to the live job of this base name, or submit the next; then defer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,9 @@ class _LakeSensor(BaseOperator):
         """How long after the run began the keys may still come."""
         return self.settings.tenancy.raw_ready_timeout
 
+    @abstractmethod
     def keys(self) -> list[str]:
         """What has to be there."""
-        raise NotImplementedError
 
     def execute(self, context: Context) -> None:
         """Go on if the keys exist, else defer until they do or the run's deadline passes."""

@@ -8,6 +8,7 @@ task failed by the executor's late report (apache/airflow #72716).
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -39,13 +40,13 @@ class PatientTrigger(BaseTrigger):
         self.region_name = region_name
 
     @property
+    @abstractmethod
     def service(self) -> str:
         """The AWS service that is looked at."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def look(self, client: Any) -> dict[str, Any] | None:
         """What happened, or nothing yet."""
-        raise NotImplementedError
 
     def given_up(self) -> dict[str, Any]:
         """What to fire at the deadline."""

@@ -275,6 +275,37 @@ def test_a_store_that_refuses_is_waited_for_and_nothing_is_lost(stream: Stream, 
     assert stream.ids(HOUR) == ["a", "b"]
 
 
+def test_while_a_roll_waits_for_the_store_one_more_is_read_and_no_third(
+    make_stream: Callable[..., Stream], object_store: StoreProcess
+) -> None:
+    stream = make_stream(roll_rows=1, roll_age=timedelta(minutes=5))
+    metrics, stop = Metrics(), threading.Event()
+    archiver = Archiver(stream.lake, stream.events, metrics, stop, 0, 1)
+
+    def retries_after(count: float) -> bool:
+        return value(metrics, names.ARCHIVER_RETRIES) >= count + 2
+
+    def held() -> int:
+        return sum(held.rows for held in archiver._held.values())
+
+    object_store.refuse_writes(60)
+    stream.say(row("a", HOUR))
+    stream.until(lambda: archiver.step() or retries_after(0))
+    running = threading.Thread(target=archiver.run)
+    running.start()
+    stream.say(row("b", HOUR))
+    stream.until(lambda: held() == 1)
+    stream.say(row("c", HOUR))
+    seen = value(metrics, names.ARCHIVER_RETRIES)
+    stream.until(lambda: retries_after(seen))
+    assert held() == 1, "b is held, c waits in Kafka"
+
+    object_store.allow_writes()
+    stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 3)
+    stop.set()
+    running.join()
+
+
 def test_a_bucket_that_is_not_there_is_an_error_at_once(stream: Stream) -> None:
     stream.lake.bucket = "no-such-bucket"
     with pytest.raises(ObjectStoreError, match="no-such-bucket"):

@@ -144,7 +144,7 @@ class Campaign:
             eventually(caught_up)
             return self.lake.find(lake.raw_events_manifest(last)) is not None and self._settled()
 
-        eventually(caught_up, seconds=120)
+        eventually(caught_up, seconds=300)
         eventually(closed, seconds=120)
 
     def account(self) -> dict[str, int]:

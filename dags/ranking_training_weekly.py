@@ -5,20 +5,19 @@ users, and puts it into production after a product manager approved it.
 
 **When.** Weekly, and by hand from the form with an `as_of`. One run at a time.
 
-**Reads.** `s3://<lake>/raw/events/`, `raw/cdc/ads/`, `raw/billing/`, `features/<group>/` as of the run; MLflow alias
-`production`.
+**Reads.** `s3://<lake>/raw/events/`, `raw/cdc/ads/`, `raw/billing/`, `features/<group>/`, `audit/` as of the run;
+MLflow alias `production`.
 
 **Writes.** `training/<run>/` (inputs, training set, models, evidence, approval) · `models/<digest>/` ·
-`experiments/<id>/` · MLflow run, version and aliases `candidate → staging → production`, `previous` · SageMaker
-endpoints.
+`experiments/<id>/` · MLflow run, version, aliases `candidate → staging → production`, `previous` · endpoints.
 
 **Owner.** ml-ranking. A verdict other than promote ends the run green, with production as it was. With nothing in
 production there is nothing to compare with: the model is deployed once approved, without an A/B.
 
 **When it fails.** Every task re-attaches to what an earlier try started: clear it once the cause is gone. The
-staging endpoint is removed and routing stopped on every path. `production.*` red: production is back on (or still
-on) its previous configuration, which `restore_production` checks; aliases move only after verification. Nothing
-needs doing at night.
+staging endpoint is removed and routing stopped on every path. `require_consistency`: online features differ from the
+lake's, by the group, feature and hour that it names. `production.*` red: production is on its previous configuration,
+which `restore_production` checks; aliases move only after verification. Nothing needs doing at night.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from adrank.contracts.settings import load
-from adrank_airflow.operators import endpoint, registry, routing, sagemaker_job, verdicts
+from adrank_airflow.operators import consistency, endpoint, registry, routing, sagemaker_job, verdicts
 from adrank_airflow.operators.plan_inputs import PlanTrainingInputsOperator
 from adrank_airflow.operators.report import ReportRunOperator
 from adrank_airflow.sensors.experiment_verdict import ExperimentVerdictSensor
@@ -60,6 +59,7 @@ with DAG(
 ) as dag:
     with TaskGroup("prepare", tooltip="A point-in-time training set") as prepare:
         wait_for_features = FeaturesReadySensor(task_id="wait_for_features", as_of=AS_OF)
+        require_consistency = consistency.RequireConsistencyOperator(task_id="require_consistency", as_of=AS_OF)
         plan_inputs = PlanTrainingInputsOperator(task_id="plan_inputs", as_of=AS_OF)
         build_training_set = sagemaker_job.SageMakerProcessingJobOperator(
             task_id="build_training_set",
@@ -70,7 +70,7 @@ with DAG(
             inputs={name: of("prepare.plan_inputs", name) for name in ("events", "features", "ads", "billing")},
             outputs={"training_set": f"{RUN}training_set/"},
         )
-        wait_for_features >> plan_inputs >> build_training_set
+        wait_for_features >> require_consistency >> plan_inputs >> build_training_set
 
     with TaskGroup("train", tooltip="LightGBM lambdarank, logged to MLflow") as train:
         train_model = sagemaker_job.SageMakerTrainingJobOperator(

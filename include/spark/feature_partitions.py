@@ -24,7 +24,8 @@ from adrank.contracts.manifests import FeatureManifest, rows_digest
 from adrank.contracts.registry import FeatureGroup
 from adrank.decisions import lateness
 from adrank.decisions.lateness import RawLog
-from spark import feature_manifests
+from adrank.leases import Lease
+from spark import feature_manifests, partition_files
 from spark.lake_files import LakeFiles, in_parallel
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,12 +43,19 @@ class _Target:
 
 
 def write(
-    features: DataFrame, files: LakeFiles, group: FeatureGroup, hours: Sequence[datetime], log: RawLog
+    features: DataFrame,
+    files: LakeFiles,
+    group: FeatureGroup,
+    hours: Sequence[datetime],
+    log: RawLog,
+    lease: Lease,
 ) -> list[FeatureManifest]:
     """Write the rows of ``hours`` and return the manifests that now are the newest.
 
     :param features: ``hour`` (its start), ``entity_id`` and the group's features by name.
     :param log: what ``features`` were computed from.
+    :param lease: on the days of ``hours``.
+    :raises LeaseLostError: somebody else may write these hours by now; nothing is published.
     """
     spark = features.sparkSession
     targets = in_parallel(lambda hour: _target(files, group, hour, log), hours)
@@ -66,18 +74,11 @@ def write(
         .repartition("dt", "hr")
         .sortWithinPartitions("dt", "hr", "entity_id")
     )
-    # A dynamic overwrite stages under a name of its own. An append would share `_temporary` with every other step of
-    # the group, and its commit would take in what a killed one had left there.
-    (
-        rows.write.mode("overwrite")
-        .option("partitionOverwriteMode", "dynamic")
-        .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
-        .partitionBy("dt", "hr", "rev")
-        .parquet(files.uri(f"features/{group.name}/"))
-    )
-    listed = in_parallel(lambda target: _data_files(files, group, target), targets)
+    partition_files.overwrite(rows, files, f"features/{group.name}/", "dt", "hr", "rev")
+    listed = in_parallel(lambda target: partition_files.data_files(files, _folder(group, target)), targets)
     written = {target.hour: names for target, names in zip(targets, listed, strict=True)}
     digests = _digests(spark, files, group, [target for target in targets if written[target.hour]])
+    lease.require_held()
 
     def publish(target: _Target) -> FeatureManifest:
         count, digest = digests.get(target.hour, (0, rows_digest(())))
@@ -93,7 +94,7 @@ def write(
                 fingerprint=group.fingerprint,
                 rows=count,
                 content_digest=digest,
-                files=tuple(written[target.hour]),
+                files=written[target.hour],
                 raw_state=target.raw_state,
             )
         key = lake.features_manifest(group.name, manifest.hour, manifest.revision)
@@ -128,8 +129,8 @@ def _clear(files: LakeFiles, group: FeatureGroup, target: _Target) -> None:
     """Withdraw what is there from the target's revision on, newest first, manifests before data."""
     for revision in reversed(feature_manifests.revisions(files, group, target.hour)):
         if revision >= target.revision:
-            files.delete(lake.features_manifest(group.name, target.hour, revision))
-            files.delete(lake.features(group.name, target.hour, revision).rstrip("/"))
+            folder = lake.features(group.name, target.hour, revision)
+            partition_files.withdraw(files, folder + lake.MANIFEST, folder)
 
 
 def _stamps(spark: SparkSession, targets: Sequence[_Target]) -> DataFrame:
@@ -147,10 +148,6 @@ def _micros(moment: datetime) -> int:
 
 def _folder(group: FeatureGroup, target: _Target) -> str:
     return lake.features(group.name, target.hour, target.revision)
-
-
-def _data_files(files: LakeFiles, group: FeatureGroup, target: _Target) -> list[str]:
-    return [name for name in files.names(_folder(group, target)) if name.endswith(".parquet")]
 
 
 def _digests(

@@ -23,9 +23,12 @@ class LakeFiles:
     """One bucket; keys and prefixes are relative to it."""
 
     def __init__(self, spark: SparkSession, bucket: str) -> None:
-        self._jvm: Any = spark._jvm
-        self._hadoop: Any = spark._jsc.hadoopConfiguration()
         self.root = f"s3://{bucket}/"
+        # Looked up once: the way to a Java class is a question to the JVM for every part of its name.
+        jvm: Any = spark._jvm
+        self._path: Any = jvm.org.apache.hadoop.fs.Path
+        self._to_string: Any = jvm.org.apache.commons.io.IOUtils.toString
+        self._system: Any = self._path(self.root).getFileSystem(spark._jsc.hadoopConfiguration())
 
     def uri(self, key: str) -> str:
         """The absolute URI of a key."""
@@ -33,22 +36,19 @@ class LakeFiles:
 
     def exists(self, key: str) -> bool:
         """Whether a file or folder is there."""
-        system, path = self._at(key)
-        return bool(system.exists(path))
+        return bool(self._system.exists(self._path(self.root + key)))
 
     def read(self, key: str) -> str:
         """A text file's content."""
-        system, path = self._at(key)
-        stream = system.open(path)
+        stream = self._system.open(self._path(self.root + key))
         try:
-            return str(self._jvm.org.apache.commons.io.IOUtils.toString(stream, "UTF-8"))
+            return str(self._to_string(stream, "UTF-8"))
         finally:
             stream.close()
 
     def write(self, key: str, text: str) -> None:
         """Replace a text file."""
-        system, path = self._at(key)
-        stream = system.create(path, True)
+        stream = self._system.create(self._path(self.root + key), True)
         try:
             stream.write(bytearray(text.encode()))
         finally:
@@ -56,16 +56,11 @@ class LakeFiles:
 
     def delete(self, prefix: str) -> None:
         """Delete a file, or a folder with all that is in it; one that is not there is fine."""
-        system, path = self._at(prefix)
-        system.delete(path, True)
+        self._system.delete(self._path(self.root + prefix), True)
 
     def names(self, prefix: str) -> list[str]:
         """Names of the files and folders directly under a prefix, sorted; none where there is no such folder."""
-        system, path = self._at(prefix)
-        if not system.exists(path):
+        path = self._path(self.root + prefix)
+        if not self._system.exists(path):
             return []
-        return sorted(str(status.getPath().getName()) for status in system.listStatus(path))
-
-    def _at(self, key: str) -> tuple[Any, Any]:
-        path = self._jvm.org.apache.hadoop.fs.Path(self.root + key)
-        return path.getFileSystem(self._hadoop), path
+        return sorted(str(status.getPath().getName()) for status in self._system.listStatus(path))

@@ -1,4 +1,4 @@
-"""The raw log as a view: the closed hours that a window needs, in their current revision, each event once."""
+"""The raw log: closed hours in their current revision, each event of an hour once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
-from adrank.decisions.lateness import window_start
 from spark.lake_files import LakeFiles, in_parallel
 
 _ROOT: Final = "raw/events/"
-EVENTS_SCHEMA: Final = (
-    "event_id string, event_type string, event_time timestamp, ingest_time timestamp, ad_id string, revenue double"
+_STORED: Final = (
+    "event_id string, event_type string, event_time timestamp, user_id string, ad_id string, position int, "
+    "revenue double"
 )
+_EVENTS: Final = f"{_STORED}, hour_no bigint"
 
 
 class HourNotReadyError(RuntimeError):
@@ -30,13 +31,12 @@ class RawHourTornError(RuntimeError):
 
 
 def closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawManifest]:
-    """Current manifests of the raw hours that windows of the hours in ``[start, end)`` reach, in order.
+    """Current manifests of the raw hours in ``[start, end)``, in order; none of those before the log began.
 
-    :raises HourNotReadyError: an hour in ``[start, end)`` is not closed, or one before it is missing from the middle
-        of the log; hours before the first landed one are empty.
+    :raises HourNotReadyError: an hour is not closed, or missing from the middle of the log.
     """
-    first = _first_landed(files) or start
-    hours = [hour for hour in lake.hours(window_start(start), end) if hour >= min(first, start)]
+    first = first_landed(files)
+    hours = [hour for hour in lake.hours(start, end) if first is None or hour >= first]
     closed = in_parallel(lambda hour: files.exists(lake.raw_events_manifest(hour)), hours)
     missing = [hour for hour, there in zip(hours, closed, strict=True) if not there]
     if missing:
@@ -48,20 +48,21 @@ def closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawMa
 
 
 def events(spark: SparkSession, files: LakeFiles, manifests: Iterable[RawManifest]) -> DataFrame:
-    """Events that the manifests name, one row per ``event_id``.
+    """Events that the manifests name, one row per ``event_id`` and hour: as stored, and ``hour_no``.
 
     :raises RawHourTornError: a file is missing or holds another number of rows than its manifest promises.
     """
     promised = {lake.raw_events(m.hour) + file.name: file.rows for m in manifests for file in m.files}
     if not promised:
-        return spark.createDataFrame([], EVENTS_SCHEMA)
+        return spark.createDataFrame([], _EVENTS)
     there = in_parallel(files.exists, promised)
     for key in (key for key, found in zip(promised, there, strict=True) if not found):
         raise RawHourTornError(f"{files.uri(key)} is missing, its manifest names it")
-    log = spark.read.schema(EVENTS_SCHEMA).parquet(*(files.uri(key) for key in promised))
+    log = spark.read.schema(_STORED).parquet(*(files.uri(key) for key in promised))
     _require_rows(log, promised)
-    row = F.struct("event_time", "event_type", "ad_id", "revenue")
-    return log.groupBy("event_id").agg(F.min(row).alias("row")).select("event_id", "row.*")
+    row = F.struct("event_time", "event_type", "user_id", "ad_id", "position", "revenue")
+    once = log.groupBy("event_id").agg(F.min(row).alias("row")).select("event_id", "row.*")
+    return once.withColumn("hour_no", F.expr("unix_timestamp(event_time) DIV 3600"))
 
 
 def _require_rows(log: DataFrame, promised: Mapping[str, int]) -> None:
@@ -72,7 +73,7 @@ def _require_rows(log: DataFrame, promised: Mapping[str, int]) -> None:
             raise RawHourTornError(f"{key} holds {held[key]} rows, its manifest says {rows}")
 
 
-def _first_landed(files: LakeFiles) -> datetime | None:
+def first_landed(files: LakeFiles) -> datetime | None:
     """The first closed hour of the whole log, wherever the window begins."""
     for day in (name for name in files.names(_ROOT) if name.startswith("dt=")):
         for hour in (name for name in files.names(_ROOT + day) if name.startswith("hr=")):

@@ -192,7 +192,8 @@ class Airflow:
         """The last lines that a task's last try logged."""
         path = f"{_run_path(task.dag_id, task.run_id)}/taskInstances/{task.task_id}/logs/{task.try_number}"
         try:
-            content = self._get(f"{path}?full_content=true")["content"]
+            mapped = f"&map_index={task.map_index}" if task.map_index >= 0 else ""
+            content = self._get(f"{path}?full_content=true{mapped}")["content"]
         except AirflowApiError as error:
             return [f"its log cannot be read: {error}"]
         return [line for message in content for line in log_lines(message)][-lines:]
@@ -259,6 +260,7 @@ def _task(instance: dict[str, Any]) -> Task:
         ended=_moment(instance.get("end_date")),
         try_number=instance.get("try_number") or 1,
         operator=instance.get("operator_name") or instance.get("operator") or "",
+        map_index=instance.get("map_index", -1),
     )
 
 

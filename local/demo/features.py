@@ -40,5 +40,7 @@ def _manifests(s3: Any, bucket: str) -> Iterator[FeatureManifest]:
 
 
 def _items(dynamodb: Any, table: str) -> int:
-    pages = dynamodb.get_paginator("scan").paginate(TableName=table, Select="COUNT")
+    pages = dynamodb.get_paginator("scan").paginate(
+        TableName=table, Select="COUNT", FilterExpression="attribute_exists(packed)"
+    )
     return sum(int(page["Count"]) for page in pages)

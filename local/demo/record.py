@@ -44,6 +44,7 @@ class Task(_Record):
     ended: datetime | None = None
     try_number: int = 1
     operator: str = ""
+    map_index: int = Field(default=-1, description="which of a mapped task's instances; -1: it is not mapped")
 
     @property
     def group(self) -> str:

@@ -44,6 +44,7 @@ class Config(BaseSettings):
         default=(
             *("raw", "features", "validation", "online", "training", "models", "experiments", "staging", "code"),
             *("logs", "metrics", "monitoring", "reports", "mlflow", "inbox", "quarantine"),
+            *("tiles", "rollups", "windows", "examination", "catalogue", "audit", "served"),
         ),
         description="top prefixes of the bucket that s3:// reaches in Spark",
     )

@@ -70,6 +70,7 @@ def _adrank(stack: StackSettings) -> dict[str, str]:
     return {
         "ADRANK_REGION": REGION,
         "ADRANK_LAKE__BUCKET": Lake().bucket,
+        "ADRANK_LAKE__BROWSE_URL": f"{url(stack, 's3')}/{{bucket}}/{{key}}",
         "ADRANK_EMR__CLUSTER_NAME": Emr().cluster_name,
         "ADRANK_EMR__POLL_SECONDS": "1",
         "ADRANK_ONLINE__REDIS_HOST": HOST,
@@ -136,10 +137,11 @@ def _airflow(stack: StackSettings) -> dict[str, str]:
     }
     connections = {
         "AWS_DEFAULT": {"conn_type": "aws", "extra": {"region_name": REGION}},
+        "ADRANK_SPARK": {"conn_type": "spark", "host": "local[2]"},
         "ADRANK_MLFLOW": {"conn_type": "http", "host": HOST, "port": stack.ports.mlflow, "schema": "http"},
     }
     return (
-        {"AIRFLOW_HOME": str(paths.airflow_home(stack))}
+        {"AIRFLOW_HOME": str(paths.airflow_home(stack)), "SPARK_CONF_DIR": str(paths.spark_conf(stack))}
         | {f"AIRFLOW__{s}__{key}".upper(): value for s, keys in options.items() for key, value in keys.items()}
         | {f"AIRFLOW_CONN_{name}": json.dumps(connection) for name, connection in connections.items()}
     )

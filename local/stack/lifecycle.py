@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from adrank.contracts.settings import Settings
+from localcloud.config import Config
 from stack import (
     aws,
     credentials,
@@ -34,10 +35,11 @@ from stack import (
     postgres,
     provision,
     publish,
+    spark_target,
 )
 from stack.environment import MARKETPLACE, process_environment
 from stack.programs import LOCALCLOUD, MARKER, programs
-from stack.settings import ROOT, StackSettings
+from stack.settings import HOST, ROOT, StackSettings
 from stack.supervisor_config import render
 from stack.watcher import Watcher
 
@@ -73,6 +75,7 @@ def start(stack: StackSettings, report: Report = print) -> None:
         ports.require_free(stack)
         _make_directories(stack)
         credentials.ensure(stack)
+        spark_target.configure(Config(host=HOST, lake_dir=paths.lake(stack)), paths.spark_conf(stack))
         _write_private(paths.supervisor_config(stack), render(stack, programs(stack)))
         _write_private(_started_file(stack), wanted)
         watcher.launch(variables)

@@ -38,6 +38,11 @@ def capture_password(stack: StackSettings) -> Path:
     return secrets(stack) / "capture_password"
 
 
+def spark_conf(stack: StackSettings) -> Path:
+    """``SPARK_CONF_DIR`` of what Airflow submits by itself."""
+    return stack.home / "spark-conf"
+
+
 def logs(stack: StackSettings) -> Path:
     """Directory of the programs' output."""
     return stack.home / "logs"

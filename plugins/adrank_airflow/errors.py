@@ -41,5 +41,13 @@ class NoInputError(AirflowException):
     """A window of the lake holds nothing to work on."""
 
 
+class InconsistentFeaturesError(AirflowFailException):
+    """The online stores serve other features than the lake holds; trying again would read the same audit."""
+
+
+class UnauditedFeaturesError(AirflowFailException):
+    """No recent hour's features were read back from the online stores."""
+
+
 class ExportQuarantinedError(AirflowFailException):
     """A billing export was refused; trying again would read the same verdict."""

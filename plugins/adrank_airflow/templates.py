@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+#: Names a task's Spark work: the same for every try, and for no other work that may be under way. One of many mapped
+#: over ranges of hours is told by its range, which stays what it was when another plan numbers them differently.
+STEP_NAME: Final = (
+    "{{ dag.dag_id }}.{{ task.task_id }} {{ run_id }}{% if task.hours %} {{ task.hours['start'] }}{% endif %}"
+)
+
 
 def of(task_id: str, key: str) -> str:
     """The field ``key`` of what a task returned, as a template; empty when the task was skipped."""

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 Policy = Callable[[Any], list[str]]
-_SCARCE = ("EmrSparkStepOperator", "SageMakerProcessingJobOperator", "SageMakerTrainingJobOperator")
+_SCARCE = (
+    *("EmrSparkStepOperator", "SparkSubmitStepOperator"),
+    *("SageMakerProcessingJobOperator", "SageMakerTrainingJobOperator"),
+)
 _INTERVAL_WORDS = ("data_interval_start", "data_interval_end")
 _DOC_PARTS = ("**What.**", "**When.**", "**Reads.**", "**Writes.**", "**Owner.**", "**When it fails.**")
+
+
+def _operator(task: Any) -> str:
+    """The operator's class, of a mapped task too."""
+    return str(getattr(task, "operator_class", type(task)).__name__)
 
 
 def has_an_owner(dag: Any) -> list[str]:
@@ -46,7 +54,7 @@ def runs_one_at_a_time(dag: Any) -> list[str]:
 
 
 def takes_scarce_work_from_a_pool(dag: Any) -> list[str]:
-    return [t.task_id for t in dag.tasks if type(t).__name__ in _SCARCE and t.pool == "default_pool"]
+    return [t.task_id for t in dag.tasks if _operator(t) in _SCARCE and t.pool == "default_pool"]
 
 
 def reads_intervals_from_a_data_interval_timetable(dag: Any) -> list[str]:

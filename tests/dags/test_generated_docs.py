@@ -1,4 +1,4 @@
-"""The DAG catalogue and the graph snapshots say what the DAGs say."""
+"""The catalogues and the graph snapshots say what the DAGs and the registry say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from adrank.contracts import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +25,10 @@ def generator() -> Any:
 
 def test_the_catalogue_is_up_to_date(generator: Any, dags: dict[str, Any]) -> None:
     assert generator.CATALOGUE.read_text() == generator.catalogue(dict(sorted(dags.items()))), "run `make docs`"
+
+
+def test_the_feature_catalogue_is_up_to_date(generator: Any) -> None:
+    assert generator.FEATURES.read_text() == generator.features(registry.load()), "run `make docs`"
 
 
 def test_every_graph_is_wired_as_its_snapshot_says(generator: Any, dags: dict[str, Any]) -> None:

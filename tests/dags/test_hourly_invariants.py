@@ -38,6 +38,14 @@ def test_nothing_goes_online_without(guard: str, hourly: Any) -> None:
     assert not can_run(graph(hourly), never={guard}) & PUSH
 
 
+def test_what_is_online_is_audited_once_both_stores_were_pushed_and_holds_nothing_up(hourly: Any) -> None:
+    rule, upstream = graph(hourly)["audit"]
+    assert rule == "all_success"
+    assert upstream == PUSH
+    assert not hourly.get_task("audit").downstream_task_ids
+    assert {"--sample", "--max-skew", "--hour"} <= set(hourly.get_task("audit").arguments)
+
+
 def test_a_push_around_the_validation_is_caught(hourly: Any) -> None:
     shortcut = {**graph(hourly), "push.redis": ("all_success", frozenset(COMPUTE))}
     assert "push.redis" in can_run(shortcut, never={"validate"})

@@ -56,6 +56,20 @@ def test_a_way_around_is_caught(guard: set[str], weekly: Any) -> None:
     assert PRODUCTION in can_run(shortcut, never=guard)
 
 
+TRAIN = "train.train_model"
+CONSISTENCY = {"prepare.require_consistency"}
+
+
+def test_nothing_is_trained_for_stores_that_nobody_audited(weekly: Any) -> None:
+    assert TRAIN in can_run(graph(weekly), never=set())
+    assert TRAIN not in can_run(graph(weekly), never=CONSISTENCY)
+
+
+def test_a_training_around_the_audit_is_caught(weekly: Any) -> None:
+    shortcut = {**graph(weekly), "prepare.plan_inputs": ("all_success", frozenset({"prepare.wait_for_features"}))}
+    assert TRAIN in can_run(shortcut, never=CONSISTENCY)
+
+
 def test_guards_run_only_when_everything_before_them_succeeded(weekly: Any) -> None:
     tasks = {t.task_id: t for t in weekly.tasks}
     guarded = ("approval.approve_promotion", "production.check_approval", PRODUCTION, "production.verify_production")

@@ -54,7 +54,7 @@ def online(lived: Lived) -> dict[bytes, bytes]:
     keys = sorted(client.scan_iter(match="f:*", count=5000))
     values = client.mget(keys)
     items = lived.client("dynamodb").get_paginator("scan").paginate(TableName=lived.settings.online.features_table)
-    rows = {i["entity_id"]["S"].encode(): i["packed"]["B"] for page in items for i in page["Items"]}
+    rows = {i["entity_id"]["S"].encode(): i["packed"]["B"] for page in items for i in page["Items"] if "packed" in i}
     return dict(zip(keys, values, strict=True)) | rows
 
 

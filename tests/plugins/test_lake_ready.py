@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
+from adrank.contracts import registry
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import DeadlineError
-from adrank_airflow.sensors.lake_ready import RawHourSensor
+from adrank_airflow.sensors.lake_ready import RawHourSensor, WindowsKeptSensor
 
 PARTITION = "dt=2026-03-01/hr=11/_MANIFEST.json"
 KEYS = [f"raw/{source}/{PARTITION}" for source in ("events", "cdc/ads", "cdc/sellers")]
@@ -40,3 +41,9 @@ def test_it_waits_for(missing: str, lake: Any, settings: Settings, context: Any)
 def test_at_the_deadline_it_names_what_is_missing(settings: Settings, context: Any) -> None:
     with pytest.raises(DeadlineError, match=f"s3://{settings.lake.bucket}/{KEYS[1]}"):
         sensor(settings).finish(context, {"status": "deadline", "missing": [KEYS[1]]})
+
+
+def test_a_days_windows_are_those_of_its_last_hour_of_every_group_that_counts(settings: Settings) -> None:
+    night = WindowsKeptSensor(task_id="wait_for_windows", settings=settings, day="2026-03-01T00:00:00+00:00")
+    counting = [group.name for group in registry.load().groups if group.counts]
+    assert night.keys() == [f"windows/{name}/dt=2026-03-01/hr=23/_MANIFEST.json" for name in counting]

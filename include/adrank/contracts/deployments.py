@@ -23,6 +23,8 @@ def serving_environment(settings: Settings, package_digest: str) -> dict[str, st
         "FEATURES_TABLE": online.features_table,
         "DYNAMODB_TIMEOUT_MS": str(online.dynamodb_timeout_ms),
         "AWS_REGION": settings.region,
+        "ADRANK_SERVED_SAMPLE": str(settings.audit.served_sample),
+        "ADRANK_SERVED_BUCKET": settings.lake.bucket,
     }
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
+from urllib.parse import quote
 
 MANIFEST: Final = "_MANIFEST.json"
+CLAIM: Final = "_CLAIM."
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 
@@ -50,6 +52,11 @@ def days(start: datetime, end: datetime) -> Iterator[datetime]:
 def hour_partition(hour: datetime) -> str:
     """``dt=YYYY-MM-DD/hr=HH``."""
     return as_utc(hour).strftime("dt=%Y-%m-%d/hr=%H")
+
+
+def segment(name: str) -> str:
+    """Any name as one segment of a key, legal in every file system: ``~`` and two digits stand for other characters."""
+    return quote(name, safe="").replace("~", "%7E").replace("%", "~")
 
 
 def uri(bucket: str, key: str) -> str:
@@ -117,6 +124,28 @@ def cdc_checkpoint(slot: str) -> str:
     return f"{cdc_checkpoints()}{slot}.json"
 
 
+def catalogue_table(table: str) -> str:
+    """Prefix of the snapshots of ``ads`` or ``sellers``."""
+    return f"catalogue/{table}/"
+
+
+def catalogue(table: str, day: datetime) -> str:
+    """Prefix of a table's snapshot as one UTC day began."""
+    return f"{catalogue_table(table)}{as_utc(day):dt=%Y-%m-%d}/"
+
+
+def catalogue_manifest(table: str, day: datetime) -> str:
+    """Key of the manifest of the day's snapshot."""
+    return catalogue(table, day) + MANIFEST
+
+
+def catalogue_claim(table: str, day: datetime, attempt: str) -> str:
+    """Key of one attempt's claim that its snapshot holds: there before the attempt reads any change data, deleted by
+    whoever lands a change of an hour before the day.
+    """
+    return f"{catalogue(table, day)}{CLAIM}{attempt}"
+
+
 def raw_billing(day: datetime) -> str:
     """Prefix of one day's billing exports."""
     return f"raw/billing/{as_utc(day):dt=%Y-%m-%d}/"
@@ -147,6 +176,41 @@ def billing_verdict(day: datetime) -> str:
     return f"verdicts/billing/{as_utc(day):dt=%Y-%m-%d}/"
 
 
+def tiles_hour(group: str, hour: datetime) -> str:
+    """Prefix of all revisions of what a feature group counted in one hour."""
+    return f"tiles/{group}/{hour_partition(hour)}/"
+
+
+def tiles(group: str, hour: datetime, revision: int = 0) -> str:
+    """Prefix of a group's tile of one hour, counted from that revision of the raw hour."""
+    return f"{tiles_hour(group, hour)}rev={revision:03d}/"
+
+
+def rollup(group: str, day: datetime) -> str:
+    """Prefix of the sum of a day's tiles."""
+    return f"rollups/{group}/{as_utc(day):dt=%Y-%m-%d}/"
+
+
+def all_windows(group: str) -> str:
+    """Prefix of all windows that are kept of a group."""
+    return f"windows/{group}/"
+
+
+def windows(group: str, hour: datetime) -> str:
+    """Prefix of a group's windows as they stood at the end of one hour."""
+    return f"{all_windows(group)}{hour_partition(hour)}/"
+
+
+def examination(day: datetime) -> str:
+    """Key of what one day of the log says about how often each position is looked at."""
+    return f"examination/{as_utc(day):dt=%Y-%m-%d}/clicks.json"
+
+
+def features_of(group: str) -> str:
+    """Prefix of all feature partitions of a group."""
+    return f"features/{group}/"
+
+
 def features_day(group: str, day: datetime) -> str:
     """Prefix of all feature partitions of the UTC day that holds ``day``."""
     return f"features/{group}/{as_utc(day):dt=%Y-%m-%d}/"
@@ -172,9 +236,29 @@ def validation(hour: datetime) -> str:
     return f"validation/{hour_partition(hour)}/"
 
 
+def validation_run(hour: datetime, run_id: str) -> str:
+    """Prefix of what one run found that validated hours up to ``hour``: results, Data Docs."""
+    return f"{validation(hour)}runs/{segment(run_id)}/"
+
+
+def data_docs(hour: datetime, run_id: str) -> str:
+    """Prefix of the Data Docs of :func:`validation_run`; they begin with ``index.html``."""
+    return f"{validation_run(hour, run_id)}docs/"
+
+
 def push_manifest(store: str, hour: datetime) -> str:
     """Key of the record of what an hour pushed to ``redis`` or ``dynamodb``."""
     return f"online/{store}/{hour_partition(hour)}/{MANIFEST}"
+
+
+def audit(hour: datetime) -> str:
+    """Key of what an hour's audit found when it read the online stores back."""
+    return f"audit/{hour_partition(hour)}/results.json"
+
+
+def served(hour: datetime) -> str:
+    """Prefix of the sampled stored rows that endpoints served for requests of one hour of event time (JSON lines)."""
+    return f"served/{hour_partition(hour)}/"
 
 
 def training_run(run_key: str) -> str:
@@ -190,3 +274,8 @@ def run_key(as_of: datetime) -> str:
 def experiment(experiment_id: str) -> str:
     """Prefix of an experiment's looks and verdict."""
     return f"experiments/{experiment_id}/"
+
+
+def lease(group: str, day: datetime) -> str:
+    """Key of who may write a group's feature partitions of one UTC day, and of what they are made from."""
+    return f"leases/features/{group}/{as_utc(day):dt=%Y-%m-%d}.json"

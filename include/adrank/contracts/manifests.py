@@ -36,6 +36,12 @@ class RawManifest(_Strict):
     late_rows: int = Field(default=0, ge=0)
     rejected_rows: int = Field(default=0, ge=0)
 
+    @property
+    def digest(self) -> str:
+        """Of what the hour holds, whatever revision it is called."""
+        held = "\n".join(f"{file.name} {file.rows} {file.sha256}" for file in self.files)
+        return hashlib.sha256(f"{self.revision}\n{held}".encode()).hexdigest()
+
 
 class CdcManifest(_Strict):
     """One hour of change data of one table is complete up to ``watermark``."""
@@ -45,6 +51,20 @@ class CdcManifest(_Strict):
     watermark: datetime
     files: tuple[DataFile, ...] = ()
     changes: int = Field(ge=0)
+
+
+class CatalogueManifest(_Strict):
+    """What one table was as a UTC day began, in a form that change data since is folded on.
+
+    It counts while the claim of its ``attempt`` is there (:func:`adrank.contracts.lake.catalogue_claim`).
+    """
+
+    table: str
+    day: datetime
+    columns: dict[str, str] = Field(description="name -> kind of what was folded; of other columns it says nothing")
+    truncations: int = Field(ge=0)
+    attempt: str
+    files: tuple[str, ...] = Field(description="relative to the day's prefix")
 
 
 class BillingManifest(_Strict):
@@ -82,8 +102,65 @@ class FeatureManifest(_Strict):
     raw_state: str = ""
 
 
+class TileManifest(_Strict):
+    """What one feature group counted in one hour of the raw log. ``raw`` is the digest of the raw hour."""
+
+    group: str
+    hour: datetime
+    counts: str = Field(description="fingerprint of what is counted, and how")
+    raw: str
+    files: tuple[str, ...]
+
+
+class RollupManifest(_Strict):
+    """The sum of the tiles of one day. ``tiles`` are the ``raw`` of those that were added, by hour of the day."""
+
+    group: str
+    day: datetime
+    counts: str
+    tiles: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+class WindowManifest(_Strict):
+    """A group's windows at the end of an hour: a cache of sums over tiles.
+
+    ``raw`` digests the raw hours that could still have changed since older windows were made.
+    """
+
+    group: str
+    hour: datetime
+    counts: str
+    raw: str
+    files: tuple[str, ...]
+
+
+class PushedPartition(_Strict):
+    """One feature partition as a push takes it to an online store."""
+
+    group: str
+    fingerprint: str
+    revision: int = Field(ge=0)
+    content_digest: str
+
+
+class PushedHour(_Strict):
+    """What an online store holds after one hour's push: these partitions, and nothing of any other."""
+
+    hour: datetime
+    partitions: tuple[PushedPartition, ...]
+
+    def partition(self, group: str) -> PushedPartition | None:
+        """The partition of that group."""
+        return next((p for p in self.partitions if p.group == group), None)
+
+
 class PushManifest(_Strict):
-    """What one hour's push wrote to one online store."""
+    """What one hour's push wrote to one online store; written when all of it is there.
+
+    Rows are offered because they differ from ``base``, because their turn to be written again has come, or because
+    their entity vanished. Where ``superseded_by`` is set, the store was already at that hour and nothing was written.
+    """
 
     store: str
     hour: datetime
@@ -92,6 +169,76 @@ class PushManifest(_Strict):
     offered: int = Field(ge=0)
     written: int = Field(ge=0)
     stale: int = Field(ge=0, description="rows that lost to a newer row already there")
+    partitions: tuple[PushedPartition, ...] = ()
+    base: datetime | None = Field(default=None, description="the pushed hour that was compared with; none: all rows")
+    changed: int = Field(default=0, ge=0)
+    refreshed: int = Field(default=0, ge=0, description="unchanged rows written again, so that none grows stale")
+    vanished: int = Field(default=0, ge=0, description="entities without a row now, written as defaults")
+    superseded_by: datetime | None = None
+
+
+class FeatureAudit(_Strict):
+    """One feature over the stored rows that were compared."""
+
+    mismatched: int = Field(ge=0, description="rows in which what is served differs from the offline value")
+    smape: float = Field(ge=0, le=1, description="mean of |served - offline| / (|served| + |offline|)")
+
+
+class ServedAudit(_Strict):
+    """Rows that requests of the hour were answered with, against the offline partition that they name."""
+
+    rows: int = Field(default=0, ge=0, description="logged for requests of the hour")
+    compared: int = Field(default=0, ge=0)
+    mismatched: int = Field(default=0, ge=0)
+    defaults: int = Field(default=0, ge=0, description="of those compared: the registry's defaults, for want of a row")
+    unknown: int = Field(default=0, ge=0, description="of an hour or a layout that is not there any more")
+    features: dict[str, int] = Field(default_factory=dict, description="feature -> rows in which it differs")
+
+
+class GroupAudit(_Strict):
+    """What reading one feature group back found. A key counts as one thing only, in the order of the fields."""
+
+    group: str
+    rows: int = Field(ge=0, description="in the offline partition")
+    sampled: int = Field(ge=0, description="of these, read back")
+    newer: int = Field(default=0, ge=0, description="sampled, but a later hour was pushed meanwhile: not compared")
+    missing: int = Field(default=0, ge=0, description="not in the store")
+    other_layout: int = Field(default=0, ge=0, description="packed with another layout: served as defaults")
+    stale: int = Field(default=0, ge=0, description="older than the group's time to live: served as defaults")
+    mismatched: int = Field(default=0, ge=0, description="served with other values")
+    scanned: int = Field(default=0, ge=0, description="keys met in the store")
+    extra: int = Field(default=0, ge=0, description="of these, served with values although offline there is no row")
+    features: dict[str, FeatureAudit] = Field(default_factory=dict)
+    served: ServedAudit = ServedAudit()
+    examples: tuple[str, ...] = Field(default=(), description="some of the keys that differ, each with how")
+
+    @property
+    def compared(self) -> int:
+        """Sampled keys of which the audit can say whether they are right."""
+        return self.sampled - self.newer
+
+    @property
+    def different(self) -> int:
+        """Sampled keys that differ in any way."""
+        return self.missing + self.other_layout + self.stale + self.mismatched
+
+
+class AuditManifest(_Strict):
+    """One hour's features read back from the online stores. ``cursors`` say where the next hour's scan goes on."""
+
+    hour: datetime
+    fingerprint: str
+    max_skew: float
+    consistent: bool
+    skew: float
+    reasons: tuple[str, ...]
+    groups: tuple[GroupAudit, ...]
+    cursors: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def superseded(self) -> bool:
+        """Whether it says nothing, because later hours had replaced all that it looked for."""
+        return any(group.sampled for group in self.groups) and not any(group.compared for group in self.groups)
 
 
 class TrainingSetManifest(_Strict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cache
 from importlib import resources
@@ -14,11 +14,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Store = Literal["redis", "dynamodb"]
-Entity = Literal["ad", "seller"]
+Entity = Literal["ad", "seller", "user_category"]
 Input = Literal["events", "ads", "sellers"]
 
-#: How far the longest window of any feature looks back from the end of its hour.
-WINDOW: Final = timedelta(hours=168)
+#: How far the longest window that a group may declare looks back from the end of its hour.
+WINDOW: Final = timedelta(hours=672)
 
 
 class RegistryMismatchError(RuntimeError):
@@ -44,6 +44,42 @@ class Feature(BaseModel):
         return float("nan") if self.default is None else self.default
 
 
+class Counts(BaseModel):
+    """What a group counts per entity and hour, and over which windows it is added up.
+
+    ``sql/tiles/<group>.sql`` gives the hourly ``measures``, whole numbers. The group's query sees each as
+    ``<measure>_<window>``, and for those of ``latest`` the last hour that had any as ``last_<measure>`` (``hour_no``).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    measures: tuple[str, ...] = Field(min_length=1)
+    windows: Mapping[str, int] = Field(min_length=1, description="name -> hours")
+    latest: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Counts:
+        longest = WINDOW // timedelta(hours=1)
+        if wrong := [name for name, hours in self.windows.items() if not 1 <= hours <= longest]:
+            raise ValueError(f"windows {', '.join(wrong)}: must be between 1 and {longest} hours")
+        if unknown := sorted(set(self.latest) - set(self.measures)):
+            raise ValueError(f"latest names no measure: {', '.join(unknown)}")
+        return self
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    @property
+    def sums(self) -> tuple[tuple[str, str, int], ...]:
+        """(column, measure, hours) of every windowed sum, in order."""
+        return tuple((f"{m}_{name}", m, hours) for name, hours in self.windows.items() for m in self.measures)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what a window holds: windows of another one are not added to."""
+        return _digest([self.measures, dict(self.windows), self.latest])
+
+
 class FeatureGroup(BaseModel):
     """Features of one entity that one job computes together and one store serves."""
 
@@ -51,7 +87,8 @@ class FeatureGroup(BaseModel):
 
     name: str
     entity: Entity
-    inputs: tuple[Input, ...] = Field(min_length=1, description="what its query may read")
+    inputs: tuple[Input, ...] = Field(min_length=1, description="what its queries may read")
+    counts: Counts | None = Field(default=None, description="hourly tiles and their windows; for who reads events")
     store: Store
     cadence_minutes: int = Field(gt=0)
     lag_minutes: int = Field(ge=0)
@@ -64,6 +101,12 @@ class FeatureGroup(BaseModel):
     def _outlives_its_cadence(self) -> FeatureGroup:
         if self.ttl_hours * 60 < 3 * self.cadence_minutes:
             raise ValueError(f"group {self.name}: ttl_hours must be at least three cadences")
+        return self
+
+    @model_validator(mode="after")
+    def _counts_what_it_reads(self) -> FeatureGroup:
+        if (self.counts is not None) != ("events" in self.inputs):
+            raise ValueError(f"group {self.name}: a group has counts if and only if it reads events")
         return self
 
     @property

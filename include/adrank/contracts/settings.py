@@ -10,6 +10,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +31,21 @@ class Lake(_Section):
 
     bucket: str = "adrank-lake"
     code_prefix: str = Field(default="code/current", description="prefix that `make publish` wrote")
+    browse_url: str = Field(
+        default="https://{bucket}.s3.{region}.amazonaws.com/{key}",
+        description="where people read an object: what links in the Airflow UI lead to",
+    )
+
+    @field_validator("browse_url")
+    @classmethod
+    def _names_the_key(cls, template: str) -> str:
+        try:
+            told = template.format(bucket="b", region="r", key="k/")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"{template}: only {{bucket}}, {{region}} and {{key}} are known") from error
+        if "k/" not in told:
+            raise ValueError(f"{template}: does not name the {{key}}")
+        return template
 
 
 class Emr(_Section):
@@ -56,6 +72,39 @@ class Online(_Section):
         tls = ["--redis-tls"] if self.redis_tls else []
         where = ["--redis-host", self.redis_host, "--redis-port", str(self.redis_port), *tls]
         return [*where, "--table", self.features_table, "--region", region]
+
+
+class Expectations(_Section):
+    """What feature partitions must be like to be pushed, beyond what the registry declares."""
+
+    least_row_ratio: float = Field(default=0.5, gt=0, le=1, description="of an hour's rows to those of the day before")
+    most_row_ratio: float = Field(default=2, ge=1, description="the same; a log's first weeks may grow with its age")
+    compared_from: int = Field(default=1000, ge=1, description="rows of the day before, below which nothing is said")
+
+    def arguments(self) -> list[str]:
+        """What the validation must know, as its command line names it."""
+        ratios = [str(self.least_row_ratio), str(self.most_row_ratio)]
+        return ["--row-ratio", *ratios, "--compared-from", str(self.compared_from)]
+
+
+class Audit(_Section):
+    """Whether the online stores serve what the offline partitions say."""
+
+    sample: int = Field(default=5000, ge=1, description="keys of each group that an hour's audit reads back, at most")
+    served_sample: float = Field(
+        default=0.01, ge=0, le=1, description="share of the requests whose stored rows the endpoints log; 0: none"
+    )
+    max_skew: float = Field(
+        default=0.01, ge=0, le=1, description="share of any group's keys that may differ before training refuses"
+    )
+    look_back: timedelta = Field(
+        default=timedelta(hours=6), gt=timedelta(0), description="training asks for an audit as recent as this"
+    )
+    allow_unaudited: bool = Field(default=False, description="train although no recent hour was audited")
+
+    def arguments(self) -> list[str]:
+        """What the audit job must know, as its command line names it."""
+        return ["--sample", str(self.sample), "--max-skew", str(self.max_skew)]
 
 
 class SageMaker(_Section):
@@ -97,6 +146,7 @@ class Events(_Section):
     grace: timedelta = Field(default=timedelta(minutes=10), description="how long after its end an hour stays open")
     late_lookback: timedelta = Field(
         default=timedelta(hours=48),
+        le=timedelta(hours=90),
         description="a later event than this is dead-lettered; features are revised this far",
     )
     max_ahead: timedelta = Field(
@@ -220,7 +270,6 @@ class Gate(_Section):
         default_factory=lambda: {"relevance": 0.0, "contact": -0.01, "revenue": -0.01},
         description="objective -> least acceptable lower bound of NDCG@10(candidate) - NDCG@10(production)",
     )
-    max_online_skew: float = Field(default=0.01, ge=0, le=1)
 
 
 class ExperimentPlan(_Section):
@@ -279,7 +328,9 @@ class Tenancy(_Section):
     queue: str = "default"
     retries: int = Field(default=2, ge=0)
     retry_delay: timedelta = timedelta(minutes=2)
+    spark_conn_id: str = Field(default="adrank_spark", description="where a backfill may submit instead of EMR")
     features_start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    features_check_cron: str = "30 1 * * *"
     training_cron: str = "0 4 * * 1"
     training_start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     aws_conn_id: str = "aws_default"
@@ -301,6 +352,8 @@ class Settings(BaseSettings):
     lake: Lake = Lake()
     emr: Emr = Emr()
     online: Online = Online()
+    expectations: Expectations = Expectations()
+    audit: Audit = Audit()
     sagemaker: SageMaker = SageMaker()
     events: Events = Events()
     cdc: Cdc = Cdc()
@@ -312,6 +365,10 @@ class Settings(BaseSettings):
     approval: Approval = Approval()
     rollout: Rollout = Rollout()
     tenancy: Tenancy = Tenancy()
+
+    def browse(self, key: str) -> str:
+        """Where people read an object of the lake."""
+        return self.lake.browse_url.format(bucket=self.lake.bucket, region=self.region, key=quote(key, safe="/="))
 
     def training_set_arguments(self) -> list[str]:
         """Window, test fraction and label weights, as the training-set job's command line names them."""

@@ -1,10 +1,11 @@
 """Which feature partitions late events have outdated, and from when on what replaces them may be seen.
 
-A late event makes a new revision of its raw hour. A feature partition keeps a digest of the revisions of all raw hours
-of its window (``raw_state``): while the log still has that state, computing it again gives the same content.
+A late event makes a new revision of its raw hour. A feature partition keeps a digest of the revisions of the raw hours
+that late events could still reach when its own hour ended (``raw_state``): while the log still has that state,
+computing it again gives the same content, however long its windows are.
 
-A row may be seen the group's lag after everything that it was computed from was there: the hour had ended, and each raw
-hour of the window that was revised had its revision. So a training row never sees an event before the log held it, even
+A row may be seen the group's lag after everything that it was computed from was there: the hour had ended, and each of
+these raw hours that was revised had its revision. So a training row never sees an event before the log held it, even
 where an hour is first computed long after its late events came.
 """
 
@@ -13,17 +14,21 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Self
+from datetime import datetime, timedelta
+from typing import Final, Self
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, RawManifest
-from adrank.contracts.registry import WINDOW, FeatureGroup
+from adrank.contracts.registry import FeatureGroup
+
+#: How far before the end of an hour a raw hour lies at most that can still be revised: no less than the longest
+#: ``events.late_lookback`` and the hours until a revision is published.
+REACH: Final = timedelta(hours=96)
 
 
-def window_start(hour: datetime) -> datetime:
-    """The first raw hour of the window that ends with ``hour``."""
-    return hour + lake.HOUR - WINDOW
+def reach_start(hour: datetime) -> datetime:
+    """The first raw hour that can still be revised when ``hour`` ends."""
+    return hour + lake.HOUR - REACH
 
 
 @dataclass(frozen=True)
@@ -38,15 +43,15 @@ class RawLog:
         return cls({manifest.hour: manifest for manifest in manifests})
 
     def state(self, group: FeatureGroup, hour: datetime) -> str:
-        """Digest of (raw hour, revision) over the hour's window; over nothing for a group that reads no events."""
+        """Digest of (raw hour, revision) over the hour's reach; over nothing for a group that reads no events."""
         digest = hashlib.sha256()
-        for raw in self._window(group, hour):
+        for raw in self._reached(group, hour):
             digest.update(f"{lake.hour_partition(raw.hour)} {raw.revision}\n".encode())
         return digest.hexdigest()
 
     def whole_at(self, group: FeatureGroup, hour: datetime) -> datetime:
-        """Event time at which the hour had ended and every revised raw hour of its window had its revision."""
-        revised = (raw.revision_time for raw in self._window(group, hour) if raw.revision > 0)
+        """Event time at which the hour had ended and every revised raw hour of its reach had its revision."""
+        revised = (raw.revision_time for raw in self._reached(group, hour) if raw.revision > 0)
         return max((hour + lake.HOUR, *revised))
 
     def still_gives(self, group: FeatureGroup, partition: FeatureManifest) -> bool:
@@ -55,13 +60,13 @@ class RawLog:
         A manifest from before states were kept was computed from a log that nobody had revised.
         """
         if not partition.raw_state:
-            return all(raw.revision == 0 for raw in self._window(group, partition.hour))
+            return all(raw.revision == 0 for raw in self._reached(group, partition.hour))
         return partition.raw_state == self.state(group, partition.hour)
 
-    def _window(self, group: FeatureGroup, hour: datetime) -> list[RawManifest]:
+    def _reached(self, group: FeatureGroup, hour: datetime) -> list[RawManifest]:
         if "events" not in group.inputs:
             return []
-        found = (self.hours.get(raw) for raw in lake.hours(window_start(hour), hour + lake.HOUR))
+        found = (self.hours.get(raw) for raw in lake.hours(reach_start(hour), hour + lake.HOUR))
         return [raw for raw in found if raw is not None]
 
 

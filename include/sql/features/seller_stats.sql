@@ -1,67 +1,52 @@
--- How a seller's ads fared over the 168 hours that end with each hour, and how many are live at its end.
--- An hour's events count for the seller who owned the ad at the end of that hour.
-WITH ad_tiles AS (
-    SELECT
-        ad_id,
-        unix_timestamp(event_time) DIV 3600 AS hour_no,
-        count_if(event_type = 'impression') AS impressions,
-        count_if(event_type = 'contact') AS contacts
-    FROM events
-    WHERE ad_id IS NOT NULL
-    GROUP BY ALL
-),
-tiles AS (
-    SELECT
-        ads.seller_id AS entity_id,
-        ad_tiles.hour_no,
-        sum(ad_tiles.impressions) AS impressions,
-        sum(ad_tiles.contacts) AS contacts
-    FROM ad_tiles
-    INNER JOIN ads_history AS ads
-        ON ads.ad_id = ad_tiles.ad_id
-        AND ads.valid_from < timestamp_seconds((ad_tiles.hour_no + 1) * 3600)
-        AND timestamp_seconds((ad_tiles.hour_no + 1) * 3600) <= ads.valid_to
-    WHERE ads.seller_id IS NOT NULL
-    GROUP BY ALL
-),
-items AS (
+-- How a seller's ads fared over the windows that end with each hour, how many are live at its end, and since when the
+-- seller is there. Smoothed rates begin at the rate over all sellers, which weighs as much as 50 impressions or 10 contacts.
+WITH items AS (
     SELECT ads.seller_id AS entity_id, hours.hour_no, count(*) AS item_count
     FROM ads_history AS ads
     INNER JOIN hours ON ads.valid_from < hours.hour_end AND hours.hour_end <= ads.valid_to
     WHERE ads.seller_id IS NOT NULL
     GROUP BY ALL
 ),
-grid AS (
-    SELECT entity_id, hour_no, 0 AS impressions, 0 AS contacts
-    FROM (SELECT entity_id FROM tiles UNION SELECT entity_id FROM items) CROSS JOIN (SELECT hour_no FROM hours)
-    UNION ALL
-    SELECT entity_id, hour_no, impressions, contacts FROM tiles
-),
-hourly AS (
-    SELECT entity_id, hour_no, sum(impressions) AS impressions, sum(contacts) AS contacts
-    FROM grid
-    GROUP BY entity_id, hour_no
-),
-windows AS (
+overall AS (
     SELECT
-        entity_id,
         hour_no,
-        sum(impressions) OVER last_168_hours AS impressions_7d,
-        sum(contacts) OVER last_168_hours AS contacts_7d
-    FROM hourly
-    WINDOW last_168_hours AS (
-        PARTITION BY entity_id ORDER BY hour_no RANGE BETWEEN 167 PRECEDING AND CURRENT ROW
-    )
+        (sum(contacts_28d) + 1) / (sum(impressions_28d) + 100) AS contact_rate,
+        (sum(sales_28d) + 1) / (sum(contacts_28d) + 10) AS sales_per_contact
+    FROM windows
+    GROUP BY hour_no
+),
+known AS (
+    SELECT
+        coalesce(windows.hour_no, items.hour_no) AS hour_no,
+        coalesce(windows.entity_id, items.entity_id) AS entity_id,
+        coalesce(items.item_count, 0) AS item_count,
+        coalesce(windows.impressions_7d, 0) AS impressions_7d,
+        coalesce(windows.contacts_7d, 0) AS contacts_7d,
+        coalesce(windows.impressions_28d, 0) AS impressions_28d,
+        coalesce(windows.contacts_28d, 0) AS contacts_28d,
+        coalesce(windows.sales_28d, 0) AS sales_28d
+    FROM windows
+    FULL JOIN items ON items.entity_id = windows.entity_id AND items.hour_no = windows.hour_no
 )
 SELECT
     hours.hour,
-    windows.entity_id,
-    coalesce(items.item_count, 0) AS seller_item_count,
-    windows.impressions_7d AS seller_impressions_7d,
-    windows.contacts_7d AS seller_contacts_7d,
-    -- A window can hold a contact whose impression it has just lost: 1 is the most.
-    try_divide(least(windows.contacts_7d, windows.impressions_7d), windows.impressions_7d) AS seller_avg_contact_rate
-FROM windows
-INNER JOIN hours ON hours.hour_no = windows.hour_no
-LEFT JOIN items ON items.entity_id = windows.entity_id AND items.hour_no = windows.hour_no
-WHERE coalesce(items.item_count, 0) + windows.impressions_7d + windows.contacts_7d > 0
+    known.entity_id,
+    known.item_count AS seller_item_count,
+    known.impressions_7d AS seller_impressions_7d,
+    known.contacts_7d AS seller_contacts_7d,
+    try_divide(known.contacts_7d, known.impressions_7d) AS seller_avg_contact_rate,
+    least(
+        (known.contacts_28d + 50 * coalesce(overall.contact_rate, 0.01)) / (known.impressions_28d + 50), 1
+    ) AS seller_contact_rate_28d_smoothed,
+    least(
+        (known.sales_28d + 10 * coalesce(overall.sales_per_contact, 0.1)) / (known.contacts_28d + 10), 1
+    ) AS seller_sales_per_contact_28d,
+    CASE WHEN sellers.created_at IS NOT NULL
+        THEN greatest((unix_timestamp(hours.hour_end) - unix_timestamp(sellers.created_at)) DIV 86400, 0)
+    END AS seller_tenure_days
+FROM known
+INNER JOIN hours ON hours.hour_no = known.hour_no
+LEFT JOIN overall ON overall.hour_no = known.hour_no
+LEFT JOIN sellers_history AS sellers
+    ON sellers.seller_id = known.entity_id
+    AND sellers.valid_from < hours.hour_end AND hours.hour_end <= sellers.valid_to

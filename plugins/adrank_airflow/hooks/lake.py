@@ -12,7 +12,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from pydantic import BaseModel
 
 from adrank.contracts import lake
-from adrank.contracts.manifests import BillingManifest, CdcManifest, FeatureManifest, RawManifest
+from adrank.contracts.manifests import AuditManifest, BillingManifest, CdcManifest, FeatureManifest, RawManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank_airflow.errors import NoInputError
 
@@ -70,6 +70,10 @@ class LakeHook(S3Hook):
         manifests = (key for keys in listed for key in keys if key.endswith(lake.MANIFEST))
         found = self._manifests(FeatureManifest, (key for key in manifests if key.rsplit("rev=", 1)[0] in hours))
         return sorted(found, key=lambda manifest: (manifest.hour, manifest.revision))
+
+    def audits(self, start: datetime, end: datetime) -> list[AuditManifest]:
+        """What the audits of the hours in ``[start, end)`` found, in order; hours without one are left out."""
+        return self._manifests(AuditManifest, (lake.audit(hour) for hour in lake.hours(start, end)))
 
     def billing_files(self, start: datetime, as_of: datetime) -> list[str]:
         """Keys of the exports of the days from ``start`` on, each with its manifest, as they were known ``as_of``."""

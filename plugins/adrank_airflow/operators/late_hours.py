@@ -56,7 +56,7 @@ class FindLateHoursOperator(BaseBranchOperator):
         hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
         end = lake.floor_hour(datetime.fromisoformat(self.hour))
         start = lake.floor_hour(end - settings.events.late_lookback)
-        log = RawLog.of(hook.raw_manifests(lateness.window_start(start), end))
+        log = RawLog.of(hook.raw_manifests(lateness.reach_start(start), end))
         groups = [registry.load().group(name) for name in self.revisions]
         hours = {group.name: self._outdated(hook, group, start, end, log) for group in groups}
         return {

@@ -100,6 +100,24 @@ class FeaturesReadySensor(_LakeSensor):
         return [lake.features_manifest(group.name, hour) for group in registry.load().groups]
 
 
+class WindowsKeptSensor(_LakeSensor):
+    """The windows of a day's last hour are kept, of every group that counts events.
+
+    :param day: ISO start of the day; templated.
+    """
+
+    template_fields: Sequence[str] = ("day",)
+
+    def __init__(self, *, day: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.day = day
+
+    def keys(self) -> list[str]:
+        """The manifests of the windows."""
+        hour = datetime.fromisoformat(self.day) + lake.DAY - lake.HOUR
+        return [lake.windows(group.name, hour) + lake.MANIFEST for group in registry.load().reading("events")]
+
+
 class BillingExportSensor(_LakeSensor):
     """A day's billing export was delivered: its control total, which the billing system writes last, is there.
 

@@ -1,8 +1,10 @@
-"""A real Spark session over a throw-away lake directory, and a writer of raw hours."""
+"""A real Spark session over a throw-away lake directory that is an S3 bucket too, and a writer of raw hours."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,10 +18,12 @@ from pyspark.sql import SparkSession
 from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
+from localcloud.config import Config
+from tests.kafka_broker import StoreProcess
 
 BUCKET = "adrank-lake"
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
-_PREFIXES = ("raw", "features", "validation", "online", "code")
+_PREFIXES = Config.model_fields["prefixes"].default
 _RAW = "org.apache.hadoop.fs.RawLocalFileSystem"
 _TYPES = {
     "string": pa.string(),
@@ -97,10 +101,18 @@ class TestLake:
 
 
 @pytest.fixture(scope="session")
-def _lake_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("lake")
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+    store = StoreProcess(tmp_path_factory.mktemp("lake"), bucket=BUCKET)
+    store.start()
+    yield store
+    store.kill()
+
+
+@pytest.fixture(scope="session")
+def _lake_root(_store: StoreProcess) -> Path:
+    root = _store.config.lake_dir / BUCKET
     for prefix in _PREFIXES:
-        (root / prefix).mkdir()
+        (root / prefix).mkdir(exist_ok=True)
     return root
 
 
@@ -111,7 +123,7 @@ def spark(_lake_root: Path) -> Iterator[SparkSession]:
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.ui.showConsoleProgress": "false",
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "spark.sql.shuffle.partitions": "2",
         # Interpreting a plan over ten rows is quicker than compiling it.
         "spark.sql.codegen.wholeStage": "false",
@@ -126,19 +138,21 @@ def spark(_lake_root: Path) -> Iterator[SparkSession]:
     for key, value in options.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
+    session.sparkContext.pythonExec = sys.executable
     session.sparkContext.setLogLevel("ERROR")
     yield session
     session.stop()
 
 
 @pytest.fixture
-def raw_lake(_lake_root: Path, spark: SparkSession) -> TestLake:
-    """The lake, emptied."""
-    import shutil
-
+def raw_lake(_store: StoreProcess, _lake_root: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> TestLake:
+    """The lake, emptied; what Spark kept of another test's files of the same names is forgotten."""
+    spark.catalog.clearCache()
     for prefix in _PREFIXES:
         shutil.rmtree(_lake_root / prefix)
         (_lake_root / prefix).mkdir()
+    for key, value in _store.client_environment.items():
+        monkeypatch.setenv(key, value)
     return TestLake(_lake_root)
 
 

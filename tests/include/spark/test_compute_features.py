@@ -22,14 +22,13 @@ from spark.raw_log import HourNotReadyError, RawHourTornError
 from tests.include.spark.conftest import BUCKET, TestLake, at, event
 
 pytestmark = pytest.mark.spark
-SQL = Path(__file__).resolve().parents[3] / "include" / "sql" / "features"
+SQL = Path(__file__).resolve().parents[3] / "include" / "sql"
 
 
 def run(lake_: TestLake, group: str, start: datetime, end: datetime, *more: str) -> None:
-    query = lake_.path(f"code/{group}.sql")
-    query.write_text((SQL / f"{group}.sql").read_text())
+    shutil.copytree(SQL, lake_.path("code/sql"), dirs_exist_ok=True)
     arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
-    compute([*arguments, "--sql", f"s3://{BUCKET}/code/{group}.sql", *more])
+    compute([*arguments, "--sql", f"s3://{BUCKET}/code/sql/features/{group}.sql", *more])
 
 
 def manifest(lake_: TestLake, group: str, hour: datetime, revision: int = 0) -> FeatureManifest:
@@ -61,16 +60,22 @@ def test_ad_engagement_counts_each_event_once_in_a_half_open_window_of_168_hours
     assert rows(raw_lake, "ad_engagement", at(167))["a"]["impressions_7d"] == 3, "hour 0 is just inside the window"
     last = rows(raw_lake, "ad_engagement", at(168))["a"]
     assert (last["impressions_7d"], last["clicks_7d"]) == (1, 0), "hour 0 has just left it"
-    assert set(rows(raw_lake, "ad_engagement", at(169))) == {"b"}, "an ad without anything in the window has no row"
+    assert set(rows(raw_lake, "ad_engagement", at(169))) == {"a", "b"}, "28 days hold it still"
 
 
-def test_a_rate_is_missing_without_impressions_and_never_over_one(raw_lake: TestLake, spark: SparkSession) -> None:
+def test_a_raw_rate_is_missing_without_impressions_and_a_smoothed_one_never_over_one(
+    raw_lake: TestLake, spark: SparkSession
+) -> None:
     twice = [event(f"c{n}", "click", at(0, n), "b") for n in range(2)]
     raw_lake.land(at(0), [event("c", "click", at(0), "a"), event("i", "impression", at(0), "b"), *twice])
     run(raw_lake, "ad_engagement", at(0), at(1))
     found = rows(raw_lake, "ad_engagement", at(0))
     assert (found["a"]["clicks_7d"], found["a"]["ctr_7d"]) == (1, None)
-    assert (found["b"]["clicks_7d"], found["b"]["ctr_7d"]) == (2, 1)
+    assert (found["b"]["clicks_7d"], found["b"]["ctr_7d"]) == (2, 2)
+    overall = (3 + 1) / (1 + 20)
+    prior = (3 + 100 * overall) / (1 + 100)
+    assert found["b"]["ctr_7d_smoothed"] == pytest.approx((2 + 20 * prior) / (1 + 20))
+    assert found["a"]["ctr_7d_smoothed"] == pytest.approx((1 + 20 * prior) / 20)
 
 
 def test_windows_of_a_random_log_are_what_counting_by_hand_gives(raw_lake: TestLake, spark: SparkSession) -> None:
@@ -100,13 +105,13 @@ def test_windows_of_a_random_log_are_what_counting_by_hand_gives(raw_lake: TestL
             shown, clicks, contacts = counted(hour, {ad_id})
             row = by_ad[ad_id]
             assert [row["impressions_7d"], row["clicks_7d"], row["contacts_7d"]] == [shown, clicks, contacts]
-            assert row["ctr_7d"] == (pytest.approx(min(1, clicks / shown)) if shown else None)
+            assert row["ctr_7d"] == (pytest.approx(clicks / shown) if shown else None)
         by_seller = rows(raw_lake, "seller_stats", at(hour))
         for seller in set(owners.values()):
             shown, _, contacts = counted(hour, {a for a, owner in owners.items() if owner == seller})
             row = by_seller[seller]
             assert [row["seller_impressions_7d"], row["seller_contacts_7d"]] == [shown, contacts]
-            assert row["seller_avg_contact_rate"] == pytest.approx(min(1, contacts / shown))
+            assert row["seller_avg_contact_rate"] == pytest.approx(contacts / shown)
             assert row["seller_item_count"] == 3
 
 
@@ -221,7 +226,8 @@ def test_rows_say_what_they_describe_and_from_when_they_may_be_seen(raw_lake: Te
 @pytest.mark.parametrize("group", registry.load().groups, ids=lambda group: group.name)
 def test_a_query_reads_what_its_group_declares(group: FeatureGroup) -> None:
     views = {"events": "events", "ads_history": "ads", "sellers_history": "sellers"}
-    query = re.sub(r"--.*", "", (SQL / f"{group.name}.sql").read_text())
+    files = [SQL / folder / f"{group.name}.sql" for folder in ("tiles", "features")]
+    query = re.sub(r"--.*", "", "".join(file.read_text() for file in files if file.exists()))
     assert {views[name] for name in re.findall(rf"\b({'|'.join(views)})\b", query)} == set(group.inputs)
 
 
@@ -231,12 +237,14 @@ def test_a_log_without_a_catalogue_has_empty_partitions_and_manifests(raw_lake: 
     assert manifest(raw_lake, "ad_attributes", at(0)).rows == 0
 
 
-@pytest.mark.parametrize("first", [0, -500], ids=["log begins in the window", "log begins long before it"])
-def test_a_hole_in_the_log_is_refused_by_name(raw_lake: TestLake, spark: SparkSession, first: int) -> None:
+@pytest.mark.parametrize(("first", "missing"), [(0, r"1 raw hour.*2026-03-01T01:00"), (-500, r"501 raw hour")])
+def test_a_hole_in_the_log_is_refused_by_name(
+    raw_lake: TestLake, spark: SparkSession, first: int, missing: str
+) -> None:
     raw_lake.land(at(first), [])
     for hour in range(2, 169):
         raw_lake.land(at(hour), [])
-    with pytest.raises(HourNotReadyError, match=r"1 raw hour.*2026-03-01T01:00"):
+    with pytest.raises(HourNotReadyError, match=missing):
         run(raw_lake, "ad_engagement", at(168), at(169))
 
 

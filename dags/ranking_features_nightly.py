@@ -1,0 +1,62 @@
+"""### Nightly proof of the feature windows
+
+**What.** Adds the hourly tiles of 28 days up again and compares every entity and column with the windows that the
+hourly run carries on from hour to hour, and with the days' roll-ups. They are whole numbers: any difference is an
+error.
+
+**When.** Every night, for the UTC day that has ended, once its last hour is computed; without catch-up, because each
+proof covers 28 days. By hand from the form with a `day` of the last four: older windows are not kept.
+
+**Reads.** `windows/<group>/dt=/hr=/` of the day's last hour, `tiles/<group>/` and `rollups/<group>/` of 28 days.
+
+**Writes.** Nothing.
+
+**Owner.** data-platform. Safe to run at any time.
+
+**When it fails.** `wait_for_windows`: the hourly run has not finished the day; look there, not here. `check.<group>`:
+its message names entity, column and both values, or the hour without a tile. Windows and tiles can be made again from
+the raw log: delete `windows/<group>/` (of the day named) or `tiles/<group>/` (of the hour named), then run
+`ranking_backfill` with `recompute` from the first hour that may be wrong.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
+
+from adrank.contracts import registry
+from adrank.contracts.settings import load
+from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
+from adrank_airflow.sensors.lake_ready import WindowsKeptSensor
+from adrank_airflow.templates import DATE, DAY
+from adrank_airflow.tenancy import access, task_defaults
+
+SETTINGS = load()
+
+with DAG(
+    dag_id="ranking_features_nightly",
+    description="Windows and roll-ups are what the hourly tiles add up to",
+    doc_md=__doc__,
+    schedule=CronDataIntervalTimetable(SETTINGS.tenancy.features_check_cron, timezone="UTC"),
+    start_date=SETTINGS.tenancy.features_start,
+    catchup=False,
+    max_active_runs=1,
+    dagrun_timeout=timedelta(hours=12),
+    default_args=task_defaults(SETTINGS, owner="data-platform"),
+    access_control=access(SETTINGS),
+    params={"day": Param(default=None, type=["null", "string"], format="date", description="UTC day to look at")},
+    tags=["adrank", "features", "nightly", "oncall:next-working-day"],
+) as dag:
+    wait_for_windows = WindowsKeptSensor(task_id="wait_for_windows", day=DAY)
+
+    with TaskGroup("check", tooltip="One EMR step per group that counts events") as check:
+        for group in registry.load().reading("events"):
+            EmrSparkStepOperator(
+                task_id=group.name,
+                entry_point="check_windows.py",
+                sql=f"tiles/{group.name}.sql",
+                arguments=["--group", group.name, "--day", DATE],
+            )
+
+    wait_for_windows >> check

@@ -1,12 +1,13 @@
 """Manifests of change data: which files are an hour's changes, and that there will be no more of them.
 
-A manifest only ever grows: a change that comes after its hour was closed lands in that hour as one more file.
+A manifest only ever grows: a change that comes after its hour was closed lands in that hour as one more file. What
+readers have folded without it then holds no more: the claims of later snapshots of the table are deleted.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -35,15 +36,14 @@ def extend(
 ) -> CdcManifest:
     """Name ``files`` in the hour's manifest beside those that it names already; the files must be there.
 
-    Naming a file twice is naming it once. ``watermark`` never goes back.
+    Naming a file twice is naming it once. ``watermark`` never goes back. Who fails in here calls it again with the same
+    files: only then is it certain that no snapshot without them holds.
     """
     added = tuple(files)
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _extend(store, table, hour, added, watermark)
-        except ConflictError:
-            continue
-    return _extend(store, table, hour, added, watermark)
+    manifest = _extended(store, table, hour, added, watermark)
+    if added:
+        _outdate_snapshots(store, table, hour)
+    return manifest
 
 
 def close_quiet(store: ObjectStore, start: datetime, end: datetime, *, workers: int = 8) -> None:
@@ -68,6 +68,34 @@ def _closed(store: ObjectStore, start: datetime, end: datetime) -> Iterable[tupl
     hour_of = {lake.raw_cdc_manifest(table, hour): (table, hour) for table in TABLES for hour in lake.hours(start, end)}
     for table in TABLES:
         yield from (hour_of[key] for key in store.keys(lake.raw_cdc_table(table)) if key in hour_of)
+
+
+def _outdate_snapshots(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
+    """Delete the claims of all snapshots of days behind ``hour``.
+
+    Again and again, until there is none: a snapshot that begins while its base loses its claim has one of its own by
+    then.
+    """
+    while claims := list(_claims(store, table, hour)):
+        for key in claims:
+            store.delete(key)
+
+
+def _claims(store: ObjectStore, table: CdcTable, hour: datetime) -> Iterator[str]:
+    for day in store.folders(lake.catalogue_table(table)):
+        if day > lake.catalogue(table, hour):
+            yield from store.keys(day + lake.CLAIM)
+
+
+def _extended(
+    store: ObjectStore, table: CdcTable, hour: datetime, files: tuple[DataFile, ...], watermark: datetime
+) -> CdcManifest:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _extend(store, table, hour, files, watermark)
+        except ConflictError:
+            continue
+    return _extend(store, table, hour, files, watermark)
 
 
 def _extend(

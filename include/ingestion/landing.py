@@ -2,7 +2,7 @@
 
 Files first, manifest last, so that a reader who trusts manifests never sees half an hour. Landing is idempotent: names
 are digests of content, so the same rows land as the same keys with the same bytes, in whatever order they come.
-An hour without events has a manifest too. Nothing is deleted: a file that no manifest names is not part of the lake.
+An hour without events has a manifest too. No data is deleted: a file that no manifest names is not part of the lake.
 """
 
 from __future__ import annotations

@@ -92,17 +92,29 @@ class ObjectStore:
         found = self.find_version(key)
         return None if found is None else found.body
 
+    def delete(self, key: str) -> None:
+        """Delete one object; one that is not there is fine."""
+        self._call("delete_object", key)
+
     def folders(self, prefix: str) -> list[str]:
         """The prefixes one level below ``prefix``, sorted, each with its closing slash."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
+        pages = self._pages(prefix, Delimiter="/")
         return sorted(item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ()))
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Keys under ``prefix``, in the store's order."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        for page in pages:
+        for page in self._pages(prefix):
             for item in page.get("Contents", ()):
                 yield item["Key"]
+
+    def _pages(self, prefix: str, **arguments: object) -> Iterator[Any]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        pages = self._client.get_paginator("list_objects_v2")
+        try:
+            yield from pages.paginate(Bucket=self.bucket, Prefix=prefix, **arguments)
+        except (BotoCoreError, ClientError) as error:
+            raise ObjectStoreError(f"list_objects_v2 of s3://{self.bucket}/{prefix} failed: {error}") from error
 
     def _call(self, operation: str, key: str, **arguments: object) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError

@@ -2,7 +2,7 @@
 
 nanio does the protocol. Added here is what two writers of one directory need: an object's size, time and ETag follow
 the file when Spark or a job replaced it, listings are in key order and hide work in progress, and puts honour
-``If-None-Match`` and ``If-Match``. Plus the fault switch that refuses writes.
+``If-None-Match`` and ``If-Match``. Plus the fault switch that refuses writes, and pages that a browser may read.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -38,6 +39,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _WRITES: Final = ("PUT", "POST", "DELETE")
+_PUBLIC: Final = re.compile(r"/[^/]+/validation/.+/docs/.+\.html")
 _PAGE: Final = 1000
 _CLOCK_SLACK: Final = 2.0
 
@@ -160,7 +162,7 @@ def _collapse(key: str, prefix: str, delimiter: str | None) -> tuple[str, bool]:
 
 
 class Guard:
-    """ASGI middleware: refused writes, conditional puts."""
+    """ASGI middleware: pages that anybody may read, refused writes, conditional puts."""
 
     def __init__(self, app: App, storage: SharedDirectoryStorage, faults: Faults) -> None:
         self._app = app
@@ -171,7 +173,10 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http" or scope["method"] not in _WRITES:
-            await self._app(scope, receive, send)
+            if scope["type"] == "http" and _is_public(scope):
+                await self._page(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
             return
         if "refuse_s3_writes" in self._faults.active():
             await _answer(SlowDownError(), receive, send)
@@ -186,6 +191,19 @@ class Guard:
                 await self._app(scope, receive, send)
             else:
                 await _answer(PreconditionNotMetError(), receive, send)
+
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        bucket, _, key = unquote(scope["path"]).lstrip("/").partition("/")
+        try:
+            found = await self._storage.get_object(bucket, key)
+        except (NoSuchKey, NoSuchBucket) as error:
+            await _answer(error, receive, send)
+            return
+        headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % found.info.size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for part in found.body:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     @asynccontextmanager
     async def _alone(self, path: str) -> AsyncIterator[None]:
@@ -204,6 +222,12 @@ class Guard:
         if "if-none-match" in conditional and etag is not None:
             return False
         return "if-match" not in conditional or conditional["if-match"].strip('"') == (etag or "").strip('"')
+
+
+def _is_public(scope: Scope) -> bool:
+    """Whether a browser asks for a page of the Data Docs, as a bucket policy would let it."""
+    signed = any(name.lower() == b"authorization" for name, _ in scope["headers"]) or b"X-Amz-" in scope["query_string"]
+    return bool(scope["method"] == "GET" and not signed and _PUBLIC.fullmatch(unquote(scope["path"])))
 
 
 async def _answer(error: S3Error, receive: Receive, send: Send) -> None:

@@ -71,3 +71,56 @@ def test_quiet_hours_of_history_get_manifests_and_others_keep_theirs(store: Obje
         quiet = manifest(store, table, hour)
         assert (quiet.table, quiet.hour, quiet.files, quiet.watermark) == (table, hour, (), hour + lake.HOUR)
     assert store.find(lake.raw_cdc_manifest("ads", END + lake.HOUR)) is None
+
+
+def snapshot(store: ObjectStore, table: str, day: datetime, attempt: str = "1") -> str:
+    """A snapshot that claims to hold; returns the claim's key."""
+    key = lake.catalogue_claim(table, day, attempt)
+    for name in (key, lake.catalogue_manifest(table, day), f"{lake.catalogue(table, day)}{attempt}/part-0.parquet"):
+        store.put(name, b"")
+    return key
+
+
+def test_a_change_deletes_the_claims_of_the_snapshots_behind_its_hour_and_no_others(store: ObjectStore) -> None:
+    day = lake.floor_day(HOUR)
+    kept = {snapshot(store, "ads", day), snapshot(store, "sellers", day + lake.DAY)}
+    for later in (1, 5):
+        snapshot(store, "ads", day + later * lake.DAY)
+        snapshot(store, "ads", day + later * lake.DAY, attempt="2")
+    everything = set(store.keys("catalogue/"))
+    file = cdc_hours.put_changes(store, "ads", HOUR, ['{"op":"c"}'])
+    cdc_hours.extend(store, "ads", HOUR, [], END)
+    assert set(store.keys("catalogue/")) == everything, "an hour that is closed without a change outdates nothing"
+    cdc_hours.extend(store, "ads", HOUR, [file], END)
+    left = set(store.keys("catalogue/"))
+    assert {key for key in left if "_CLAIM" in key} == kept
+    assert {key for key in everything - left if "_CLAIM" not in key} == set(), "only claims go"
+
+
+def test_a_change_that_was_named_before_its_process_died_still_outdates_snapshots(store: ObjectStore) -> None:
+    file = cdc_hours.put_changes(store, "ads", HOUR, ['{"op":"c"}'])
+    cdc_hours.extend(store, "ads", HOUR, [file], END)
+    claim = snapshot(store, "ads", lake.floor_day(HOUR) + lake.DAY)
+    cdc_hours.extend(store, "ads", HOUR, [file], END)
+    assert store.find(claim) is None
+
+
+class BuiltMeanwhile(ObjectStore):
+    """A snapshot is begun on top of another one just before that one's claim is deleted."""
+
+    def __init__(self, store: ObjectStore, day: datetime) -> None:
+        super().__init__(store.bucket, store._client)
+        self._day: datetime | None = day
+
+    def delete(self, key: str) -> None:
+        day, self._day = self._day, None
+        if day is not None:
+            snapshot(self, "ads", day)
+        super().delete(key)
+
+
+def test_a_snapshot_that_begins_on_top_of_an_outdated_one_is_outdated_too(store: ObjectStore) -> None:
+    snapshot(store, "ads", lake.floor_day(HOUR) + lake.DAY)
+    busy: Any = BuiltMeanwhile(store, lake.floor_day(HOUR) + 2 * lake.DAY)
+    cdc_hours.extend(busy, "ads", HOUR, [cdc_hours.put_changes(store, "ads", HOUR, ['{"op":"c"}'])], END)
+    assert not [key for key in store.keys("catalogue/") if "_CLAIM" in key]

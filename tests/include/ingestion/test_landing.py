@@ -147,3 +147,7 @@ def test_a_bucket_that_is_not_there_is_named(store: ObjectStore) -> None:
     absent = ObjectStore.connect("no-such-bucket", region="us-east-1")
     with pytest.raises(ObjectStoreError, match=r"put_object of s3://no-such-bucket/k failed: .*NoSuchBucket"):
         absent.put("k", b"")
+    with pytest.raises(ObjectStoreError, match=r"list_objects_v2 of s3://no-such-bucket/p/ failed: .*NoSuchBucket"):
+        list(absent.keys("p/"))
+    with pytest.raises(ObjectStoreError, match=r"list_objects_v2 of s3://no-such-bucket/p/"):
+        absent.folders("p/")

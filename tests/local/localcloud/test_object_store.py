@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -153,3 +155,17 @@ def test_the_fault_switch_refuses_writes_and_only_writes(cloud: Cloud, s3: Any) 
 
     cloud.call("DELETE", "/faults/refuse_s3_writes")
     s3.put_object(Bucket=cloud.bucket, Key="staging/after", Body=b"2")
+
+
+def test_a_browser_reads_data_docs_and_nothing_else(cloud: Cloud) -> None:
+    root = f"http://127.0.0.1:{cloud.config.s3_port}/{cloud.bucket}"
+    page = "validation/dt=2026-01-01/hr=00/runs/manual__2026~3A1/docs/index.html"
+    cloud.put(page, "<h1>what was found</h1>")
+    cloud.put("validation/dt=2026-01-01/hr=00/results.json", "{}")
+    with urllib.request.urlopen(f"{root}/{page}") as answer:
+        assert answer.headers["content-type"].startswith("text/html")
+        assert answer.read() == b"<h1>what was found</h1>"
+    for key in ("validation/dt=2026-01-01/hr=00/results.json", page.replace("index", "other")):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{root}/{key}")
+        assert refused.value.code in (403, 404)

@@ -53,6 +53,7 @@ def read_ads(directory: Path) -> Entities | None:
         "ad_id": log_columns.text(file, "ad_id", required=True),
         "seller_id": log_columns.text(file, "seller_id", required=True),
         "category": log_columns.text(file, "category"),
+        "title": log_columns.text(file, "title"),
         "price": price,
         "created_at": log_columns.moment(file, "created_at").cast(pa.int64()),
         "image_quality_score": quality,

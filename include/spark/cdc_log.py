@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -30,6 +30,7 @@ _JSON: Final[Mapping[Kind, tuple[type[DataType], ...]]] = {
     "number": (NumericType,),
     "moment": (NumericType, StringType),
 }
+_DAY: Final = "dt="
 
 
 class HourNotCapturedError(RuntimeError):
@@ -59,15 +60,21 @@ class CdcLog(NamedTuple):
     operations: frozenset[str]
 
 
+def row_type(columns: Mapping[str, Kind]) -> str:
+    """Spark's type of a row image with ``columns``, moments as text."""
+    return f"struct<{', '.join(f'{name}: {_SPARK[kind]}' for name, kind in columns.items())}>"
+
+
 def read(
     spark: SparkSession,
     files: LakeFiles,
     table: str,
+    since: datetime | None,
     end: datetime,
     columns: Mapping[str, Kind],
     ignored: Collection[str] = (),
 ) -> CdcLog:
-    """Change data of the hours before ``end``.
+    """Change data of the hours from ``since`` (None: the first there is) to before ``end``.
 
     ``before`` and ``after`` have ``columns``, moments as text. ``ignored``: further columns, each ``table.column``.
 
@@ -78,12 +85,12 @@ def read(
     :raises UnknownOperationError: an operation is none of Debezium's on rows and tables.
     """
     _require_captured(files, table, end)
-    row = ", ".join(f"{name} {_SPARK[kind]}" for name, kind in columns.items())
+    row = row_type(columns)
     schema = (
-        f"op string, ts_ms bigint, change_us bigint, before struct<{row}>, after struct<{row}>, "
+        f"op string, ts_ms bigint, change_us bigint, before {row}, after {row}, "
         "source struct<name: string, lsn: bigint, ts_us: bigint, ts_ms: bigint>"
     )
-    promised = _promised(spark, files, table, end)
+    promised = _promised(files, table, since, end)
     if not promised:
         return CdcLog(spark.createDataFrame([], schema), frozenset())
     paths = [files.uri(key) for key in promised]
@@ -113,20 +120,26 @@ def _require_captured(files: LakeFiles, table: str, end: datetime) -> None:
             raise HourNotCapturedError(f"{files.uri(key)} is not there: changes of that hour may still come")
 
 
-def _promised(spark: SparkSession, files: LakeFiles, table: str, end: datetime) -> dict[str, DataFile]:
-    """Every file that a manifest names, by key. Hours without a file are not looked at: nothing changed in them."""
-    root = lake.raw_cdc_table(table)
-    if not files.exists(root):
-        return {}
-    there = {_key(table, path) for path in spark.read.schema("value string").text(files.uri(root)).inputFiles()}
-    folders = sorted({key.rsplit("/", 1)[0] + "/" for key in there})
-    keys = [folder + lake.MANIFEST for folder in folders if folder < lake.raw_cdc(table, end)]
-    closed = [key for key, exists in zip(keys, in_parallel(files.exists, keys), strict=True) if exists]
-    manifests = [CdcManifest.model_validate_json(text) for text in in_parallel(files.read, closed)]
-    promised = {lake.raw_cdc(table, hour.hour) + file.name: file for hour in manifests for file in hour.files}
-    for key in sorted(promised.keys() - there):
-        raise CdcFileTornError(f"{key} is missing, its manifest names it")
+def _promised(files: LakeFiles, table: str, since: datetime | None, end: datetime) -> dict[str, DataFile]:
+    """Every file that a manifest of these hours names, by key."""
+    manifests = [lake.raw_cdc_manifest(table, hour) for hour in _hours(files, table, since, end)]
+    closed = [key for key, exists in zip(manifests, in_parallel(files.exists, manifests), strict=True) if exists]
+    hours = [CdcManifest.model_validate_json(text) for text in in_parallel(files.read, closed)]
+    promised = {lake.raw_cdc(table, hour.hour) + file.name: file for hour in hours for file in hour.files}
+    for key, exists in zip(promised, in_parallel(files.exists, promised), strict=True):
+        if not exists:
+            raise CdcFileTornError(f"{key} is missing, its manifest names it")
     return promised
+
+
+def _hours(files: LakeFiles, table: str, since: datetime | None, end: datetime) -> list[datetime]:
+    """The whole hours before ``end``: from ``since`` on, or else of every day that has any."""
+    last = lake.floor_hour(end)
+    if since is not None:
+        return list(lake.hours(since, last))
+    names = [name.removeprefix(_DAY) for name in files.names(lake.raw_cdc_table(table)) if name.startswith(_DAY)]
+    days = (datetime.fromisoformat(name).replace(tzinfo=UTC) for name in names)
+    return [hour for day in days for hour in lake.hours(day, min(day + lake.DAY, last))]
 
 
 def _key(table: str, path: str) -> str:

@@ -2,7 +2,7 @@
 
 A tenth of the ads appear during history, one in a hundred is withdrawn, and prices change about once in two weeks. A
 change counts from the next whole hour. The image quality of one ad in twenty is unknown to the platform, while users
-see the image all the same.
+see the image all the same. Titles say nothing about what an ad is worth; one ad in fifty has none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from simulator.settings import WorldSettings
 LIVE_DAYS: Final = 14
 _HOUR_US: Final = 3_600_000_000
 _FOREVER: Final = 1e9
+_WORDS: Final = (
+    *("as good as new", "barely used", "box", "chair", "children's", "collector's item", "complete", "cover", "desk"),
+    *("garden", "guitar", "ideal for beginners", "jacket", "kitchen", "lamp", "leather", "mountain bike", "oak", "old"),
+    *("original packaging", "set of four", "silver", "small", "spare parts", "with receipt", "without charger"),
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Catalogue:
         self.seller_ids: npt.NDArray[np.str_] = seller_names[self.sellers]
         self._seller_names = seller_names
         self.category: Ints = rng.integers(0, settings.categories, n)
+        self.categories: npt.NDArray[np.str_] = np.array([f"category-{number:02d}" for number in self.category])
         level = rng.uniform(2.5, 5.5, settings.categories)
         self.base_price: Floats = np.round(np.exp(level[self.category] + rng.normal(0, 0.45, n)), 2).astype(np.float64)
         self.image_quality: Floats = np.round(rng.beta(3, 2, n), 4)
@@ -59,6 +65,7 @@ class Catalogue:
         withdrawn = rng.random(n) < 0.01
         self.removed: Floats = np.where(withdrawn, rng.uniform(settings.history_hours / 2, horizon, n), _FOREVER)
         self._draw_price_changes(rng, horizon)
+        self.titles: list[str | None] = _titles(np.random.default_rng([settings.seed, 8]), n)
 
     def _draw_price_changes(self, rng: np.random.Generator, horizon: int) -> None:
         count = rng.poisson(len(self.ad_ids) * horizon / (14 * 24))
@@ -136,7 +143,8 @@ class Catalogue:
         return {
             "ad_id": str(self.ad_ids[ad]),
             "seller_id": str(self.seller_ids[ad]),
-            "category": f"category-{self.category[ad]:02d}",
+            "category": str(self.categories[ad]),
+            "title": self.titles[ad],
             "price": float(price),
             "created_at": self._micros(self.created[ad]),
             "image_quality_score": float(self.image_quality[ad]) if self.image_known[ad] else None,
@@ -151,6 +159,15 @@ class Catalogue:
     def _micros(self, hour: float) -> int:
         since = self._settings.start - datetime.fromisoformat("1970-01-01T00:00:00+00:00")
         return since // timedelta(microseconds=1) + int(hour * _HOUR_US)
+
+
+def _titles(rng: np.random.Generator, count: int) -> list[str | None]:
+    """Titles of one to eight words or phrases; None for one in fifty."""
+    lengths = np.where(rng.random(count) < 0.02, 0, rng.integers(1, 9, count))
+    words = rng.integers(0, len(_WORDS), (count, 8))
+    return [
+        " ".join(_WORDS[word] for word in drawn[:length]) or None for drawn, length in zip(words, lengths, strict=True)
+    ]
 
 
 def _true(mask: Bools) -> list[int]:

@@ -102,7 +102,7 @@ class LiveTraffic:
         self, searches: Searches, index: int, shown: Ints, exposures: list[Exposure], slots: threading.Semaphore
     ) -> None:
         try:
-            sent = request(searches, index, self._source.ad_ids, self._source.seller_ids)
+            sent = request(searches, index, self._source)
             began = time.perf_counter()
             try:
                 ranked = self._rank(sent)

@@ -20,7 +20,7 @@ from ingestion.cdc_hours import CdcTable
 
 HEARTBEAT: Final[str] = Cdc.model_fields["heartbeat_table"].default
 _COLUMNS: Final[Mapping[CdcTable, tuple[str, ...]]] = {
-    "ads": ("ad_id", "seller_id", "category", "price", "created_at", "image_quality_score", "updated_at"),
+    "ads": ("ad_id", "seller_id", "category", "price", "created_at", "image_quality_score", "updated_at", "title"),
     "sellers": ("seller_id", "created_at", "updated_at"),
 }
 _KEYS: Final[Mapping[CdcTable, str]] = {"ads": "ad_id", "sellers": "seller_id"}
@@ -39,8 +39,10 @@ CREATE TABLE IF NOT EXISTS ads (
     price numeric,
     created_at timestamptz,
     image_quality_score double precision,
-    updated_at timestamptz
+    updated_at timestamptz,
+    title text
 );
+ALTER TABLE ads ADD COLUMN IF NOT EXISTS title text;
 CREATE TABLE IF NOT EXISTS {HEARTBEAT} (
     id integer PRIMARY KEY,
     beat_at timestamptz NOT NULL

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from simulator.rows import Exposure
-from simulator.searches import Ints, Searches
+from simulator.searches import Ints, Searches, SearchSource
 
 
 class UnusableRankingError(RuntimeError):
@@ -29,18 +28,20 @@ class Ranked(NamedTuple):
 RankCall = Callable[[dict[str, Any]], Ranked]
 
 
-def request(
-    searches: Searches, index: int, ad_ids: npt.NDArray[np.str_], seller_ids: npt.NDArray[np.str_]
-) -> dict[str, Any]:
-    """The rank request of one search; absent context features and unknown sellers are left out."""
+def request(searches: Searches, index: int, source: SearchSource) -> dict[str, Any]:
+    """The rank request of one search; absent context features, unknown sellers and categories are left out."""
     candidates = []
     for row in range(int(searches.first[index]), int(searches.first[index + 1])):
         ad = searches.ads[row]
         values = zip(searches.context_names, searches.context[row].tolist(), strict=True)
-        candidate = {"ad_id": str(ad_ids[ad]), "context": {n: v for n, v in values if not math.isnan(v)}}
-        if seller_ids[ad]:
-            candidate["seller_id"] = str(seller_ids[ad])
-        candidates.append(candidate)
+        known = {"seller_id": str(source.seller_ids[ad]), "category": str(source.categories[ad])}
+        candidates.append(
+            {
+                "ad_id": str(source.ad_ids[ad]),
+                **{name: value for name, value in known.items() if value},
+                "context": {n: v for n, v in values if not math.isnan(v)},
+            }
+        )
     return {
         "search_id": searches.search_ids[index],
         "user_id": searches.user_ids[index],

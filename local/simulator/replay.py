@@ -66,7 +66,8 @@ class Replay:
         events = logs.events.accepted
         shown = _shown(events)
         self.ad_ids: npt.NDArray[np.str_] = np.array(shown.ads.to_pylist())
-        self.seller_ids: npt.NDArray[np.str_] = _sellers(logs, self.ad_ids)
+        self.seller_ids: npt.NDArray[np.str_] = _known(logs, self.ad_ids, "seller_id")
+        self.categories: npt.NDArray[np.str_] = _known(logs, self.ad_ids, "category")
         self.rates = _rates(events, shown)
         rows = _last_day(shown, events)
         searches = shown.search[rows]
@@ -210,9 +211,10 @@ def _draw(rng: np.random.Generator, happened: npt.NDArray[np.bool_], answers: An
     return Outcome(happened, answers.delays[like], np.where(happened, answers.revenues[like], np.nan))
 
 
-def _sellers(logs: OwnLogs, ad_ids: npt.NDArray[np.str_]) -> npt.NDArray[np.str_]:
-    seller = {row["ad_id"]: row["seller_id"] for row in logs.ads.rows} if logs.ads else {}
-    return np.array([seller.get(ad, "") for ad in ad_ids.tolist()])
+def _known(logs: OwnLogs, ad_ids: npt.NDArray[np.str_], column: str) -> npt.NDArray[np.str_]:
+    """What the log's catalogue says of each ad; empty where it says nothing."""
+    said = {row["ad_id"]: row[column] for row in logs.ads.rows} if logs.ads else {}
+    return np.array([said.get(ad) or "" for ad in ad_ids.tolist()])
 
 
 def _context(maps: pa.ChunkedArray) -> tuple[tuple[str, ...], Floats]:

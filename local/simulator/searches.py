@@ -77,6 +77,11 @@ class SearchSource(Protocol):
         """The seller of each ad; empty where nobody knows."""
         ...
 
+    @property
+    def categories(self) -> npt.NDArray[np.str_]:
+        """The category of each ad as the catalogue spells it; empty where nobody knows."""
+        ...
+
     def searches(self, hour: datetime, serials: range) -> Searches:
         """The searches of one hour; ``serials`` number them from the start of the traffic on."""
         ...

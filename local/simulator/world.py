@@ -94,6 +94,11 @@ class World:
         """The seller of each ad."""
         return self.catalogue.seller_ids
 
+    @property
+    def categories(self) -> npt.NDArray[np.str_]:
+        """The category of each ad: an ad never changes it."""
+        return self.catalogue.categories
+
     def searches(self, hour: datetime, serials: range | None = None) -> Searches:
         """As many searches of one hour as there are ``serials``; without them, as many as the day's curve brings."""
         settings, index = self.settings, self._index(hour)

@@ -204,6 +204,7 @@ def test_ads_and_sellers_land_as_a_snapshot_visible_from_the_start(tmp_path: Pat
     write(tmp_path, "events", events())
     new = {"ad_id": "a1", "seller_id": "x", "price": "", "created_at": "2026-03-05T00:00:00Z"}
     old = {"ad_id": "a0", "seller_id": "x", "price": "5", "created_at": "2025-01-01", "image_quality_score": 0.5}
+    old["title"] = "Oak desk"
     write(tmp_path, "ads", [old, new])
     write(tmp_path, "sellers", [{"seller_id": "x", "created_at": ""}])
     report = imported(tmp_path, store)
@@ -218,6 +219,7 @@ def test_ads_and_sellers_land_as_a_snapshot_visible_from_the_start(tmp_path: Pat
             "ad_id": "a0",
             "seller_id": "x",
             "category": None,
+            "title": "Oak desk",
             "price": 5.0,
             "created_at": created * 1_000_000,
             "image_quality_score": 0.5,
@@ -225,6 +227,7 @@ def test_ads_and_sellers_land_as_a_snapshot_visible_from_the_start(tmp_path: Pat
         "source": {"table": "ads", "lsn": 0},
     }
     assert second["ts_ms"] == int(TEN.timestamp()) * 1000
+    assert second["after"]["title"] is None
     assert second["after"]["created_at"] == int(datetime(2026, 3, 5, tzinfo=UTC).timestamp()) * 1_000_000
     (seller,) = lines(store, "raw/cdc/sellers/dt=2026-03-01/hr=10/")
     assert seller["after"] == {"seller_id": "x", "created_at": None}

@@ -101,6 +101,29 @@ def test_every_search_of_every_hour_is_sent_and_lands_as_it_was_ranked(
         assert {"slot", "affinity", "hour_of_day"} == context.keys()
 
 
+def test_candidates_are_sent_with_seller_and_category_as_the_catalogue_knows_them(
+    small_world: World, store: ObjectStore, tmp_path: Path
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def remember(request: dict[str, Any]) -> Ranked:
+        sent.append(request)
+        return by_affinity(request)
+
+    Live(small_world, store, tmp_path / "state.json", remember).run()
+    known = {
+        envelope["after"]["ad_id"]: (envelope["after"]["seller_id"], envelope["after"]["category"])
+        for table, _, envelopes in small_world.catalogue.envelopes(
+            small_world.settings.start, LIVE_START + 3 * lake.HOUR
+        )
+        for envelope in envelopes
+        if table == "ads" and envelope["after"]
+    }
+    candidates = [candidate for request in sent for candidate in request["candidates"]]
+    assert {(c["seller_id"], c["category"]) for c in candidates} <= set(known.values())
+    assert all(known[c["ad_id"]] == (c["seller_id"], c["category"]) for c in candidates)
+
+
 def test_the_state_counts_by_variant_what_landed(small_world: World, store: ObjectStore, tmp_path: Path) -> None:
     live = Live(small_world, store, tmp_path / "state.json", budget=SearchBudget(LIVE_START, 3, 300))
     state = live.run()

@@ -51,7 +51,7 @@ def query(server: PostgresServer, statement: str) -> list[tuple[Any, ...]]:
 
 
 def row(price: float, ad_id: str = "a") -> dict[str, Any]:
-    other = {"seller_id": "s", "category": "c", "image_quality_score": None}
+    other = {"seller_id": "s", "category": "c", "image_quality_score": None, "title": f"Ad {ad_id}"}
     return {"ad_id": ad_id, "price": price, "created_at": 1_767_225_600_000_001, **other}
 
 
@@ -74,11 +74,21 @@ def test_the_history_of_a_world_ends_in_what_is_on_its_shelf(
 
 def test_a_change_is_stamped_with_its_own_time(server: PostgresServer, database: OperationalDatabase) -> None:
     database.apply("ads", [envelope("c", None, row(1))])
-    assert query(server, "SELECT updated_at FROM ads") == [(MOMENT,)]
+    assert query(server, "SELECT updated_at, title FROM ads") == [(MOMENT, "Ad a")]
     database.apply("ads", [envelope("u", row(1), row(2), MS + 250)])
     assert query(server, "SELECT price, created_at, updated_at FROM ads") == [
         (2, datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC), MOMENT + timedelta(milliseconds=250))
     ]
+
+
+def test_tables_from_before_titles_get_the_column(server: PostgresServer, database: OperationalDatabase) -> None:
+    query(server, "ALTER TABLE ads DROP COLUMN title")
+    connection = server.connect()
+    with connection, connection.cursor() as cursor:
+        operational_database.ensure_schema(cursor, "adrank")
+    connection.close()
+    database.apply("ads", [envelope("c", None, row(1))])
+    assert query(server, "SELECT title FROM ads") == [("Ad a",)]
 
 
 def test_a_deleted_row_is_stamped_before_it_goes(server: PostgresServer, database: OperationalDatabase) -> None:

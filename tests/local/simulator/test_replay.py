@@ -44,7 +44,9 @@ def log(searches: int = 3000, seed: int = 1) -> list[Row]:
 def logs(tmp_path_factory: pytest.TempPathFactory) -> OwnLogs:
     directory = tmp_path_factory.mktemp("log")
     write(directory, "events", log(), "parquet")
-    write(directory, "ads", [{"ad_id": "good", "seller_id": "seller-1"}])
+    ads = [("good", "seller-1", "shoes"), ("fair", "seller-2", None)]
+    columns = ("ad_id", "seller_id", "category")
+    write(directory, "ads", [dict(zip(columns, ad, strict=True)) for ad in ads])
     return own_logs.read(directory)
 
 
@@ -84,12 +86,14 @@ def test_times_are_on_the_live_clock(replay: Replay) -> None:
     assert (np.diff(times) >= 0).all()
 
 
-def test_candidates_keep_their_context_the_logged_position_as_slot_and_their_seller(replay: Replay) -> None:
+def test_candidates_keep_their_context_the_logged_position_as_slot_and_what_the_catalogue_says(replay: Replay) -> None:
     searches = replay.searches(LIVE_START, range(5))
-    sent = request(searches, 2, replay.ad_ids, replay.seller_ids)
+    sent = request(searches, 2, replay)
     assert [c["context"] for c in sent["candidates"]] == [{"distance": p, "slot": p} for p in (1.0, 2.0, 3.0)]
     sellers = {c["ad_id"]: c.get("seller_id") for c in sent["candidates"]}
-    assert sellers == {"good": "seller-1", "fair": None, "poor": None}
+    assert sellers == {"good": "seller-1", "fair": "seller-2", "poor": None}
+    categories = {c["ad_id"]: c.get("category") for c in sent["candidates"]}
+    assert categories == {"good": "shoes", "fair": None, "poor": None}
 
 
 def test_a_better_order_earns_more_by_the_estimated_model(replay: Replay) -> None:

@@ -19,6 +19,7 @@ from adrank.contracts.manifests import CdcManifest, RawManifest
 from ingestion import cdc_hours
 from ingestion.event_table import EVENT_SCHEMA, parquet_bytes
 from ingestion.object_store import ObjectStore
+from simulator.catalogue import Catalogue
 from simulator.history import answers_after, history, land_history
 from simulator.settings import WorldSettings, documented_world
 from simulator.world import World, daily_curve
@@ -181,6 +182,24 @@ def test_change_data_tells_the_whole_catalogue(small_world: World) -> None:
     assert {row["seller_id"] for row in ads.values()} <= sellers
     assert any(row["image_quality_score"] is None for row in ads.values())
     assert all(row["created_at"] < LIVE_START.timestamp() * 1e6 for row in ads.values())
+
+
+def test_titles_differ_in_length_and_some_ads_have_none() -> None:
+    titles = Catalogue(documented_world(7, LIVE_START)).titles
+    lengths = {len(title) for title in titles if title}
+    assert min(lengths) < 10 < 60 < max(lengths)
+    assert 0 < titles.count(None) < len(titles) / 20
+
+
+def test_titles_leave_every_other_draw_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = list(Catalogue(small_settings()).envelopes(LIVE_START - lake.DAY, LIVE_START))
+    monkeypatch.setattr("simulator.catalogue._titles", lambda rng, count: [None] * count)
+    untitled = list(Catalogue(small_settings()).envelopes(LIVE_START - lake.DAY, LIVE_START))
+    assert told != untitled
+    for _, _, envelopes in (*told, *untitled):
+        for image in (envelope[side] for envelope in envelopes for side in ("before", "after")):
+            (image or {}).pop("title", None)
+    assert told == untitled
 
 
 def test_a_withdrawn_ad_is_told_and_no_longer_offered() -> None:

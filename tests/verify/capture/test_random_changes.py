@@ -36,6 +36,7 @@ BULK = 60_000
 PAIRS = 1_000
 START = datetime(2026, 3, 1, 5, tzinfo=UTC)
 COLUMNS = ("ad_id", "seller_id", "category", "price", "created_at", "image_quality_score", "updated_at")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RAW = "org.apache.hadoop.fs.RawLocalFileSystem"
 
 
@@ -237,12 +238,12 @@ def test_the_history_is_the_databases_own(
     lost = ledger.envelopes - len(landed)
 
     spark = request.getfixturevalue("spark")
-    history = validity.history(spark, LakeFiles(spark, world.lake.bucket), "ads", writer.now).cache()
+    history = validity.history(spark, LakeFiles(spark, world.lake.bucket), "ads", _EPOCH, writer.now).cache()
     current = current_rows(history)
     table = {row[0]: row for row in world.rows(f"SELECT {', '.join(COLUMNS)} FROM ads")}
     wrong_rows = [key for key in current.keys() | table.keys() if current.get(key) != as_history(table.get(key))]
     pairs, wrong_prices = wrong_answers(history, ledger, writer.now)
-    sellers = validity.history(spark, LakeFiles(spark, world.lake.bucket), "sellers", writer.now).count()
+    sellers = validity.history(spark, LakeFiles(spark, world.lake.bucket), "sellers", _EPOCH, writer.now).count()
 
     with capsys.disabled():
         print(

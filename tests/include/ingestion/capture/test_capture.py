@@ -114,6 +114,7 @@ def test_rows_have_numbers_for_prices_and_microseconds_for_times(told: Told) -> 
         "created_at": 1_767_225_600_000_001,
         "image_quality_score": 0.5,
         "updated_at": 1_772_341_260_000_000,
+        "title": None,
     }
     assert snapshot["change_us"] == snapshot["after"]["updated_at"]
 

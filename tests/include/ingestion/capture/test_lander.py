@@ -71,8 +71,15 @@ class MemoryStore(ObjectStore):
     def get(self, key: str) -> bytes:
         return self.objects[key]
 
+    def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
+
     def keys(self, prefix: str = "") -> Iterator[str]:
         return (key for key in sorted(self.objects) if key.startswith(prefix))
+
+    def folders(self, prefix: str) -> list[str]:
+        below = (key.removeprefix(prefix) for key in self.keys(prefix))
+        return sorted({f"{prefix}{key.split('/')[0]}/" for key in below if "/" in key})
 
 
 @pytest.fixture
@@ -96,6 +103,9 @@ class FailingStore:
 
     def put_over(self, key: str, body: bytes, etag: str | None) -> str:
         return str(self._write(lambda: self._store.put_over(key, body, etag)))
+
+    def delete(self, key: str) -> None:
+        self._write(lambda: self._store.delete(key))
 
     def _write(self, write: Callable[[], Any]) -> Any:
         self._left -= 1
@@ -228,6 +238,7 @@ def test_killed_at_any_write_nothing_is_lost_or_doubled(after: bool) -> None:
     while killed:
         at += 1
         store = MemoryStore()
+        store.put(lake.catalogue_claim("ads", HOUR + lake.DAY, "1"), b"")
         killed = False
         try:
             deliver_one_by_one(FailingStore(store, at, after, Killed()))
@@ -248,6 +259,7 @@ def require_all_once(store: ObjectStore) -> None:
     assert landed(store) == [(2, 10), (2, 11), (6, 30)]
     assert landed(store, hour=HOUR + lake.HOUR) == [(4, 61), (7, 62), (7, 63)]
     assert landed(store, "sellers") == [(3, 12)]
+    assert not list(store.keys(lake.catalogue_table("ads"))), "no snapshot without these changes holds"
 
 
 def test_a_late_change_lands_in_its_closed_hour_as_one_more_file(store: ObjectStore) -> None:

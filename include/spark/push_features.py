@@ -1,25 +1,30 @@
-"""Pushes one hour's newest feature rows to the online store that serves them; newer hours win over older ones.
+"""Brings an online store to one hour's newest feature rows; newer hours win over older ones.
 
     spark-submit push_features.py --bucket B --store redis|dynamodb --hour ISO
-        --redis-host H --redis-port P [--redis-tls] --table T --region R
+        --redis-host H --redis-port P [--redis-tls] --table T --region R [--patience-seconds N] [--full]
 
-Refuses an hour that was not validated. Writes ``online/<store>/dt=/hr=/_MANIFEST.json``.
+Writes what differs from what the store holds by its own account (:mod:`adrank.online.state`), from where the rows are.
+A store that is full, throttles or is away is waited for, ``--patience-seconds`` in all. Refuses an hour that was not
+validated. Writes ``online/<store>/dt=/hr=/_MANIFEST.json`` when all is there. ``--full`` writes every row even so.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from datetime import datetime
 
-from pyspark.sql import DataFrame
-
 from adrank.contracts import lake, registry
-from adrank.contracts.manifests import FeatureManifest, PushManifest
-from adrank.online.writer import DynamoDBWriter, OnlineWriter, Pushed, RedisWriter
-from spark import feature_manifests, feature_partitions
+from adrank.contracts.manifests import FeatureManifest, PushedHour, PushManifest
+from adrank.online import state as states
+from adrank.online.patience import Patience
+from adrank.online.state import StoreState
+from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
+from spark import feature_manifests
 from spark.lake_files import LakeFiles
+from spark.online_push import Push, Pushed, pushed_hour
 from spark.session import session
 
 
@@ -38,35 +43,49 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--redis-tls", action="store_true")
     parser.add_argument("--table", required=True)
     parser.add_argument("--region", required=True)
+    parser.add_argument("--patience-seconds", type=float, default=900)
+    parser.add_argument("--full", action="store_true")
     asked = parser.parse_args(argv)
 
+    patience = Patience.of(asked.patience_seconds)
     spark = session(f"push {asked.store} {asked.hour.isoformat()}")
     files = LakeFiles(spark, asked.bucket)
     groups = registry.load().of_store(asked.store)
     manifests = {group.name: feature_manifests.manifest_of(files, group, asked.hour) for group in groups}
     require_validated(files, asked.hour, manifests.values())
-    writer: OnlineWriter = (
-        RedisWriter.connect(asked.redis_host, asked.redis_port, asked.redis_tls)
+    address: Address = (
+        RedisAddress(asked.redis_host, asked.redis_port, asked.redis_tls)
         if asked.store == "redis"
-        else DynamoDBWriter.connect(asked.table, asked.region)
+        else DynamoDBAddress(asked.table, asked.region)
     )
-    total = Pushed()
-    for group in groups:
-        rows = feature_partitions.read(spark, files, group, [manifests[group.name]])
-        total += writer.push(group, asked.hour + lake.HOUR, values(rows, group.names))
+    wanted = pushed_hour(asked.hour, manifests.values())
+    push = Push(spark, files, address, patience, groups, manifests, wanted)
+    key = lake.push_manifest(asked.store, asked.hour)
+    with closing(address.open(patience)) as writer:
+        there = writer.state()
+        later = states.superseded_by(there, wanted)
+        if later is None and not asked.full and _is_done(files, key, there, wanted):
+            print(f"{asked.store}: all of {asked.hour.isoformat()} is there already")
+            return
+        pushed = Pushed(base=None) if later else push.run(writer, full=asked.full)
+    rows = sum(manifest.rows for manifest in manifests.values())
     manifest = PushManifest(
         store=asked.store,
         hour=asked.hour,
         fingerprint=registry.load().fingerprint,
         groups=tuple(group.name for group in groups),
-        offered=total.offered,
-        written=total.written,
-        stale=total.stale,
+        offered=rows if later else pushed.offered,
+        written=pushed.written,
+        stale=rows if later else pushed.offered - pushed.written,
+        partitions=wanted.partitions,
+        base=pushed.base,
+        changed=pushed.changed,
+        refreshed=pushed.refreshed,
+        vanished=pushed.vanished,
+        superseded_by=later,
     )
-    files.write(lake.push_manifest(asked.store, asked.hour), manifest.model_dump_json(indent=2))
-    print(
-        f"{asked.store}: {total.written} of {total.offered} rows written, {total.stale} were older than what is there"
-    )
+    files.write(key, manifest.model_dump_json(indent=2))
+    print(_told(manifest, rows))
 
 
 def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[FeatureManifest]) -> None:
@@ -86,10 +105,22 @@ def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[Feat
             )
 
 
-def values(rows: DataFrame, names: Sequence[str]) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """(entity id, values in packing order); a null is NaN."""
-    for row in rows.select("entity_id", *names).toLocalIterator(prefetchPartitions=True):
-        yield row[0], tuple(float("nan") if value is None else value for value in row[1:])
+def _is_done(files: LakeFiles, key: str, there: StoreState | None, wanted: PushedHour) -> bool:
+    """Whether the store holds the hour, and the manifest tells how it came there."""
+    if there is None or there.complete != wanted or there.begun or not files.exists(key):
+        return False
+    return PushManifest.model_validate_json(files.read(key)).partitions == wanted.partitions
+
+
+def _told(manifest: PushManifest, rows: int) -> str:
+    if manifest.superseded_by:
+        return f"{manifest.store}: nothing written, the store is at {manifest.superseded_by.isoformat()} already"
+    than = f"than at {manifest.base.isoformat()}" if manifest.base else "as nothing is known of the store's rows"
+    return (
+        f"{manifest.store}: {manifest.written} rows written of an hour of {rows}: {manifest.changed} new or other "
+        f"{than}, {manifest.refreshed} due again, {manifest.vanished} vanished; {manifest.stale} were older than what "
+        "is there"
+    )
 
 
 if __name__ == "__main__":

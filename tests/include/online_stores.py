@@ -66,8 +66,10 @@ class OnlineRows:
         self._dynamodb = dynamodb
 
     def put(self, group_name: str, entity_id: str, values: Sequence[float], as_of: datetime = AS_OF) -> None:
+        """A row with these values of the group's first features; the others are 0."""
         group = registry.load().group(group_name)
-        self.put_packed(group_name, entity_id, pack(group, as_of, values))
+        rest = [0.0] * (len(group.features) - len(values))
+        self.put_packed(group_name, entity_id, pack(group, as_of, [*values, *rest]))
 
     def put_packed(self, group_name: str, entity_id: str, packed: bytes) -> None:
         group = registry.load().group(group_name)

@@ -15,6 +15,10 @@ from adrank.contracts.registry import FeatureGroup
 
 HEADER: Final = struct.Struct(">8sq")
 
+#: Where each store keeps the state of its pushes (:mod:`adrank.online.state`): no row has such a key.
+REDIS_STATE_KEY: Final = "push:state"
+DYNAMODB_STATE_KEY: Final = "#push-state"
+
 
 class OnlineRow(NamedTuple):
     """An unpacked row: the hour end that it describes, and its values in packing order (NaN is missing)."""

@@ -48,10 +48,14 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class DynamoDBPolicy:
-    """How long DynamoDB may take for one request in all, and how long its rows are kept in process (seconds)."""
+    """How long DynamoDB may take for one request in all, and how long its rows are kept in process (seconds).
+
+    ``consistent`` reads see every write that was acknowledged before, and cost twice as much.
+    """
 
     timeout_seconds: float = 0.2
     cache_seconds: float = 5.0
+    consistent: bool = False
 
 
 class OnlineReader:
@@ -211,6 +215,7 @@ class _DynamoDBRows:
             self._table: {
                 "Keys": [{"entity_id": {"S": key}} for key in keys],
                 "ProjectionExpression": "entity_id, packed",
+                "ConsistentRead": self._policy.consistent,
             }
         }
         while asked:

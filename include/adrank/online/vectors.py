@@ -6,7 +6,7 @@ so that a model sees online what it saw offline.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -14,16 +14,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adrank.contracts.online_layout import HEADER
-from adrank.contracts.registry import FeatureGroup, Registry
+from adrank.contracts.registry import Feature, FeatureGroup, Registry
 from adrank.ranker import CONTEXT_PREFIX
 
 Matrix = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
+Seconds = NDArray[np.int64]
 
 
 class UnknownFeatureError(RuntimeError):
-    """A model asks for features that neither the registry nor the request can give."""
+    """A model asks for features that neither the registry nor the request can give before the ad is shown."""
+
+
+def servable(registry: Registry) -> tuple[Feature, ...]:
+    """The stored features that a ranker may learn from and be served, in serving-vector order.
+
+    What is known only after an impression can be computed and looked at, but a ranker never sees it.
+    """
+    return tuple(f for f in registry.features if f.known_before_impression)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +41,14 @@ class GroupRows:
 
     ``values`` is float32 [entities, features of the group] with defaults filled in. The masks [entities] say which
     rows are defaults: no row (or none that could be read), a row too old, a row of another layout (also missing).
+    ``as_of`` [entities] is the hour end (epoch seconds) that a row was pushed for, where it is not missing.
     """
 
     values: Matrix
     missing: Mask
     stale: Mask
     mismatched: Mask
+    as_of: Seconds
 
 
 class GroupDecoder:
@@ -65,12 +76,12 @@ class GroupDecoder:
             stale = usable & (rows["as_of"] < event_time - self.group.ttl_hours * 3600)
             usable = usable & ~stale
         values: Matrix = np.where(usable[:, None], rows["values"], self._defaults).astype(np.float32, copy=False)
-        return GroupRows(values, missing, stale, missing & ~absent)
+        return GroupRows(values, missing, stale, missing & ~absent, rows["as_of"])
 
     def defaults(self, entities: int) -> GroupRows:
         """What is served when the group's store cannot be read."""
         none: Mask = np.zeros(entities, dtype=np.bool_)
-        return GroupRows(np.tile(self._defaults, (entities, 1)), ~none, none, none)
+        return GroupRows(np.tile(self._defaults, (entities, 1)), ~none, none, none, np.zeros(entities, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +103,12 @@ class VectorLayout:
     @classmethod
     def of(cls, registry: Registry, features: Sequence[str]) -> Self:
         """The layout of a card's ``features``; names that nobody can give are refused."""
-        known = {f.name for f in registry.features}
-        unknown = [f for f in features if f not in known and not f.startswith(CONTEXT_PREFIX)]
+        declared, known = {f.name for f in registry.features}, {f.name for f in servable(registry)}
+        unknown = [f for f in features if f not in declared and not f.startswith(CONTEXT_PREFIX)]
         if unknown:
             raise UnknownFeatureError(f"neither registry nor request features: {', '.join(unknown)}")
+        if late := [f for f in features if f in declared - known]:
+            raise UnknownFeatureError(f"not known before an impression: {', '.join(late)}")
         place = {name: column for column, name in enumerate(features)}
         groups, columns = [], []
         for group in registry.groups:
@@ -108,6 +121,11 @@ class VectorLayout:
             (f.removeprefix(CONTEXT_PREFIX), column) for f, column in place.items() if f.startswith(CONTEXT_PREFIX)
         )
         return cls(tuple(features), tuple(groups), tuple(columns), context)
+
+    def stored(self, vectors: Matrix) -> Iterator[tuple[FeatureGroup, tuple[str, ...], Matrix]]:
+        """What serving vectors hold of each group: the names of its features that the model takes, their columns."""
+        for group, columns in zip(self.groups, self._columns, strict=True):
+            yield group, tuple(group.names[source] for source in columns.source), vectors[:, columns.target]
 
     def assemble(self, rows: Mapping[str, GroupRows], contexts: Sequence[Mapping[str, float | None]]) -> Matrix:
         """Serving vectors, float32 [candidates, features]; a context value that is absent or null is NaN."""

@@ -11,10 +11,10 @@ import pytest
 from adrank.contracts import registry
 from adrank.contracts.online_layout import FingerprintMismatchError, dynamodb_key, pack, redis_key, unpack
 
-GROUP: Final = registry.load().group("ad_engagement")
+GROUP: Final = registry.load().group("ad_attributes")
 OTHER: Final = registry.load().group("seller_stats")
 AS_OF: Final = datetime(2026, 3, 1, 13, tzinfo=UTC)
-VALUES: Final = (100.0, 25.0, 1.0, 0.25)
+VALUES: Final = (100.0, 25.0, 1.0, 0.25, 0.0, 0.5, 12.0)
 
 
 def test_a_row_comes_out_as_it_went_in() -> None:
@@ -22,7 +22,7 @@ def test_a_row_comes_out_as_it_went_in() -> None:
 
 
 def test_a_missing_value_comes_out_missing() -> None:
-    row = unpack(GROUP, pack(GROUP, AS_OF, (0.0, 0.0, 0.0, math.nan)))
+    row = unpack(GROUP, pack(GROUP, AS_OF, (0.0, 0.0, 0.0, math.nan, 0.0, 0.0, 0.0)))
     assert math.isnan(row.values[3])
 
 
@@ -46,10 +46,10 @@ def test_another_layout_is_refused_with_the_features_expected() -> None:
 
 
 def test_another_number_of_values_is_refused() -> None:
-    with pytest.raises(ValueError, match="packs 4 values, got 3"):
+    with pytest.raises(ValueError, match="packs 7 values, got 3"):
         pack(GROUP, AS_OF, VALUES[:3])
 
 
 def test_keys_of_groups_and_entities_never_meet() -> None:
-    assert redis_key(GROUP, "7") == "f:ad_engagement:7"
+    assert redis_key(GROUP, "7") == "f:ad_attributes:7"
     assert dynamodb_key(OTHER, "7") == "seller_stats#7"

@@ -25,7 +25,11 @@ from adrank.online.reader import DynamoDBPolicy, OnlineReader
 from tests.include.online_stores import AS_OF, TABLE, OnlineRows, RedisServer
 
 REGISTRY = registry.load()
-ADS: dict[Entity, list[str | None]] = {"ad": ["a1", "a2"], "seller": ["s1", "s1"]}
+ADS: dict[Entity, list[str | None]] = {
+    "ad": ["a1", "a2"],
+    "seller": ["s1", "s1"],
+    "user_category": ["u1|c1", "u1|c2"],
+}
 PATIENT = DynamoDBPolicy(timeout_seconds=5)
 
 
@@ -72,6 +76,7 @@ def fill(rows: OnlineRows) -> None:
     rows.put("ad_engagement", "a2", (20, 4, 2, 0.2))
     rows.put("ad_attributes", "a2", (6, 0.5, float("nan")))
     rows.put("seller_stats", "s1", (3, 30, 3, 0.1))
+    rows.put("user_affinity", "u1|c1", (6, 1, 0.6))
 
 
 def throttled() -> ClientError:
@@ -84,13 +89,20 @@ def test_rows_of_every_group_come_in_candidate_order(
     make_reader: Callable[..., OnlineReader], rows: OnlineRows
 ) -> None:
     fill(rows)
-    fetched = make_reader().fetch(REGISTRY.groups, {"ad": ["a2", "a1", "a2"], "seller": ["s1", None, "s2"]})
-    engagement, attributes, seller = (fetched.rows[g.name] for g in REGISTRY.groups)
+    ids: dict[Entity, list[str | None]] = {
+        "ad": ["a2", "a1", "a2"],
+        "seller": ["s1", None, "s2"],
+        "user_category": [None, "u1|c1", "u1|c2"],
+    }
+    fetched = make_reader().fetch(REGISTRY.groups, ids)
+    engagement, attributes, seller, affinity = (fetched.rows[g.name] for g in REGISTRY.groups)
     assert engagement.values[:, 0].tolist() == [20, 10, 20]
     assert attributes.values[:, 0].tolist() == [6, 5, 6]
     assert np.isnan(attributes.values[0, 2]), "a missing value inside a row stays missing"
     assert seller.values[:, 0].tolist() == [3, 0, 0]
     assert seller.missing.tolist() == [False, True, True]
+    assert affinity.values[:, 0].tolist() == [0, 6, 0]
+    assert affinity.missing.tolist() == [True, False, True]
     assert fetched.outages == ()
 
 
@@ -126,7 +138,7 @@ def test_missing_and_stale_rows_are_counted(make_reader: Callable[..., OnlineRea
 def test_a_row_of_another_registry_is_not_served_and_the_log_names_the_features(
     make_reader: Callable[..., OnlineReader], rows: OnlineRows, caplog: pytest.LogCaptureFixture
 ) -> None:
-    good = pack(REGISTRY.group("ad_attributes"), AS_OF, (5, -0.5, 0.9))
+    good = pack(REGISTRY.group("ad_attributes"), AS_OF, [1.0] * 7)
     rows.put_packed("ad_attributes", "a1", bytes(8) + good[8:])
     reader = make_reader()
     fetched = reader.fetch([REGISTRY.group("ad_attributes")], ADS)

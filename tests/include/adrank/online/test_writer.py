@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from botocore.exceptions import ClientError
-from redis import Redis
+from redis import Connection, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from adrank.contracts import registry
-from adrank.contracts.online_layout import dynamodb_key, redis_key, unpack
-from adrank.online.writer import DynamoDBWriter, Pushed, RedisWriter, ThrottledError
+from adrank.contracts.online_layout import OnlineRow, dynamodb_key, redis_key, unpack
+from adrank.contracts.registry import FeatureGroup
+from adrank.online.dynamodb_writer import DynamoDBWriter
+from adrank.online.patience import Patience, StoreRefusesError
+from adrank.online.redis_writer import RedisWriter
+from adrank.online.state import StoreLostError, StoreState, TakenOverError, Ticket
+from adrank.online.writer import DynamoDBAddress, OnlineWriter, RedisAddress
 from tests.include.online_stores import AS_OF, REGION, TABLE, RedisServer
 
 ADS = registry.load().group("ad_engagement")
 SELLERS = registry.load().group("seller_stats")
 EARLIER = AS_OF - timedelta(hours=1)
 LATER = AS_OF + timedelta(hours=1)
+STATE = StoreState(token="mine", fence=7)
+TICKET = Ticket("mine", 7)
+
+
+def batch(group: FeatureGroup, firsts: dict[str, float | None]) -> pa.RecordBatch:
+    """Rows by entity; ``firsts`` gives the first feature, the others are their number."""
+    columns: dict[str, Any] = {"entity_id": pa.array(list(firsts), pa.string())}
+    for number, name in enumerate(group.names):
+        values = list(firsts.values()) if number == 0 else [float(number)] * len(firsts)
+        columns[name] = pa.array(values, pa.float32())
+    return pa.RecordBatch.from_pydict(columns)
+
+
+def values(group: FeatureGroup, first: float) -> tuple[float, ...]:
+    return (first, *(float(number) for number in range(1, len(group.names))))
 
 
 @pytest.fixture
@@ -30,64 +53,30 @@ def redis(redis_server: RedisServer) -> Iterator[Redis]:
     client.close()
 
 
+def claimed(writer: OnlineWriter) -> None:
+    """Make ``TICKET`` valid."""
+    assert writer.swap(None, STATE.model_copy(update={"instance": writer.instance()}))
+
+
 @pytest.fixture
 def to_redis(redis: Redis) -> RedisWriter:
-    return RedisWriter(redis)
+    writer = RedisWriter(redis, Patience.of(10))
+    claimed(writer)
+    return writer
 
 
-def in_redis(client: Redis, entity: str) -> Any:
+@pytest.fixture
+def to_dynamodb(dynamodb: Any) -> Iterator[DynamoDBWriter]:
+    writer = DynamoDBWriter(dynamodb, TABLE, Patience.of(10))
+    claimed(writer)
+    yield writer
+    writer.close()
+
+
+def in_redis(client: Redis, entity: str) -> OnlineRow:
     packed = client.get(redis_key(ADS, entity))
     assert isinstance(packed, bytes)
     return unpack(ADS, packed)
-
-
-def test_a_row_is_packed_under_its_key_and_lives_as_long_as_its_group_says(to_redis: RedisWriter, redis: Redis) -> None:
-    assert to_redis.push(ADS, AS_OF, [("a", (10, 2, 1, 0.25))]) == Pushed(offered=1, written=1)
-    assert in_redis(redis, "a") == (AS_OF, (10, 2, 1, 0.25))
-    assert ADS.ttl_hours * 3600 - 60 < redis.ttl(redis_key(ADS, "a")) <= ADS.ttl_hours * 3600
-
-
-def test_in_redis_a_newer_row_replaces_an_older_and_never_the_other_way(to_redis: RedisWriter, redis: Redis) -> None:
-    to_redis.push(ADS, AS_OF, [("a", (1, 0, 0, 0))])
-    late = to_redis.push(ADS, EARLIER, [("a", (2, 0, 0, 0)), ("b", (2, 0, 0, 0))])
-    assert (late.written, late.stale) == (1, 1)
-    assert in_redis(redis, "a") == (AS_OF, (1, 0, 0, 0))
-    assert in_redis(redis, "b").as_of == EARLIER
-    assert to_redis.push(ADS, LATER, [("a", (3, 0, 0, 0))]).stale == 0
-    assert in_redis(redis, "a").as_of == LATER
-
-
-def test_pushing_an_hour_to_redis_again_gives_the_same_values_and_counts(to_redis: RedisWriter, redis: Redis) -> None:
-    rows = [(f"ad{n}", (float(n), 0.0, 0.0, 0.0)) for n in range(2_500)]
-    first = to_redis.push(ADS, AS_OF, rows)
-    there = {key: redis.get(key) for key in redis.scan_iter()}
-    assert to_redis.push(ADS, AS_OF, iter(rows)) == first == Pushed(2_500, 2_500)
-    assert {key: redis.get(key) for key in redis.scan_iter()} == there
-
-
-def test_a_corrected_hour_replaces_itself(to_redis: RedisWriter, redis: Redis) -> None:
-    to_redis.push(ADS, AS_OF, [("a", (1, 0, 0, 0))])
-    to_redis.push(ADS, AS_OF, [("a", (2, 0, 0, 0))])
-    assert in_redis(redis, "a").values[0] == 2
-
-
-def test_whatever_the_order_of_the_pushes_the_newest_hour_remains(to_redis: RedisWriter, redis: Redis) -> None:
-    hours = list(range(-300, 300, 7))
-    random.Random(3).shuffle(hours)
-    for hour in hours:
-        to_redis.push(ADS, AS_OF + timedelta(hours=hour), [("a", (float(hour), 0, 0, 0))])
-    assert in_redis(redis, "a").values[0] == max(hours)
-
-
-def test_a_redis_that_forgot_its_scripts_is_told_again(to_redis: RedisWriter, redis: Redis) -> None:
-    to_redis.push(ADS, AS_OF, [("a", (1, 0, 0, 0))])
-    redis.script_flush()
-    assert to_redis.push(ADS, LATER, [("a", (2, 0, 0, 0))]).written == 1
-
-
-def test_a_row_of_another_width_is_refused(to_redis: RedisWriter) -> None:
-    with pytest.raises(ValueError, match="packs 4 values, got 1"):
-        to_redis.push(ADS, AS_OF, [("a", (1.0,))])
 
 
 def in_dynamodb(client: Any, entity: str) -> dict[str, Any]:
@@ -97,39 +86,199 @@ def in_dynamodb(client: Any, entity: str) -> dict[str, Any]:
     return item
 
 
-def test_an_item_holds_the_packed_row_its_hour_and_when_it_expires(dynamodb: Any) -> None:
-    pushed = DynamoDBWriter(dynamodb, TABLE).push(SELLERS, AS_OF, [("s", (3, 100, 4, 0.04))])
+def first_in_dynamodb(client: Any, entity: str) -> float:
+    return unpack(SELLERS, in_dynamodb(client, entity)["packed"]["B"]).values[0]
+
+
+def test_a_row_is_packed_under_its_key_and_lives_as_long_as_its_group_says(to_redis: RedisWriter, redis: Redis) -> None:
+    assert to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 10})) == 1
+    assert in_redis(redis, "a") == (AS_OF, values(ADS, 10))
+    assert ADS.ttl_hours * 3600 - 60 < redis.ttl(redis_key(ADS, "a")) <= ADS.ttl_hours * 3600
+
+
+def test_a_null_is_stored_as_nan_and_every_row_of_many_batches_under_its_own_key(
+    to_redis: RedisWriter, redis: Redis
+) -> None:
+    firsts: dict[str, float | None] = {f"ä|{n}": float(n) for n in range(2_501)}
+    assert to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {**firsts, "none": None})) == 2_502
+    assert in_redis(redis, "none").values[0] != in_redis(redis, "none").values[0]
+    assert {entity: in_redis(redis, entity).values[0] for entity in firsts} == firsts
+
+
+def test_in_redis_a_newer_row_replaces_an_older_and_never_the_other_way(to_redis: RedisWriter, redis: Redis) -> None:
+    to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+    assert to_redis.write(TICKET, ADS, EARLIER, batch(ADS, {"a": 2, "b": 2})) == 1
+    assert in_redis(redis, "a") == (AS_OF, values(ADS, 1))
+    assert in_redis(redis, "b").as_of == EARLIER
+    assert to_redis.write(TICKET, ADS, LATER, batch(ADS, {"a": 3})) == 1
+    assert in_redis(redis, "a").as_of == LATER
+
+
+def test_pushing_an_hour_to_redis_again_gives_the_same_values_and_counts(to_redis: RedisWriter, redis: Redis) -> None:
+    rows = batch(ADS, {f"ad{n}": float(n) for n in range(1_500)})
+    assert to_redis.write(TICKET, ADS, AS_OF, rows) == 1_500
+    there = {key: redis.get(key) for key in redis.scan_iter()}
+    assert to_redis.write(TICKET, ADS, AS_OF, rows) == 1_500
+    assert {key: redis.get(key) for key in redis.scan_iter()} == there
+
+
+def test_a_corrected_hour_replaces_itself(to_redis: RedisWriter, redis: Redis) -> None:
+    to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+    to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 2}))
+    assert in_redis(redis, "a").values[0] == 2
+
+
+def test_whatever_the_order_of_the_pushes_the_newest_hour_remains(to_redis: RedisWriter, redis: Redis) -> None:
+    hours = list(range(-300, 300, 7))
+    random.Random(3).shuffle(hours)
+    for hour in hours:
+        to_redis.write(TICKET, ADS, AS_OF + timedelta(hours=hour), batch(ADS, {"a": float(hour)}))
+    assert in_redis(redis, "a").values[0] == max(hours)
+
+
+def test_a_redis_that_forgot_its_scripts_is_told_again(to_redis: RedisWriter, redis: Redis) -> None:
+    to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+    redis.script_flush()
+    assert to_redis.write(TICKET, ADS, LATER, batch(ADS, {"a": 2})) == 1
+
+
+def test_rows_on_their_way_when_the_connection_breaks_are_written_all_the_same(
+    to_redis: RedisWriter, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, answers = Connection.read_response, itertools.count(1)
+
+    def breaking(self: Connection, *args: Any, **more: Any) -> Any:
+        if next(answers) == 3:
+            raise RedisConnectionError("reset by peer")
+        return read(self, *args, **more)
+
+    monkeypatch.setattr(Connection, "read_response", breaking)
+    firsts: dict[str, float | None] = {f"ad{n}": float(n) for n in range(3_100)}
+    assert to_redis.write(TICKET, ADS, AS_OF, batch(ADS, firsts)) == 3_100
+    monkeypatch.undo()
+    assert next(answers) > 3, "the connection did break"
+    assert {entity: in_redis(redis, entity).values[0] for entity in firsts} == firsts
+
+
+def test_a_row_without_a_feature_or_an_entity_is_refused(to_redis: RedisWriter) -> None:
+    with pytest.raises(KeyError, match=ADS.names[-1]):
+        to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}).drop_columns([ADS.names[-1]]))
+    nameless = batch(ADS, {"a": 1}).set_column(0, "entity_id", pa.array([None], pa.string()))
+    with pytest.raises(ValueError, match="1 of 1 rows of f:ad_engagement: have no entity id"):
+        to_redis.write(TICKET, ADS, AS_OF, nameless)
+
+
+def test_after_another_push_began_redis_takes_no_row_of_this_one(to_redis: RedisWriter, redis: Redis) -> None:
+    there = to_redis.state()
+    assert there is not None
+    assert to_redis.swap(there, there.model_copy(update={"token": "theirs"}))
+    with pytest.raises(TakenOverError):
+        to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+    assert redis.keys("f:*") == []
+
+
+def test_a_redis_that_lost_the_state_takes_no_row_and_says_so(to_redis: RedisWriter, redis: Redis) -> None:
+    redis.flushall()
+    with pytest.raises(StoreLostError):
+        to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+    assert redis.dbsize() == 0
+
+
+def test_the_state_changes_only_from_what_was_seen_and_only_in_the_same_server_process(to_redis: RedisWriter) -> None:
+    there = to_redis.state()
+    assert there is not None
+    new = there.model_copy(update={"token": "new"})
+    assert not to_redis.swap(None, new)
+    assert not to_redis.swap(there.model_copy(update={"token": "seen by somebody else"}), new)
+    assert not to_redis.swap(there, new.model_copy(update={"instance": "a process that is gone"}))
+    assert to_redis.state() == there
+    assert to_redis.swap(there, new)
+    assert to_redis.swap(there, new), "an answer that was lost"
+
+
+@pytest.fixture
+def full_redis(redis: Redis) -> Iterator[Redis]:
+    redis.config_set("maxmemory", "1mb")
+    yield redis
+    redis.config_set("maxmemory", "0")
+
+
+def test_a_full_redis_is_waited_for_until_there_is_room(to_redis: RedisWriter, full_redis: Redis) -> None:
+    room = threading.Timer(0.2, full_redis.config_set, ["maxmemory", "0"])
+    room.start()
+    assert to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1})) == 1
+    room.join()
+
+
+def test_a_redis_that_stays_full_is_an_error_at_the_limit(to_redis: RedisWriter, full_redis: Redis) -> None:
+    impatient = RedisWriter(full_redis, Patience.of(0.3))
+    with pytest.raises(StoreRefusesError, match=r"Redis refused until the limit of the push: .*maxmemory"):
+        impatient.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+
+
+def test_a_redis_that_is_not_there_is_an_error_at_the_limit() -> None:
+    server = RedisServer()
+    server.stop()
+    with pytest.raises(StoreRefusesError, match="Redis refused"):
+        RedisAddress("127.0.0.1", server.port).open(Patience.of(0.2)).state()
+
+
+def test_an_item_holds_the_packed_row_its_hour_and_when_it_expires(to_dynamodb: DynamoDBWriter, dynamodb: Any) -> None:
+    assert to_dynamodb.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 3})) == 1
     item = in_dynamodb(dynamodb, "s")
-    assert pushed == Pushed(1, 1)
-    assert unpack(SELLERS, item["packed"]["B"]).as_of == AS_OF
+    assert unpack(SELLERS, item["packed"]["B"]) == (AS_OF, values(SELLERS, 3))
     assert item["as_of"] == {"N": str(int(AS_OF.timestamp()))}
     assert item["expires_at"] == {"N": str(int((AS_OF + timedelta(hours=SELLERS.ttl_hours)).timestamp()))}
 
 
-def test_in_dynamodb_a_newer_item_replaces_an_older_and_never_the_other_way(dynamodb: Any) -> None:
-    store = DynamoDBWriter(dynamodb, TABLE)
-    store.push(SELLERS, AS_OF, [("s", (1, 0, 0, 0))])
-    late = store.push(SELLERS, EARLIER, [("s", (2, 0, 0, 0)), ("t", (2, 0, 0, 0))])
-    assert (late.written, late.stale) == (1, 1)
-    assert unpack(SELLERS, in_dynamodb(dynamodb, "s")["packed"]["B"]).values[0] == 1
-    assert store.push(SELLERS, LATER, [("s", (3, 0, 0, 0))]).stale == 0
-    assert unpack(SELLERS, in_dynamodb(dynamodb, "s")["packed"]["B"]).values[0] == 3
+def test_in_dynamodb_a_newer_item_replaces_an_older_and_never_the_other_way(
+    to_dynamodb: DynamoDBWriter, dynamodb: Any
+) -> None:
+    to_dynamodb.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 1}))
+    assert to_dynamodb.write(TICKET, SELLERS, EARLIER, batch(SELLERS, {"s": 2, "t": 2})) == 1
+    assert first_in_dynamodb(dynamodb, "s") == 1
+    assert to_dynamodb.write(TICKET, SELLERS, LATER, batch(SELLERS, {"s": 3})) == 1
+    assert first_in_dynamodb(dynamodb, "s") == 3
 
 
-def test_pushing_an_hour_to_dynamodb_again_gives_the_same_items_and_counts(dynamodb: Any) -> None:
-    store, rows = DynamoDBWriter(dynamodb, TABLE), [(f"s{n}", (float(n), 0.0, 0.0, 0.0)) for n in range(20)]
-    first = store.push(SELLERS, AS_OF, rows)
+def test_among_pushes_of_one_hour_the_one_that_began_last_wins(to_dynamodb: DynamoDBWriter, dynamodb: Any) -> None:
+    for fence, first, written in ((7, 1, 1), (8, 2, 1), (7, 1, 0), (8, 3, 1)):
+        ticket = Ticket("mine", fence)
+        assert to_dynamodb.write(ticket, SELLERS, AS_OF, batch(SELLERS, {"s": first})) == written
+    assert first_in_dynamodb(dynamodb, "s") == 3
+
+
+def test_pushing_an_hour_to_dynamodb_again_gives_the_same_items_and_counts(
+    to_dynamodb: DynamoDBWriter, dynamodb: Any
+) -> None:
+    rows = batch(SELLERS, {f"s{n}": float(n) for n in range(20)})
+    assert to_dynamodb.write(TICKET, SELLERS, AS_OF, rows) == 20
     there = sorted(map(str, dynamodb.scan(TableName=TABLE)["Items"]))
-    assert store.push(SELLERS, AS_OF, iter(rows)) == first == Pushed(20, 20)
+    assert to_dynamodb.write(TICKET, SELLERS, AS_OF, rows) == 20
     assert sorted(map(str, dynamodb.scan(TableName=TABLE)["Items"])) == there
+
+
+def test_dynamodb_too_takes_no_row_of_a_push_that_was_taken_over_and_swaps_only_what_was_seen(
+    to_dynamodb: DynamoDBWriter, dynamodb: Any
+) -> None:
+    there = to_dynamodb.state()
+    assert there is not None
+    new = there.model_copy(update={"token": "theirs"})
+    assert not to_dynamodb.swap(None, new)
+    assert not to_dynamodb.swap(there.model_copy(update={"token": "seen by somebody else"}), new)
+    assert to_dynamodb.swap(there, new)
+    assert to_dynamodb.swap(there, new), "an answer that was lost"
+    with pytest.raises(TakenOverError):
+        to_dynamodb.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 1}))
+    assert dynamodb.scan(TableName=TABLE)["Count"] == 1
 
 
 class Throttling:
     """Answers the first ``refusals`` puts with an error."""
 
     def __init__(self, client: Any, refusals: int, code: str = "ProvisionedThroughputExceededException") -> None:
-        self.exceptions = client.exceptions
         self.puts = 0
+        self.get_item = client.get_item
         self._client = client
         self._refusals = refusals
         self._code = code
@@ -144,33 +293,38 @@ class Throttling:
         return self._client.put_item(**asked)
 
 
-@pytest.fixture
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+def write(client: Any, entities: Sequence[str], patience: float = 10) -> int:
+    writer = DynamoDBWriter(client, TABLE, Patience.of(patience))
+    try:
+        return writer.write(TICKET, SELLERS, AS_OF, batch(SELLERS, dict.fromkeys(entities, 1.0)))
+    finally:
+        writer.close()
 
 
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("to_dynamodb")
 def test_throttling_is_waited_out_and_nothing_is_lost(dynamodb: Any) -> None:
     client = Throttling(dynamodb, refusals=7)
-    rows = [(f"s{n}", (float(n), 0.0, 0.0, 0.0)) for n in range(10)]
-    assert DynamoDBWriter(client, TABLE).push(SELLERS, AS_OF, rows) == Pushed(10, 10)
+    assert write(client, [f"s{n}" for n in range(10)]) == 10
     assert client.puts == 17
-    assert dynamodb.scan(TableName=TABLE)["Count"] == 10
+    assert dynamodb.scan(TableName=TABLE)["Count"] == 10 + 1
 
 
-@pytest.mark.usefixtures("_impatient")
-def test_throttling_without_end_is_an_error_that_names_table_and_key(dynamodb: Any) -> None:
-    client = Throttling(dynamodb, refusals=1_000_000)
-    with pytest.raises(ThrottledError, match=rf"{TABLE} throttled seller_stats#s"):
-        DynamoDBWriter(client, TABLE).push(SELLERS, AS_OF, [("s", (1, 0, 0, 0))])
+@pytest.mark.usefixtures("to_dynamodb")
+def test_throttling_without_end_is_an_error_that_names_the_table(dynamodb: Any) -> None:
+    with pytest.raises(StoreRefusesError, match=f"table {TABLE} refused until the limit of the push"):
+        write(Throttling(dynamodb, refusals=1_000_000), ["s"], patience=0.3)
 
 
+@pytest.mark.usefixtures("to_dynamodb")
 def test_another_failure_is_not_retried(dynamodb: Any) -> None:
     client = Throttling(dynamodb, refusals=1, code="AccessDeniedException")
     with pytest.raises(ClientError, match="AccessDenied"):
-        DynamoDBWriter(client, TABLE).push(SELLERS, AS_OF, [("s", (1, 0, 0, 0))])
+        write(client, ["s"])
     assert client.puts == 1
 
 
-def test_the_tables_client_is_found_by_region_alone(dynamodb: Any) -> None:
-    assert DynamoDBWriter.connect(TABLE, REGION).push(SELLERS, AS_OF, [("s", (1, 0, 0, 0))]).written == 1
+@pytest.mark.usefixtures("to_dynamodb")
+def test_the_tables_client_is_found_by_region_alone() -> None:
+    writer = DynamoDBAddress(TABLE, REGION).open(Patience.of(10))
+    assert writer.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 1})) == 1
+    writer.close()

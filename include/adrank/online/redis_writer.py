@@ -1,0 +1,137 @@
+"""Writes packed rows to Redis, some hundred in one script call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Final, Self, TypeVar
+
+from adrank.contracts.online_layout import REDIS_STATE_KEY, redis_key
+from adrank.contracts.registry import FeatureGroup
+from adrank.online.packer import Packer, keys
+from adrank.online.patience import Patience
+from adrank.online.script_calls import Call, ScriptCalls
+from adrank.online.state import StoreLostError, StoreState, TakenOverError, Ticket
+
+# Redis serves nobody else while a script runs: so many rows take about two milliseconds.
+_BATCH: Final = 500
+_TIMEOUT_SECONDS: Final = 30
+
+# KEYS: the state, then rows. ARGV: token, seconds to live, as-of time, bytes of a row, the rows one after the other.
+# A row's bytes 9-16 are its as-of time. A row as old as the one that is there is written again, not refused.
+_NEWER_WINS: Final = """
+local there = redis.call('MGET', unpack(KEYS))
+if not there[1] then return 'LOST' end
+if cjson.decode(there[1]).token ~= ARGV[1] then return 'TAKEN' end
+local as_of, size, written = tonumber(ARGV[3]), tonumber(ARGV[4]), 0
+for i = 2, #KEYS do
+  local row = there[i]
+  if not row or #row < 16 or struct.unpack('>i8', row, 9) <= as_of then
+    redis.call('SETEX', KEYS[i], ARGV[2], string.sub(ARGV[5], (i - 2) * size + 1, (i - 1) * size))
+    written = written + 1
+  end
+end
+return written
+"""
+
+# KEYS: the state. ARGV: the token that must be there or nothing, the new state, the process that must be serving.
+_SWAP: Final = """
+local instance = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local there = redis.call('GET', KEYS[1])
+if (there and cjson.decode(there).token or '') ~= ARGV[1] or instance ~= ARGV[3] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+
+_Answer = TypeVar("_Answer")
+
+
+class RedisWriter:
+    """Packed values under ``f:<group>:<entity>``, and the state of the pushes under a key of its own."""
+
+    def __init__(self, client: Any, patience: Patience) -> None:
+        self._client = client
+        self._patience = patience
+        self._newer_wins = client.register_script(_NEWER_WINS)
+        self._swap = client.register_script(_SWAP)
+        self._calls = ScriptCalls(client, self._newer_wins, self._call)
+
+    @classmethod
+    def connect(cls, host: str, port: int, tls: bool, patience: Patience) -> Self:
+        """A writer on one Redis."""
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        # Retries are ours: redis-py's own know no limit in time.
+        once = Retry(NoBackoff(), 0)
+        client = redis.Redis(host=host, port=port, ssl=tls, socket_timeout=_TIMEOUT_SECONDS, retry=once)
+        return cls(client, patience)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def state(self) -> StoreState | None:
+        """What Redis says of its rows; None: nothing."""
+        text = self._patiently(lambda: self._client.get(REDIS_STATE_KEY))
+        return None if text is None else StoreState.model_validate_json(text)
+
+    def instance(self) -> str:
+        """The run id of the server process."""
+        return str(self._patiently(lambda: self._client.info("server"))["run_id"])
+
+    def swap(self, old: StoreState | None, new: StoreState) -> bool:
+        """Replace the state, if it still is ``old`` and the server is the process that ``new`` names."""
+        values = ["" if old is None else old.token, new.model_dump_json(), new.instance]
+
+        def swapped() -> bool:
+            done = bool(self._swap(keys=[REDIS_STATE_KEY], args=values))
+            # An attempt whose answer was lost may have been the one that did it.
+            return done or self.state() == new
+
+        return self._patiently(swapped)
+
+    def write(self, ticket: Ticket, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
+        """Write an Arrow batch of rows; returns how many did not lose to a newer one."""
+        return sum(map(_counted, self._calls.answers(_batches(ticket, group, as_of, rows))))
+
+    def _call(self, call: Call) -> Any:
+        return self._patiently(lambda: self._newer_wins(keys=call.keys, args=call.args))
+
+    def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
+        return self._patience.call(call, _refuses_for_now, "Redis")
+
+
+def _batches(ticket: Ticket, group: FeatureGroup, as_of: datetime, rows: Any) -> Iterator[Call]:
+    packer = Packer(group, as_of)
+    prefix, seconds, moment = redis_key(group, ""), group.ttl_hours * 3600, int(as_of.timestamp())
+    for start in range(0, rows.num_rows, _BATCH):
+        batch = rows.slice(start, _BATCH)
+        names = [REDIS_STATE_KEY, *keys(prefix, batch)]
+        yield Call(names, [ticket.token, seconds, moment, packer.size, packer.pack(batch)])
+
+
+def _counted(answer: Any) -> int:
+    if answer == b"LOST":
+        raise StoreLostError("Redis lost the state of the push, and what was written before")
+    if answer == b"TAKEN":
+        raise TakenOverError("another push to Redis began")
+    return int(answer)
+
+
+def _refuses_for_now(error: Exception) -> bool:
+    """Full, starting, failing over or not reachable; not: asked the wrong thing, or not allowed."""
+    from redis import exceptions
+
+    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+        return False
+    passing = (
+        exceptions.OutOfMemoryError,
+        exceptions.BusyLoadingError,
+        exceptions.ReadOnlyError,
+        exceptions.ConnectionError,
+        exceptions.TimeoutError,
+        OSError,
+    )
+    return isinstance(error, passing)

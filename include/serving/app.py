@@ -50,6 +50,7 @@ def create_app(service: RankingService, threads: int = 8) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
         workers.shutdown(wait=False, cancel_futures=True)
+        service.close()
 
     def answer(body: bytes) -> bytes:
         return json.dumps(service.answer(parse(body)), separators=(",", ":")).encode()

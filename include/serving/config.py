@@ -30,6 +30,15 @@ class StoreConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ServedConfig:
+    """The lake bucket that gets the stored rows served to a ``share`` of the searches."""
+
+    bucket: str
+    share: float
+    region: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServingConfig:
     """The container's variables. ``stores`` is read only for a model that uses stored features."""
 
@@ -65,6 +74,15 @@ def stores_from_env(env: Mapping[str, str] = os.environ) -> StoreConfig:
     )
 
 
+def served_from_env(env: Mapping[str, str] = os.environ) -> ServedConfig | None:
+    """Read ``ADRANK_SERVED_SAMPLE`` and ``ADRANK_SERVED_BUCKET``; without a share nothing is logged."""
+    share = _share(env, "ADRANK_SERVED_SAMPLE")
+    if not share:
+        return None
+    region = _text(env, "AWS_REGION" if "AWS_REGION" in env else "AWS_DEFAULT_REGION")
+    return ServedConfig(bucket=_text(env, "ADRANK_SERVED_BUCKET"), share=share, region=region)
+
+
 def _text(env: Mapping[str, str], name: str) -> str:
     value = env.get(name, "")
     if not value:
@@ -79,6 +97,16 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
         value = -1
     if not 0 < value < 1e6:
         raise ConfigError(f"environment variable {name} must be a positive number, got {env[name]!r}")
+    return value
+
+
+def _share(env: Mapping[str, str], name: str) -> float:
+    try:
+        value = float(env.get(name, 0))
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise ConfigError(f"environment variable {name} must be a number from 0 to 1, got {env[name]!r}")
     return value
 
 

@@ -21,10 +21,14 @@ class _Strict(BaseModel):
 
 
 class Candidate(_Strict):
-    """An ad to be ranked. ``context`` holds request-time features; absent and null are missing."""
+    """An ad to be ranked. ``context`` holds request-time features; absent and null are missing.
+
+    Features looked up by ``seller_id`` or ``category`` (as the catalogue spells it) take their defaults without it.
+    """
 
     ad_id: Name
     seller_id: Name | None = None
+    category: Name | None = None
     context: dict[str, Number | None] = {}
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 
+from adrank.contracts.entities import user_category
 from adrank.contracts.registry import Entity, Registry
 from adrank.online.reader import Fetched, OnlineReader
 from adrank.online.vectors import VectorLayout
 from adrank.ranker import Ranker, load_package
-from serving.config import ServingConfig, stores_from_env
+from serving.config import ServingConfig, served_from_env, stores_from_env
 from serving.requests import GoldenRequest, InvalidRequestError, ProbeRequest, RankRequest, Request
-from serving.stores import open_reader
+from serving.served_log import Served, ServedLog
+from serving.stores import open_reader, open_served_log
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -28,13 +30,16 @@ Answer = dict[str, Any]
 class RankingService:
     """Thread-safe. ``reader`` may be absent only for a model without stored features."""
 
-    def __init__(self, registry: Registry, ranker: Ranker, reader: OnlineReader | None) -> None:
+    def __init__(
+        self, registry: Registry, ranker: Ranker, reader: OnlineReader | None, served: ServedLog | None = None
+    ) -> None:
         self._registry = registry
         self._ranker = ranker
         self._layout = VectorLayout.of(registry, ranker.features)
         if self._layout.groups and reader is None:
             raise ValueError(f"the model needs {', '.join(g.name for g in self._layout.groups)} but there is no reader")
         self._reader = reader
+        self._served = served
         self._counts: Counter[str] = Counter()
         self._lock = Lock()
 
@@ -52,7 +57,7 @@ class RankingService:
         """Rank once so that the first user does not pay for cold connections."""
         names: list[str | None] = [f"warm-{n}" for n in range(_WARM_ROWS)]
         if self._reader is not None:
-            self._reader.fetch(self._layout.groups, {"ad": names, "seller": names})
+            self._reader.fetch(self._layout.groups, dict.fromkeys(get_args(Entity), names))
         self._ranker.score(np.zeros((_WARM_ROWS, len(self._layout.features)), dtype=np.float32))
 
     def count(self, what: str) -> None:
@@ -60,20 +65,29 @@ class RankingService:
         with self._lock:
             self._counts[what] += 1
 
+    def close(self) -> None:
+        """Write what was logged of the rows served."""
+        if self._served is not None:
+            self._served.close()
+
     def _rank(self, request: RankRequest) -> Answer:
         candidates = request.candidates
         ids: dict[Entity, list[str | None]] = {
             "ad": [c.ad_id for c in candidates],
             "seller": [c.seller_id for c in candidates],
+            "user_category": [user_category(request.user_id, c.category) for c in candidates],
         }
         fetched = Fetched({}, ())
         if self._reader is not None:
             fetched = self._reader.fetch(self._layout.groups, ids, request.event_time)
         rows = fetched.rows
-        scores = self._ranker.score(self._layout.assemble(rows, [c.context for c in candidates]))
+        vectors = self._layout.assemble(rows, [c.context for c in candidates])
+        scores = self._ranker.score(vectors)
         best_first = np.argsort(-scores, kind="stable").tolist()
         values = scores.tolist()
         self.count("rank")
+        if self._served is not None and request.event_time is not None:
+            self._served.offer(request.search_id, Served(request.event_time, ids, fetched, vectors))
         return {
             "ranking": [{"ad_id": candidates[n].ad_id, "score": values[n]} for n in best_first],
             "package_digest": self._ranker.digest,
@@ -94,8 +108,9 @@ class RankingService:
 
     def _probe(self) -> Answer:
         stored = self._reader.counters() if self._reader is not None else {}
+        logged = self._served.counters() if self._served is not None else {}
         with self._lock:
-            counters = dict(self._counts) | stored
+            counters = dict(self._counts) | stored | logged
         return {
             "package_digest": self._ranker.digest,
             "features": list(self._ranker.features),
@@ -116,7 +131,9 @@ def load_service(config: ServingConfig, registry: Registry) -> RankingService:
     registry.require(ranker.card.fingerprint, ranker.features, f"model package at {config.model_dir}")
     layout = VectorLayout.of(registry, ranker.features)
     reader = open_reader(registry, stores_from_env(), config.threads) if layout.groups else None
-    service = RankingService(registry, ranker, reader)
+    sampled = served_from_env() if layout.groups else None
+    served = open_served_log(layout, sampled) if sampled else None
+    service = RankingService(registry, ranker, reader, served)
     service.warm()
     _LOG.info("serving package %s with %d features", ranker.digest[:12], len(ranker.features))
     return service

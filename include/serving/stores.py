@@ -1,4 +1,7 @@
-"""Clients of the online stores, tuned so that a slow store is given up quickly and a broken connection is replaced."""
+"""Clients of the online stores, tuned so that a slow store is given up quickly and a broken connection is replaced.
+
+And of the lake, which gets a sample of what the stores gave.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from redis.retry import Retry
 
 from adrank.contracts.registry import Registry
 from adrank.online.reader import DynamoDBPolicy, OnlineReader
-from serving.config import StoreConfig
+from adrank.online.vectors import VectorLayout
+from serving.config import ServedConfig, StoreConfig
+from serving.served_log import ServedLog
 
 
 def open_reader(registry: Registry, stores: StoreConfig, threads: int) -> OnlineReader:
@@ -26,6 +31,17 @@ def open_reader(registry: Registry, stores: StoreConfig, threads: int) -> Online
         DynamoDBPolicy(stores.dynamodb_timeout, stores.cache_seconds),
         threads=threads,
     )
+
+
+def open_served_log(layout: VectorLayout, served: ServedConfig) -> ServedLog:
+    """A log of served rows in the lake. Nothing is connected yet."""
+    config = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+    client = boto3.client("s3", region_name=served.region, config=config)
+
+    def put(key: str, body: bytes) -> None:
+        client.put_object(Bucket=served.bucket, Key=key, Body=body, ContentType="application/x-ndjson")
+
+    return ServedLog(layout, put, served.share)
 
 
 def _redis(stores: StoreConfig) -> Any:

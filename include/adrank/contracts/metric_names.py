@@ -1,4 +1,4 @@
-"""Names of the Prometheus metrics: what exporters, alerts and dashboards agree on."""
+"""Names of the metrics, Prometheus' and CloudWatch's: what exporters, alerts and dashboards agree on."""
 
 from __future__ import annotations
 
@@ -30,3 +30,15 @@ CAPTURE_FILES: Final = "adrank_capture_files_total"
 CAPTURE_RETRIES: Final = "adrank_capture_retries_total"
 CAPTURE_HOURS_CLOSED: Final = "adrank_capture_hours_closed_total"
 CAPTURE_WATERMARK: Final = "adrank_capture_watermark_seconds"
+
+# Consistency audit, in CloudWatch; dimension Group, for FEATURE_SMAPE also Feature.
+FEATURES_NAMESPACE: Final = "adrank/features"
+ONLINE_COMPARED: Final = "OnlineCompared"
+ONLINE_MISMATCHED: Final = "OnlineMismatched"
+ONLINE_MISSING: Final = "OnlineMissing"
+ONLINE_STALE: Final = "OnlineStale"
+ONLINE_EXTRA: Final = "OnlineExtra"
+ONLINE_SKEW: Final = "OnlineSkew"
+SERVED_COMPARED: Final = "ServedCompared"
+SERVED_MISMATCHED: Final = "ServedMismatched"
+FEATURE_SMAPE: Final = "FeatureSMAPE"

@@ -1,0 +1,72 @@
+"""Both online stores as an audit looks at them: through the reader that serves, patiently, and key by key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import boto3
+import numpy as np
+import redis
+from botocore.config import Config
+
+from adrank.contracts import registry
+from adrank.contracts.registry import FeatureGroup
+from adrank.online import scan
+from adrank.online.reader import DynamoDBPolicy, OnlineReader, StoreUnavailableError
+from adrank.online.vectors import GroupRows
+
+_PATIENCE_SECONDS: Final = 60.0
+_THREADS: Final = 4
+_BATCH: Final = 1000
+
+
+class AuditedStores:
+    """Redis and the DynamoDB table of the features."""
+
+    def __init__(self, host: str, port: int, tls: bool, table: str, region: str) -> None:
+        self._redis = redis.Redis(host=host, port=port, ssl=tls, socket_timeout=_PATIENCE_SECONDS)
+        config = Config(max_pool_connections=_THREADS, retries={"mode": "standard"})
+        self._dynamodb = boto3.client("dynamodb", region_name=region, config=config)
+        self._table = table
+        policy = DynamoDBPolicy(timeout_seconds=_PATIENCE_SECONDS, cache_seconds=0, consistent=True)
+        self._reader = OnlineReader(registry.load(), self._redis, self._dynamodb, table, policy, threads=_THREADS)
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        self._reader.close()
+        self._redis.close()
+        self._dynamodb.close()
+
+    def rows(self, group: FeatureGroup, entities: Sequence[str], moment: datetime) -> GroupRows:
+        """What a request at ``moment`` would be served, in order.
+
+        :raises StoreUnavailableError: the store did not answer, which is an outage and no skew
+        """
+        starts = range(0, max(len(entities), 1), _BATCH)
+        read = [self._batch(group, entities[start : start + _BATCH], moment) for start in starts]
+        return GroupRows(
+            values=np.concatenate([rows.values for rows in read]),
+            missing=np.concatenate([rows.missing for rows in read]),
+            stale=np.concatenate([rows.stale for rows in read]),
+            mismatched=np.concatenate([rows.mismatched for rows in read]),
+            as_of=np.concatenate([rows.as_of for rows in read]),
+        )
+
+    def scan(self, sample: int, cursors: Mapping[str, str]) -> tuple[dict[str, list[str]], dict[str, str]]:
+        """Entities met, by group: about ``sample`` for each group of a store. And the cursors from which to go on."""
+        in_redis, in_dynamodb = registry.load().of_store("redis"), registry.load().of_store("dynamodb")
+        redis_keys, at_redis = scan.redis_keys(self._redis, sample * len(in_redis), cursors.get("redis", ""))
+        items, at_dynamodb = scan.dynamodb_keys(
+            self._dynamodb, self._table, sample * len(in_dynamodb), cursors.get("dynamodb", "")
+        )
+        met = scan.by_group(redis_keys, in_redis) | scan.by_group(items, in_dynamodb)
+        return met, {"redis": at_redis, "dynamodb": at_dynamodb}
+
+    def _batch(self, group: FeatureGroup, entities: Sequence[str], moment: datetime) -> GroupRows:
+        ids: Any = {group.entity: list(entities)}
+        fetched = self._reader.fetch([group], ids, moment)
+        if fetched.outages:
+            raise StoreUnavailableError(f"{group.store} did not answer for {group.name}")
+        return fetched.rows[group.name]

@@ -1,47 +1,68 @@
-"""Every feature of the registry is expected of the rows, in its order and range."""
+"""Every feature of the registry is expected of the rows, in its order, type and range."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from adrank.contracts import registry
 from adrank.contracts.registry import FeatureGroup
+from expectations.counted import plain, with_examples
 from expectations.feature_suite import suite
+from expectations.relations import relations
 
 GROUPS = registry.load().groups
-END = datetime(2026, 3, 1, 13, tzinfo=UTC)
+KEYS = ["entity_id", "feature_time", "available_at"]
+every_group = pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
 
 
 def expected(group: FeatureGroup, kind: str) -> list[Any]:
-    return [e for e in suite(group, [END]).expectations if e.expectation_type == kind]
+    return [e for e in suite(group).expectations if plain(e.expectation_type) == kind]
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+@every_group
 def test_a_group_is_expected_to_have_its_columns_in_packing_order(group: FeatureGroup) -> None:
     (columns,) = expected(group, "expect_table_columns_to_match_ordered_list")
-    assert columns.column_list == ["entity_id", "feature_time", "available_at", *group.names]
+    assert columns.column_list[: len(KEYS) + len(group.names)] == [*KEYS, *group.names]
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+@every_group
+def test_a_group_is_expected_to_have_the_types_that_it_packs(group: FeatureGroup) -> None:
+    types = {e.column: e.type_ for e in expected(group, "expect_column_values_to_be_of_type")}
+    assert types == {
+        "entity_id": "StringType",
+        "feature_time": "TimestampType",
+        "available_at": "TimestampType",
+        **dict.fromkeys(group.names, "FloatType"),
+    }
+
+
+@every_group
 def test_every_feature_is_expected_in_the_range_that_the_registry_declares(group: FeatureGroup) -> None:
-    ranges = {e.column: (e.min_value, e.max_value) for e in expected(group, "expect_column_values_to_be_between")}
-    assert ranges == {feature.name: feature.range for feature in group.features}
+    ranges = {
+        e.column: (e.min_value, e.max_value, e.mostly) for e in expected(group, "expect_column_values_to_be_between")
+    }
+    assert {name: ranges[name] for name in group.names} == {
+        feature.name: (*feature.range, feature.mostly) for feature in group.features
+    }
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
-def test_an_entity_is_expected_once_per_hour_and_only_in_the_hours_asked_for(group: FeatureGroup) -> None:
-    (unique,) = expected(group, "expect_compound_columns_to_be_unique")
-    assert unique.column_list == ["entity_id", "feature_time"]
-    (times,) = expected(group, "expect_column_values_to_be_in_set")
-    assert (times.column, times.value_set) == ("feature_time", [END])
+@every_group
+def test_what_counts_as_nothing_without_a_row_is_never_missing_in_one(group: FeatureGroup) -> None:
+    never_missing = {e.column for e in expected(group, "expect_column_values_to_not_be_null")}
+    assert never_missing == {*KEYS, *(feature.name for feature in group.features if feature.default is not None)}
 
 
-def test_expectations_written_by_hand_name_features_that_exist() -> None:
-    for group in GROUPS:
-        pairs = expected(group, "expect_column_pair_values_a_to_be_greater_than_b")
-        assert pairs
-        for pair in pairs:
-            assert {pair.column_A, pair.column_B} <= {"feature_time", "available_at", *group.names}
+@every_group
+def test_every_relation_between_columns_is_expected(group: FeatureGroup) -> None:
+    between = {e.column: (e.min_value, e.mostly) for e in expected(group, "expect_column_values_to_be_between")}
+    for relation in relations(group):
+        assert between[relation.name] == (0, relation.mostly)
+
+
+def test_what_failed_is_asked_again_as_great_expectations_asks_it() -> None:
+    counted = next(e for e in expected(GROUPS[0], "expect_column_values_to_be_between") if e.column == "clicks_7d")
+    again = with_examples(counted.configuration)
+    assert again.expectation_type == "expect_column_values_to_be_between"
+    assert (again.column, again.min_value, again.max_value) == ("clicks_7d", 0, 1.0e9)

@@ -1,0 +1,66 @@
+"""What must hold of each hour's rows as a whole: keys, the manifest's count, about as many as the day before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import great_expectations as gx
+from great_expectations import expectations as gxe
+
+from adrank.contracts.lake import HOUR
+from expectations.day_before import Bounds, Told
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pyspark.sql import DataFrame
+
+#: Columns that say which hour is meant, and why it is not as expected.
+NAMED_BY: Final = ("hour_end", "rows", "manifest_rows", "repeated", "day_before")
+_COLUMNS: Final = (*NAMED_BY, "entities", "ratio", "ratio_beyond_growth")
+
+
+def facts(rows: DataFrame, told: Told, bounds: Bounds) -> pd.DataFrame:
+    """A row for each hour that was asked for or is there: what is there beside what manifests tell."""
+    import pandas as pd
+
+    found = {line["hour_end"]: line for line in _found(rows)}
+    asked = {(hour + HOUR).isoformat(): hour for hour in told.asked}
+    lines: list[dict[str, Any]] = []
+    for end in sorted({*found, *asked}):
+        line = {"hour_end": end, "rows": 0, "entities": 0, "manifest_rows": 0, **found.get(end, {})}
+        if hour := asked.get(end):
+            line["manifest_rows"] = told.asked[hour]
+            if compared := told.compared(hour, bounds):
+                line |= asdict(compared)
+        lines.append(line)
+    return pd.DataFrame(lines, columns=list(_COLUMNS))
+
+
+def suite(group: str, told: Told, bounds: Bounds) -> gx.ExpectationSuite:
+    """What is expected of :func:`facts`."""
+    expected: list[Any] = [
+        gxe.ExpectColumnValuesToBeInSet(column="hour_end", value_set=[(h + HOUR).isoformat() for h in told.asked]),
+        gxe.ExpectColumnPairValuesToBeEqual(column_A="rows", column_B="entities"),
+        gxe.ExpectColumnPairValuesToBeEqual(column_A="rows", column_B="manifest_rows"),
+        gxe.ExpectColumnValuesToBeBetween(column="ratio", min_value=bounds.least),
+        gxe.ExpectColumnValuesToBeBetween(column="ratio_beyond_growth", max_value=bounds.most),
+    ]
+    return gx.ExpectationSuite(name=f"{group}_hours", expectations=expected)
+
+
+def _found(rows: DataFrame) -> Iterator[dict[str, Any]]:
+    from pyspark.sql import functions as F  # noqa: N812
+
+    by_entity = rows.groupBy(F.unix_seconds("feature_time").alias("seconds"), "entity_id").count()
+    found = by_entity.groupBy("seconds").agg(F.sum("count").alias("rows"), F.count("*").alias("entities")).collect()
+    repeated: dict[int | None, str] = {}
+    if any(line["rows"] != line["entities"] for line in found):
+        several = by_entity.where("count > 1").groupBy("seconds").agg(F.min("entity_id").alias("entity_id"))
+        repeated = {line["seconds"]: str(line["entity_id"]) for line in several.collect()}
+    for line in found:
+        end, counted = line["seconds"], {name: line[name] for name in ("rows", "entities")}
+        told = "never" if end is None else datetime.fromtimestamp(end, UTC).isoformat()
+        yield {"hour_end": told, **counted, "repeated": repeated.get(end)}

@@ -1,0 +1,43 @@
+"""An hour is compared with the same hour of the day before, and a young log may grow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from expectations.day_before import Bounds, Compared, Told
+
+FIRST = datetime(2026, 3, 1, tzinfo=UTC)
+BOUNDS = Bounds(least=0.5, most=2, compared_from=1000)
+
+
+def hour(number: int) -> datetime:
+    return FIRST + timedelta(hours=number)
+
+
+def compared(number: int, rows: int, day_before: int) -> Compared | None:
+    return Told({hour(number): rows}, {hour(number - 24): day_before}, FIRST).compared(hour(number), BOUNDS)
+
+
+def test_an_hour_without_a_day_before_or_with_a_small_one_is_not_compared() -> None:
+    assert Told({hour(3): 5000}, {}, FIRST).compared(hour(3), BOUNDS) is None
+    assert compared(100, rows=5000, day_before=999) is None
+
+
+def test_the_first_day_of_a_log_is_not_compared_with() -> None:
+    assert compared(46, rows=5000, day_before=1000) is None
+    assert compared(47, rows=5000, day_before=1000) is not None
+
+
+def test_the_ratio_is_to_the_same_hour_of_the_day_before() -> None:
+    found = compared(2000, rows=1500, day_before=1000)
+    assert found == Compared(1000, 1.5, 1.5)
+
+
+@pytest.mark.parametrize(("number", "growth"), [(47, 2), (95, 4 / 3), (671, 28 / 27), (672 + 24, 1)])
+def test_what_a_young_log_may_have_grown_by_is_taken_out(number: int, growth: float) -> None:
+    found = compared(number, rows=3000, day_before=1000)
+    assert found is not None
+    assert found.ratio == 3
+    assert found.ratio_beyond_growth == pytest.approx(3 / growth)

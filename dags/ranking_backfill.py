@@ -1,20 +1,25 @@
 """### Backfill of ranking features
 
-**What.** Computes the features of a range of hours, one EMR range step per group, checks them, and brings the last
+**What.** Computes the features of a range of hours, group by group in chunks of days, checks them, and brings the last
 hour online. The same code and SQL as the hourly run: an hour computed here has the digest that the hourly run would
 have left, and late events make a new revision of it here as there.
 
-**When.** By hand, from the form: after history landed, or after a definition changed.
+**When.** By hand, from the form: after history landed, or after a definition changed (then with `recompute`: what is
+whole in the present layout is left alone otherwise).
 
-**Reads.** `s3://<lake>/raw/events/` of the range and the seven days before it, `raw/cdc/{ads,sellers}/`.
+**Reads.** `s3://<lake>/raw/events/` of the range and the 28 days before it, `raw/cdc/{ads,sellers}/`.
 
-**Writes.** `features/<group>/dt=/hr=/rev=NNN/` of every hour in the range · `validation/` · the online stores
-(newer values win).
+**Writes.** `features/<group>/dt=/hr=/rev=NNN/` of every hour in the range, with the tiles and windows that they are
+made from · `validation/` · the online stores (newer values win).
 
-**Owner.** data-platform.
+**Owner.** data-platform. Of a group one chunk is computed at a time, each from the windows that the one before left;
+groups share the cluster's pool. `engine` says where: steps of the EMR cluster, or spark-submit to the target of the
+Spark connection. The hourly run and a backfill never write the same group and day at once: who comes second waits for
+the lease.
 
-**When it fails.** Every task is safe to clear. A failed range step leaves no half-written partition visible; clearing
-computes all of them again to the same content.
+**When it fails.** Every task is safe to clear. A failed chunk leaves no half-written partition visible. Start the same
+range again, in this run (clear `plan`) or in a new one: chunks that are whole are not computed twice. `validate` looks
+at all groups: those that the form leaves out must have been computed before.
 """
 
 from __future__ import annotations
@@ -25,13 +30,20 @@ from airflow.sdk import DAG, Param, TaskGroup
 
 from adrank.contracts import registry
 from adrank.contracts.settings import load
+from adrank_airflow.operators.backfill import PlanChunksOperator
 from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
+from adrank_airflow.operators.spark_submit_step import SparkSubmitStepOperator
+from adrank_airflow.operators.validation import ValidateFeaturesOperator
+from adrank_airflow.operators.verdicts import VerdictBranchOperator
 from adrank_airflow.tenancy import access, task_defaults
 
 SETTINGS = load()
+GROUPS = [group.name for group in registry.load().groups]
 START = "{{ params.start }}"
 END = "{{ params.end }}"
 LAST_HOUR = "{{ (macros.datetime.fromisoformat(params.end) - macros.timedelta(hours=1)).isoformat() }}"
+DAYS = "{{ task.hours['start'][:10] }} .. {{ task.hours['end'][:13] }}"
+ENGINES = {"emr": (EmrSparkStepOperator, "compute"), "spark-submit": (SparkSubmitStepOperator, "spark_submit")}
 
 with DAG(
     dag_id="ranking_backfill",
@@ -46,23 +58,55 @@ with DAG(
     params={
         "start": Param(type="string", format="date-time", description="First hour, e.g. 2026-01-01T00:00:00+00:00"),
         "end": Param(type="string", format="date-time", description="End of the last hour (exclusive)"),
+        "groups": Param(
+            default=GROUPS,
+            type="array",
+            items={"type": "string", "enum": GROUPS},
+            minItems=1,
+            examples=GROUPS,
+            description="Feature groups to compute",
+        ),
+        "engine": Param(
+            default="emr",
+            enum=list(ENGINES),
+            description=f"EMR steps, or spark-submit to the connection {SETTINGS.tenancy.spark_conn_id}",
+        ),
+        "chunk_days": Param(default=14, type="integer", minimum=1, description="Days that one step computes"),
+        "recompute": Param(default=False, type="boolean", description="Compute what is there already, too"),
     },
     tags=["adrank", "features", "manual", "oncall:retry-safe"],
 ) as dag:
-    with TaskGroup("compute", tooltip="One EMR range step per feature group") as compute:
-        for group in registry.load().groups:
-            EmrSparkStepOperator(
-                task_id=group.name,
-                entry_point="compute_features.py",
-                sql=f"features/{group.name}.sql",
-                arguments=["--group", group.name, "--start", START, "--end", END, *SETTINGS.cdc.history_arguments()],
-            )
+    with TaskGroup("plan", tooltip="What each group lacks of the range"):
+        plans = {name: PlanChunksOperator(task_id=name, group=name) for name in GROUPS}
 
-    validate = EmrSparkStepOperator(
-        task_id="validate",
-        entry_point="validate_features.py",
-        arguments=["--start", START, "--end", END],
+    choose_engine = VerdictBranchOperator(
+        task_id="choose_engine",
+        verdict="{{ params.engine }}",
+        branches={engine: task_group for engine, (_, task_group) in ENGINES.items()},
     )
+
+    validate = ValidateFeaturesOperator(
+        task_id="validate",
+        start=START,
+        end=END,
+        trigger_rule="none_failed",  # one engine is always skipped, and what was whole already
+    )
+
+    for engine, (step, task_group) in ENGINES.items():
+        with TaskGroup(task_group, tooltip=f"By {engine}: a group's chunks one by one, groups side by side") as compute:
+            for name in GROUPS:
+                step.partial(
+                    task_id=name,
+                    entry_point="compute_features.py",
+                    sql=f"features/{name}.sql",
+                    arguments=["--group", name, *SETTINGS.cdc.history_arguments()],
+                    leased=True,
+                    pool=SETTINGS.tenancy.emr_pool,
+                    execution_timeout=SETTINGS.emr.step_timeout,
+                    max_active_tis_per_dagrun=1,
+                    map_index_template=f"{name} {DAYS}",
+                ).expand(hours=plans[name].output)
+        choose_engine >> compute >> validate
 
     with TaskGroup("push", tooltip="The last hour, to the online stores") as push:
         for store in ("redis", "dynamodb"):
@@ -72,4 +116,4 @@ with DAG(
                 arguments=["--store", store, "--hour", LAST_HOUR, *SETTINGS.online.arguments(SETTINGS.region)],
             )
 
-    compute >> validate >> push
+    validate >> push

@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 
 import boto3
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 
 from adrank.contracts.settings import Settings
@@ -49,6 +50,42 @@ def test_the_step_runs_the_published_code_on_the_published_sql(settings: Setting
     assert command[:2] == ["spark-submit", "--py-files"]
     assert "s3://adrank-lake/code/current/spark/compute_features.py" in command
     assert command[-2:] == ["--sql", "s3://adrank-lake/code/current/sql/features/ad_engagement.sql"]
+
+
+def named(settings: Settings, **more: Any) -> list[str]:
+    """The step's name and the owner of its leases, as the scheduler's context renders them."""
+    with DAG(dag_id="ranking_backfill", schedule=None) as dag:
+        task = EmrSparkStepOperator(
+            task_id="a", settings=settings, entry_point="x.py", arguments=["--group", "a"], leased=True, **more
+        )
+    task.render_template_fields({"dag": dag, "task": task, "run_id": "run-1"})
+    return [task.step_name, *task.command()[task.command().index("--owner") + 1 :]]
+
+
+def test_a_steps_name_owns_its_leases_and_is_the_same_for_every_try(settings: Settings) -> None:
+    assert named(settings) == ["ranking_backfill.a run-1"] * 2
+
+
+def test_mapped_steps_are_told_apart_by_their_hours_not_by_their_number(settings: Settings) -> None:
+    hours = {"start": "2026-03-01T00:00:00+00:00", "end": "2026-03-02T00:00:00+00:00"}
+    assert named(settings, hours=hours) == ["ranking_backfill.a run-1 2026-03-01T00:00:00+00:00"] * 2
+
+
+@pytest.mark.parametrize("state", ["PENDING", "RUNNING", "CANCEL_PENDING"])
+def test_a_step_that_has_not_ended_is_live(
+    cluster: str, settings: Settings, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    hook = EmrStepsHook(aws_conn_id="aws_default", region_name=REGION)
+    step = {"Id": "s-1", "Name": "a step", "Status": {"State": state}}
+
+    def pages(ClusterId: str, StepStates: list[str]) -> list[dict[str, Any]]:  # noqa: N803
+        return [{"Steps": [step] if state in StepStates else []}]
+
+    client = MagicMock()
+    client.get_paginator.return_value.paginate = pages
+    monkeypatch.setattr(EmrStepsHook, "conn", client)
+    assert hook.live_step(cluster, "a step") == "s-1"
+    assert hook.live_step(cluster, "another") is None
 
 
 def test_it_defers_with_a_deadline_counted_from_the_steps_creation(

@@ -14,7 +14,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from adrank_airflow.errors import ClusterNotFoundError
 
 LIVE_CLUSTER: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
-LIVE_STEP: Final = ("PENDING", "RUNNING")
+LIVE_STEP: Final = ("PENDING", "RUNNING", "CANCEL_PENDING")
 DEAD_STEP: Final = ("FAILED", "CANCELLED", "INTERRUPTED")
 _LOG_LINES: Final = 60
 
@@ -30,7 +30,7 @@ class EmrStepsHook(EmrHook):
         return cluster_id
 
     def live_step(self, cluster_id: str, step_name: str) -> str | None:
-        """Id of a pending or running step of that name, which an earlier try submitted."""
+        """Id of a step of that name that has not ended, which an earlier try submitted."""
         pages = self.conn.get_paginator("list_steps").paginate(ClusterId=cluster_id, StepStates=list(LIVE_STEP))
         for page in pages:
             for step in page["Steps"]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from adrank.contracts import lake
 from adrank.contracts.settings import Settings
-from adrank_airflow import deadlines
+from adrank_airflow import deadlines, spark_code
 from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.emr_steps import DEAD_STEP, EmrStepsHook
+from adrank_airflow.templates import STEP_NAME
 from adrank_airflow.triggers.aws_work import AwsWorkTrigger
 
 if TYPE_CHECKING:
@@ -21,16 +21,20 @@ if TYPE_CHECKING:
 class EmrSparkStepOperator(BaseOperator):
     """Run a published Spark entry point on the shared cluster and wait for it off the worker.
 
-    A step is recognised by its name, which holds DAG, task and run: a retry attaches to the step that an earlier try
-    left pending or running, even when the worker died before it could note the step's id. Killing the task cancels
-    the step. When the step fails, its own last log lines are in the task log.
+    A step is recognised by its name, which holds DAG, task, run and, where tasks are mapped over them, hours: a retry
+    attaches to the step that an earlier try left and that has not ended, even when the worker died before it could note
+    the step's id. So there is never more than one live step of a name. Killing the task cancels the step. When the step
+    fails, its own last log lines are in the task log.
 
     :param entry_point: file under ``<code prefix>/spark/``.
     :param arguments: its command line; templated.
+    :param hours: ``start`` and ``end`` (ISO) to hand over as ``--start`` and ``--end``: what a task may be mapped over.
     :param sql: a query under ``<code prefix>/sql/`` to hand over as ``--sql``.
+    :param leased: whether the work takes leases (:mod:`adrank.leases`); ``--owner`` is then the step's name: who
+        submits a step under the name of an earlier one knows that one dead, and need not wait for what it held.
     """
 
-    template_fields: Sequence[str] = ("arguments", "step_name")
+    template_fields: Sequence[str] = ("hours", "arguments", "step_name")
     ui_color = "#f6e3c5"
 
     def __init__(
@@ -39,15 +43,19 @@ class EmrSparkStepOperator(BaseOperator):
         settings: Settings,
         entry_point: str,
         arguments: Sequence[str],
+        hours: Mapping[str, str] | None = None,
         sql: str | None = None,
-        step_name: str = "{{ dag.dag_id }}.{{ task.task_id }} {{ run_id }}",
+        leased: bool = False,
+        step_name: str = STEP_NAME,
         **kwargs: Any,
     ) -> None:
         super().__init__(pool=kwargs.pop("pool", settings.tenancy.emr_pool), **kwargs)
         self.settings = settings
         self.entry_point = entry_point
         self.arguments = list(arguments)
+        self.hours = hours
         self.sql = sql
+        self.leased = leased
         self.step_name = step_name
         self._step: tuple[str, str] | None = None
 
@@ -58,11 +66,11 @@ class EmrSparkStepOperator(BaseOperator):
 
     def command(self) -> list[str]:
         """The step's spark-submit command line."""
-        bucket, code = self.settings.lake.bucket, self.settings.lake.code_prefix
-        library = lake.uri(bucket, f"{code}/adrank.zip")
-        query = ["--sql", lake.uri(bucket, f"{code}/sql/{self.sql}")] if self.sql else []
-        script = lake.uri(bucket, f"{code}/spark/{self.entry_point}")
-        return ["spark-submit", "--py-files", library, script, "--bucket", bucket, *self.arguments, *query]
+        code = self.settings.lake
+        script = spark_code.application(code, self.entry_point)
+        owner = self.step_name if self.leased else None
+        given = spark_code.arguments(code, self.arguments, self.hours, self.sql, owner)
+        return ["spark-submit", "--py-files", spark_code.library(code), script, *given]
 
     def execute(self, context: Context) -> None:
         """Attach to the live step of this name, or submit it; then defer."""

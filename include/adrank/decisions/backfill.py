@@ -1,0 +1,81 @@
+"""A range of hours in chunks that are computed one after the other, and which of them still have work in them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from adrank.contracts import lake, registry
+from adrank.contracts.manifests import FeatureManifest
+from adrank.contracts.registry import FeatureGroup
+
+
+class Asked(BaseModel):
+    """What a person filled into the form. ``end`` is exclusive; only whole hours are computed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: datetime
+    end: datetime
+    groups: tuple[str, ...] = Field(min_length=1)
+    engine: Literal["emr", "spark-submit"]
+    chunk_days: int = Field(ge=1)
+    recompute: bool
+
+    @field_validator("start", "end")
+    @classmethod
+    def _in_utc(cls, moment: datetime) -> datetime:
+        return lake.floor_hour(moment)
+
+    @field_validator("groups")
+    @classmethod
+    def _exist(cls, groups: tuple[str, ...]) -> tuple[str, ...]:
+        for name in groups:
+            try:
+                registry.load().group(name)
+            except KeyError as error:
+                raise ValueError(error.args[0]) from error
+        return groups
+
+    @model_validator(mode="after")
+    def _spans_an_hour(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError(f"there is no whole hour from {self.start.isoformat()} to {self.end.isoformat()}")
+        return self
+
+
+class Chunk(BaseModel):
+    """Whole hours ``[start, end)``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    start: datetime
+    end: datetime
+
+    @property
+    def hours(self) -> list[datetime]:
+        """Starts of its hours."""
+        return list(lake.hours(self.start, self.end))
+
+
+def chunks(asked: Asked) -> list[Chunk]:
+    """The range in order, cut at midnight (UTC) every ``chunk_days``: no two chunks share a day."""
+    first, step = lake.floor_day(asked.start), timedelta(days=asked.chunk_days)
+    pieces = -((first - asked.end) // step)
+    cuts = [asked.start, *(first + n * step for n in range(1, pieces)), asked.end]
+    return [Chunk(start=start, end=end) for start, end in pairwise(cuts)]
+
+
+def unfinished(group: FeatureGroup, planned: Iterable[Chunk], there: Iterable[FeatureManifest]) -> list[Chunk]:
+    """Those of ``planned`` of which an hour was not computed, or only in another layout than the group's."""
+    newest: dict[datetime, FeatureManifest] = {}
+    for manifest in there:
+        known = newest.get(manifest.hour)
+        if known is None or known.revision < manifest.revision:
+            newest[manifest.hour] = manifest
+    whole: Collection[datetime] = {hour for hour, m in newest.items() if m.fingerprint == group.fingerprint}
+    return [chunk for chunk in planned if any(hour not in whole for hour in chunk.hours)]

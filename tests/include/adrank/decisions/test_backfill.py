@@ -1,0 +1,98 @@
+"""A backfill is cut at midnights, and goes on where an earlier one stopped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from adrank.contracts import lake, registry
+from adrank.contracts.manifests import FeatureManifest
+from adrank.decisions import backfill
+from adrank.decisions.backfill import Asked, Chunk
+
+FIRST = datetime(2026, 3, 1, tzinfo=UTC)
+GROUP = registry.load().groups[0]
+
+
+def at(hours: int) -> datetime:
+    return FIRST + hours * lake.HOUR
+
+
+def asked(start: datetime, end: datetime, **more: Any) -> Asked:
+    form = {"groups": [GROUP.name], "engine": "emr", "chunk_days": 14, "recompute": False}
+    return Asked.model_validate({"start": start.isoformat(), "end": end.isoformat(), **form, **more})
+
+
+def manifest(hour: datetime, revision: int = 0, fingerprint: str = GROUP.fingerprint) -> FeatureManifest:
+    return FeatureManifest(
+        group=GROUP.name,
+        hour=hour,
+        revision=revision,
+        available_at=hour + lake.HOUR,
+        fingerprint=fingerprint,
+        rows=0,
+        content_digest="",
+        files=(),
+    )
+
+
+def test_the_demos_history_is_one_chunk() -> None:
+    assert backfill.chunks(asked(at(5), at(195))) == [Chunk(start=at(5), end=at(195))]
+
+
+def test_chunks_end_at_midnight() -> None:
+    cut = backfill.chunks(asked(at(5), at(54), chunk_days=1))
+    assert cut == [Chunk(start=at(5), end=at(24)), Chunk(start=at(24), end=at(48)), Chunk(start=at(48), end=at(54))]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 100), st.integers(1, 2000), st.integers(1, 40))
+def test_every_hour_is_in_one_chunk_and_no_day_in_two(first: int, hours: int, days: int) -> None:
+    cut = backfill.chunks(asked(at(first), at(first + hours), chunk_days=days))
+    assert [hour for chunk in cut for hour in chunk.hours] == list(lake.hours(at(first), at(first + hours)))
+    touched = [day for chunk in cut for day in lake.days(chunk.start, chunk.end)]
+    assert len(touched) == len(set(touched))
+    assert all(chunk.end - chunk.start <= timedelta(days=days) for chunk in cut)
+
+
+def test_other_time_zones_and_broken_hours_become_whole_hours_in_utc() -> None:
+    form = asked(datetime.fromisoformat("2026-03-01T01:30:00+01:00"), datetime.fromisoformat("2026-03-01T05:59:00Z"))
+    assert (form.start, form.end) == (at(0), at(5))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"end": at(0).isoformat()}, "no whole hour"),
+        ({"start": "2026-03-01T00:00:00"}, "no time zone"),
+        ({"groups": ["ad_engagment"]}, "no feature group 'ad_engagment'"),
+        ({"groups": []}, "groups"),
+        ({"engine": "airflow"}, "engine"),
+        ({"chunk_days": 0}, "chunk_days"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_form_that_makes_no_sense_is_refused_by_name(wrong: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        Asked.model_validate(asked(at(0), at(5)).model_dump() | wrong)
+
+
+def test_a_chunk_is_whole_when_every_hour_has_the_present_layout() -> None:
+    planned = backfill.chunks(asked(at(0), at(72), chunk_days=1))
+    there = [manifest(at(n)) for n in range(72)]
+    assert backfill.unfinished(GROUP, planned, there) == []
+    assert backfill.unfinished(GROUP, planned, there[:30] + there[31:]) == [planned[1]]
+    there[50] = manifest(at(50), fingerprint="another layout")
+    assert backfill.unfinished(GROUP, planned, there) == [planned[2]]
+
+
+def test_the_newest_revision_of_an_hour_counts() -> None:
+    planned = backfill.chunks(asked(at(0), at(1)))
+    old, new = manifest(at(0), 0, "another layout"), manifest(at(0), 1)
+    assert backfill.unfinished(GROUP, planned, [new, old]) == []
+    assert backfill.unfinished(GROUP, planned, [manifest(at(0), 1, "another layout"), manifest(at(0))]) == planned

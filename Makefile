@@ -46,12 +46,15 @@ verify: setup ## the long campaigns
 
 bench: setup ## side-by-side measurements; the ratios are in build/bench/results.json
 	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.archiver_throughput
+	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.hourly_features
+	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.materialise
+	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.online_fetch
 
 format: setup ## put imports and layout right
 	$(BIN)/ruff check --fix --select I $(LINTED)
 	$(BIN)/ruff format $(LINTED)
 
-docs: setup ## generate docs/DAGS.md
+docs: setup ## generate docs/DAGS.md and docs/FEATURES.md
 	$(BIN)/python docs/generate.py
 
 # The whole environment is resolved first; every image's own, smaller set must agree with it.

@@ -1,0 +1,199 @@
+"""What one hour of features costs: with a long history behind it, and beside a query that scans its window anew.
+
+    python -m benchmarks.hourly_features [--history-days 7 90] [--events-per-hour 4000] [--log-events 20000000]
+
+**Flat.** The hourly computation of all groups, three hours in a row in a warm session, on a log of 7 days and on one of
+90: seconds and bytes read, medians over hours and groups added up.
+
+**Against a rescan.** The click-through rate over 168 hours as a query over the raw log has to get it (each event once,
+half-open window, ``try_divide``), on a 7-day log of at least 20 million events; ours adds the hour that enters and
+takes away the one that leaves. Both warm, both on the same Spark; the rates must be the same for every ad. Whole
+processes, from their start to their end, are printed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from adrank.contracts import lake, registry
+from benchmarks.lakes import BUCKET, START, BenchLake, bench_lake, bytes_read
+from benchmarks.results import record
+
+GROUPS = tuple(group.name for group in registry.load().groups)
+#: The blueprint's query, made runnable and fair: times are parameters, each event counts once, no division by zero.
+RESCAN = """
+WITH once AS (
+    SELECT event_id, min(struct(event_time, event_type, ad_id)) AS event
+    FROM log
+    WHERE event_time >= timestamp_seconds({end} - 168 * 3600) AND event_time < timestamp_seconds({end})
+    GROUP BY event_id
+)
+SELECT
+    event.ad_id AS entity_id,
+    try_divide(count_if(event.event_type = 'click'), count_if(event.event_type = 'impression')) AS ctr_7d
+FROM once
+GROUP BY event.ad_id
+"""
+ROUNDS = 3
+
+
+def compute(group: str, start: datetime, end: datetime) -> None:
+    """The step's own entry point."""
+    from spark.compute_features import main
+
+    arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
+    main([*arguments, "--sql", f"s3://{BUCKET}/code/sql/features/{group}.sql"])
+
+
+def timed(spark: SparkSession, work: Callable[[], object]) -> dict[str, float]:
+    """Seconds and bytes read of one piece of work."""
+    before, began = bytes_read(spark), time.perf_counter()
+    work()
+    return {"seconds": time.perf_counter() - began, "bytes": bytes_read(spark) - before}
+
+
+def flat(directory: Path, days: int, events: int) -> dict[str, float]:
+    """Seconds and bytes of one hour of all groups after so many days."""
+    hours = list(lake.hours(START, START + timedelta(days=days)))
+    with bench_lake(directory, os.environ) as made:  # type: ignore[arg-type]
+        made.land(iter(hours), events, ads=20_000, seed=1)
+        made.catalogue(iter(hours), ads=20_000, sellers=2_000, changes=40, seed=2)
+        spark = made.session()
+        warm = hours[-ROUNDS - 2]
+        for group in GROUPS:
+            compute(group, START, warm)
+            compute(group, warm, warm + lake.HOUR)
+            compute(group, warm + lake.HOUR, warm + 2 * lake.HOUR)
+        total = {"seconds": 0.0, "bytes": 0.0}
+        for group in GROUPS:
+            runs = [timed(spark, lambda h=hour, g=group: compute(g, h, h + lake.HOUR)) for hour in hours[-ROUNDS:]]
+            for name in total:
+                total[name] += statistics.median(run[name] for run in runs)
+        spark.stop()
+    return total
+
+
+def rescan(directory: Path, events: int) -> dict[str, Any]:
+    """Both ways over the same log; see the module's description."""
+    hours = list(lake.hours(START, START + timedelta(days=7, hours=2)))
+    last = hours[-1]
+    with bench_lake(directory, os.environ) as made:  # type: ignore[arg-type]
+        rows = made.land(iter(hours), -(-events // 168), ads=100_000, seed=3)
+        made.catalogue(iter(hours[:1]), ads=100_000, sellers=5_000, changes=0, seed=4)
+        print(f"log: {rows:,} rows in {len(hours)} hours", flush=True)
+        spark = made.session()
+        group = "ad_engagement"
+        compute(group, START, last)
+        ours = [timed(spark, lambda: _hour_of_counts(spark, last)) for _ in range(ROUNDS)]
+        compute(group, last, last + lake.HOUR)
+        query = _log(spark, hours[-168:]).sparkSession.sql(RESCAN.format(end=int((last + lake.HOUR).timestamp())))
+        peer = [timed(spark, lambda: query.write.format("noop").mode("overwrite").save()) for _ in range(ROUNDS)]
+        written = spark.read.parquet(f"s3://{BUCKET}/{lake.features(group, last)}").select("entity_id", "ctr_7d")
+        different = _different(written, query)
+        spark.stop()
+        whole = {"ours": _whole(made, "ours", last), "peer": _whole(made, "peer", last)}
+    if different:
+        raise SystemExit(f"ctr_7d differs for {different} ads")
+    return {
+        "ours": {name: statistics.median(run[name] for run in ours) for name in ours[0]},
+        "peer": {name: statistics.median(run[name] for run in peer) for name in peer[0]},
+        "whole": whole,
+    }
+
+
+def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
+    """An hour's tile from the raw log, and the windows that it gives: all that the rate needs. Nothing is kept."""
+    from adrank.decisions import lateness
+    from spark import counting, raw_log
+    from spark.catalogue_views import CatalogueViews
+    from spark.lake_files import LakeFiles
+    from spark.tiles import Tiles
+
+    files = LakeFiles(spark, BUCKET)
+    group = registry.load().group("ad_engagement")
+    files.delete(lake.tiles_hour(group.name, hour).rstrip("/"))
+    raws = raw_log.closed_hours(files, lateness.reach_start(hour - lake.HOUR), hour + lake.HOUR)
+    tiles = Tiles(
+        spark, files, group, files.read(f"code/sql/tiles/{group.name}.sql"), CatalogueViews(spark, files, (), ())
+    )
+    counted = counting.windows_of(tiles, raws, hour, hour + lake.HOUR)
+    rates = counted.hourly.selectExpr("entity_id", "try_divide(clicks_7d, impressions_7d) AS ctr_7d")
+    rates.write.format("noop").mode("overwrite").save()
+
+
+def _log(spark: SparkSession, hours: list[datetime]) -> DataFrame:
+    paths = [f"s3://{BUCKET}/{lake.raw_events(hour)}part-0.parquet" for hour in hours]
+    log = spark.read.schema("event_id string, event_type string, event_time timestamp, ad_id string").parquet(*paths)
+    log.createOrReplaceTempView("log")
+    return log
+
+
+def _different(ours: DataFrame, peer: DataFrame) -> int:
+    both = ours.alias("a").join(peer.where("ctr_7d IS NOT NULL").alias("b"), "entity_id", "full")
+    return both.where("NOT (a.ctr_7d <=> CAST(b.ctr_7d AS FLOAT))").count()
+
+
+def _whole(made: BenchLake, who: str, last: datetime) -> float:
+    """Seconds of a process of its own for one hour."""
+    command = [sys.executable, "-m", __spec__.name, who, str(made.config.lake_dir.parent), last.isoformat()]
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    return time.perf_counter() - began
+
+
+def _alone(who: str, directory: Path, last: datetime) -> None:
+    made = BenchLake(directory)
+    spark = made.session()
+    if who == "ours":
+        compute("ad_engagement", last, last + lake.HOUR)
+    else:
+        _log(spark, list(lake.hours(last - 167 * lake.HOUR, last + lake.HOUR)))
+        query = spark.sql(RESCAN.format(end=int((last + lake.HOUR).timestamp())))
+        query.write.mode("overwrite").parquet(f"s3://{BUCKET}/features/rescan/")
+
+
+def main() -> None:
+    if len(sys.argv) > 1 and sys.argv[1] in ("ours", "peer", "flat"):
+        if sys.argv[1] == "flat":
+            print(json.dumps(flat(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+        else:
+            _alone(sys.argv[1], Path(sys.argv[2]), datetime.fromisoformat(sys.argv[3]))
+        return
+    parser = argparse.ArgumentParser(description="What one hour of features costs.")
+    parser.add_argument("--history-days", type=int, nargs=2, default=[7, 90])
+    parser.add_argument("--events-per-hour", type=int, default=4000)
+    parser.add_argument("--log-events", type=int, default=20_000_000)
+    chosen = parser.parse_args()
+    costs = []
+    for days in chosen.history_days:
+        with tempfile.TemporaryDirectory(prefix="hourly-bench-") as directory:
+            command = [sys.executable, "-m", __spec__.name, "flat", directory, str(days), str(chosen.events_per_hour)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
+            costs.append(json.loads(done.stdout.splitlines()[-1]))
+    short, long = chosen.history_days
+    for name, unit in (("seconds", "s"), ("bytes", "bytes")):
+        what = f"one hour of features, {long} days of history, {name}"
+        record(what, costs[1][name], costs[0][name], f"{short} days of history", unit)
+    with tempfile.TemporaryDirectory(prefix="hourly-bench-") as directory:
+        found = rescan(Path(directory), chosen.log_events)
+    for name, unit in (("seconds", "s"), ("bytes", "bytes")):
+        what = f"ctr_7d of one hour by rescan over by windows, {name}"
+        record(what, found["peer"][name], found["ours"][name], "windows", unit)
+    record("ctr_7d of one hour, whole process", found["whole"]["ours"], found["whole"]["peer"], "rescan", "s")
+
+
+if __name__ == "__main__":
+    main()

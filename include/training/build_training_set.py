@@ -12,9 +12,10 @@ event's own context. Labels are what the impression led to within the maturity w
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -27,15 +28,17 @@ from pydantic import ValidationError
 from adrank.contracts import lake, registry
 from adrank.contracts.events import REQUIRED_EVENT_COLUMNS, SLOT_KEY
 from adrank.contracts.manifests import FeatureManifest, TrainingSetManifest
-from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.registry import Entity, FeatureGroup
 from adrank.contracts.settings import Labels
+from adrank.online.vectors import servable
 from adrank.ranker import CONTEXT_PREFIX
 from training import billed_revenue, job, sql
+from training.row_digest import RowDigest
 from training.training_set import MANIFEST, TEST, TRAIN
 
 _log = logging.getLogger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_ENTITY_KEYS: Final = {"ad": "ad_id", "seller": "seller_id"}
+_ENTITY_KEYS: Final[Mapping[Entity, str]] = {"ad": "ad_id", "seller": "seller_id", "user_category": "user_category"}
 #: The lake keeps a partition's revisions in folders of their own.
 _REVISION: Final = r"regexp_extract(filename, '.*/rev=(\d+)/', 1)::INTEGER"
 
@@ -78,16 +81,18 @@ def build(
     keys = _context_keys(connection)
     billed_revenue.read(connection, billing, as_of)
     _label(connection, labels, start_us, as_of_us, maturity_us, billing_maturity)
-    _read_sellers(connection, ads)
-    rows = _join_features(connection, features)
-    if rows != impressions:
-        raise job.JobError(f"the point-in-time join took in {impressions} impressions and gave {rows} rows")
+    _read_ads(connection, ads)
+    _join_features(connection, features)
     test_start_us = _split(connection, test_fraction)
-    names = (*(f.name for f in registry.load().features), *(CONTEXT_PREFIX + key for key in keys))
+    names = (*(f.name for f in servable(registry.load())), *(CONTEXT_PREFIX + key for key in keys))
     output.mkdir(parents=True, exist_ok=True)
     final = _select_final(connection, keys, test_start_us)
-    train_rows = _write(connection, final, "train", output / TRAIN)
-    test_rows = _write(connection, final, "test", output / TEST)
+    train_rows, train_digest = _write(connection, final, "train", output / TRAIN)
+    test_rows, test_digest = _write(connection, final, "test", output / TEST)
+    if train_rows + test_rows != impressions:
+        raise job.JobError(
+            f"the point-in-time join took in {impressions} impressions and gave {train_rows + test_rows} rows"
+        )
     manifest = TrainingSetManifest(
         as_of=as_of,
         train_start=_moment(_scalar(connection, "SELECT min(query_us) FROM joined")),
@@ -100,7 +105,7 @@ def build(
         test_rows=test_rows,
         features=names,
         fingerprint=registry.load().fingerprint,
-        content_digest=_content_digest(connection, output),
+        content_digest=hashlib.sha256(f"{train_digest} {test_digest}".encode()).hexdigest(),
         **_revenue_states(connection),
     )
     (output / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
@@ -139,6 +144,7 @@ def _read_impressions(connection: duckdb.DuckDBPyConnection, start_us: int, as_o
         "SELECT * FROM impressions WHERE event_us + $maturity_us <= $as_of_us",
         {"maturity_us": maturity_us, "as_of_us": as_of_us},
     )
+    connection.execute("DROP TABLE impressions")
     _log.info("%d impressions in the window; %d are younger than the labels' maturity", seen, seen - mature)
     if not mature:
         raise ThinLogError(
@@ -176,6 +182,7 @@ def _label(
     lost = _scalar(connection, "SELECT count(*) FROM outcomes WHERE impression_id IS NULL")
     _log.info("%d answers; %d answer no mature impression of the window within the maturity", answers, lost)
     sql.create_table(connection, "labelled", sql.statement("training/labelled"), parameters)
+    connection.execute("DROP TABLE mature_impressions")
 
 
 def _revenue_states(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
@@ -193,44 +200,47 @@ def _revenue_states(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     }
 
 
-def _read_sellers(connection: duckdb.DuckDBPyConnection, ads: Path | None) -> None:
+def _read_ads(connection: duckdb.DuckDBPyConnection, ads: Path | None) -> None:
     files = sorted(ads.rglob("*.jsonl")) if ads else []
+    known = ("ad_id", "seller_id", "category")
     if files:
-        columns = "{after: 'STRUCT(ad_id VARCHAR, seller_id VARCHAR)', ts_ms: 'BIGINT', source: 'STRUCT(lsn BIGINT)'}"
+        row = ", ".join(f"{name} VARCHAR" for name in known)
+        columns = f"{{after: 'STRUCT({row})', ts_ms: 'BIGINT', source: 'STRUCT(lsn BIGINT)'}}"
         source = f"read_ndjson({sql.file_list(files)}, columns = {columns})"
-        query = f"SELECT after.ad_id, after.seller_id, ts_ms, source.lsn FROM {source} WHERE after IS NOT NULL"  # noqa: S608
+        query = f"SELECT unnest(after), ts_ms, source.lsn FROM {source} WHERE after IS NOT NULL"  # noqa: S608
     else:
-        _log.warning("no catalogue changes: every seller feature takes its default")
-        query = "SELECT NULL::VARCHAR ad_id, NULL::VARCHAR seller_id, NULL::BIGINT ts_ms, NULL::BIGINT lsn LIMIT 0"
+        _log.warning("no catalogue changes: every feature of a seller or a category takes its default")
+        row = ", ".join(f"NULL::VARCHAR {name}" for name in known)
+        query = f"SELECT {row}, NULL::BIGINT ts_ms, NULL::BIGINT lsn LIMIT 0"
     try:
         sql.create_table(connection, "ad_changes", query)
     except duckdb.Error as error:
         raise job.JobError(f"catalogue changes cannot be read: {error}") from error
-    sql.create_table(connection, "sellers", sql.statement("training/sellers"))
-    rows = sql.create_table(connection, "joined", sql.statement("training/impression_sellers"))
-    unknown = _scalar(connection, "SELECT count(*) FROM joined WHERE seller_id IS NULL")
-    if unknown:
-        _log.warning("%d of %d impressions are of ads without a known seller", unknown, rows)
+    sql.create_table(connection, "ads", sql.statement("training/ads"))
+    rows = sql.create_table(connection, "joined", sql.statement("training/impression_ads"))
+    connection.execute("DROP TABLE labelled")
+    for name in known[1:]:
+        unknown = _scalar(connection, f"SELECT count(*) FROM joined WHERE {name} IS NULL")  # noqa: S608
+        if unknown:
+            _log.warning("%d of %d impressions are of ads without a known %s", unknown, rows, name)
 
 
-def _join_features(connection: duckdb.DuckDBPyConnection, features: Path | None) -> int:
-    rows = sql.count(connection, "joined")
+def _join_features(connection: duckdb.DuckDBPyConnection, features: Path | None) -> None:
+    """Create a table per group with its features by number of impression."""
     for group in registry.load().groups:
         _read_group(connection, group, _group_files(features, group))
-        rows = sql.create_table(
-            connection,
-            "next",
-            sql.statement(
-                "training/point_in_time",
-                source="joined",
-                entity_key=_ENTITY_KEYS[group.entity],
-                projection=_projection(group),
-            ),
+        statement = sql.statement(
+            "training/point_in_time",
+            source="joined",
+            entity_key=_ENTITY_KEYS[group.entity],
+            projection=_projection(group),
         )
-        connection.execute("DROP TABLE joined")
-        connection.execute("ALTER TABLE next RENAME TO joined")
+        sql.create_table(connection, _features_of(group), statement)
         connection.execute("DROP TABLE visible_rows")
-    return rows
+
+
+def _features_of(group: FeatureGroup) -> str:
+    return f"features of {group.name}"
 
 
 def _group_files(features: Path | None, group: FeatureGroup) -> list[Path]:
@@ -328,12 +338,13 @@ def _split(connection: duckdb.DuckDBPyConnection, test_fraction: float) -> int:
 
 def _select_final(connection: duckdb.DuckDBPyConnection, keys: Sequence[str], test_start_us: int) -> str:
     """Create view ``final`` with the set's columns, times still in microseconds, and return its name."""
-    features = [sql.identifier(f.name) for f in registry.load().features]
+    features = [sql.identifier(f.name) for f in servable(registry.load())]
     for key in keys:
         value = f"map_extract_value(context, {sql.text(key)})::FLOAT"
         # A value beyond float32 cannot be served either; both sides call it missing.
         name = sql.identifier(CONTEXT_PREFIX + key)
         features.append(f"CASE WHEN isfinite({value}) THEN {value} ELSE 'NaN'::FLOAT END AS {name}")
+    joins = " ".join(f"JOIN {sql.identifier(_features_of(g))} USING (number)" for g in registry.load().groups)
     connection.execute(
         f"""CREATE TEMP VIEW final AS SELECT
             search_id, user_id, query_us AS query_time, event_us AS event_time, event_id, position::INTEGER AS position,
@@ -342,33 +353,30 @@ def _select_final(connection: duckdb.DuckDBPyConnection, keys: Sequence[str], te
             click, contact, revenue, objective_label,
             CASE WHEN query_us < {test_start_us} THEN 'train' ELSE 'test' END AS split,
             {", ".join(features)}
-        FROM joined"""  # noqa: S608
+        FROM joined {joins}"""  # noqa: S608
     )
     return "final"
 
 
-def _write(connection: duckdb.DuckDBPyConnection, view: str, split: str, path: Path) -> int:
+def _write(connection: duckdb.DuckDBPyConnection, view: str, split: str, path: Path) -> tuple[int, str]:
+    """Write the rows of a split in their order; returns their number and digest."""
     query = (
         f"SELECT * FROM {view} WHERE split = {sql.text(split)} "  # noqa: S608
         "ORDER BY query_time, search_id, position, ad_id, event_time, event_id"
     )
     reader: pa.RecordBatchReader = connection.sql(query).to_arrow_reader(200_000)
     moments = {"query_time", "event_time"}
-    kinds = [pa.field(f.name, pa.timestamp("us", "UTC") if f.name in moments else f.type) for f in reader.schema]
-    rows = 0
-    with pq.ParquetWriter(path, pa.schema(kinds), compression="zstd") as writer:
+    schema = pa.schema(
+        [pa.field(f.name, pa.timestamp("us", "UTC") if f.name in moments else f.type) for f in reader.schema]
+    )
+    rows, values = 0, RowDigest(schema)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in reader:
-            writer.write_table(pa.Table.from_batches([batch]).cast(pa.schema(kinds)))
+            typed = batch.cast(schema)
+            writer.write_batch(typed)
+            values.update(typed)
             rows += batch.num_rows
-    return rows
-
-
-def _content_digest(connection: duckdb.DuckDBPyConnection, output: Path) -> str:
-    """SHA-256 over the sorted digests of the rows, as :func:`adrank.contracts.manifests.rows_digest` would."""
-    files = sql.file_list([output / TRAIN, output / TEST])
-    digests = f"SELECT sha256(t::VARCHAR) AS digest FROM read_parquet({files}) AS t"  # noqa: S608
-    query = f"SELECT sha256(string_agg(digest, '' ORDER BY digest)) FROM ({digests})"  # noqa: S608
-    return str(connection.execute(query).fetchall()[0][0])
+    return rows, values.hexdigest()
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:

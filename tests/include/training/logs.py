@@ -91,20 +91,21 @@ def write_feature_manifest(directory: Path, group: str, fingerprint: str) -> Non
     target.write_text(manifest.model_dump_json())
 
 
-def write_ads(directory: Path, rows: Sequence[tuple[str, str | None, datetime]]) -> Path:
-    """``rows`` are (ad, seller, when); no seller is a deletion."""
+def write_ads(directory: Path, rows: Sequence[tuple[str, Mapping[str, str | None] | None, datetime]]) -> Path:
+    """``rows`` are (ad, what it says of seller and category, when); without what it says, a deletion."""
     directory.mkdir(parents=True, exist_ok=True)
+    nothing = {"seller_id": None, "category": None, "price": 1.0}
     lines = [
         json.dumps(
             {
-                "op": "c" if seller else "d",
+                "op": "d" if said is None else "c",
                 "ts_ms": int(at.timestamp() * 1000),
                 "before": None,
-                "after": {"ad_id": ad, "seller_id": seller, "category": "x", "price": 1.0} if seller else None,
+                "after": None if said is None else {"ad_id": ad, **nothing, **said},
                 "source": {"table": "ads", "lsn": lsn},
             }
         )
-        for lsn, (ad, seller, at) in enumerate(rows)
+        for lsn, (ad, said, at) in enumerate(rows)
     ]
     (directory / "part-0.jsonl").write_text("\n".join(lines) + "\n")
     return directory

@@ -6,12 +6,16 @@ import json
 import math
 from datetime import UTC, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pyarrow.parquet as pq
 import pytest
 
 from adrank.contracts import registry
+from adrank.contracts.entities import user_category
+from adrank.contracts.registry import Entity
 from adrank.contracts.settings import Labels
+from tests.include.registries import known_late
 from tests.include.training.logs import (
     HOUR,
     MINUTE,
@@ -107,7 +111,11 @@ class TestPointInTime:
         )
         ads = write_ads(
             log.root / "ads",
-            [("a", "old", NOON - HOUR), ("a", "new", NOON + 30 * MINUTE), ("a", None, NOON + 40 * MINUTE)],
+            [
+                ("a", {"seller_id": "old"}, NOON - HOUR),
+                ("a", {"seller_id": "new"}, NOON + 30 * MINUTE),
+                ("a", None, NOON + 40 * MINUTE),
+            ],
         )
         log.build(BACKGROUND, features=features, ads=ads)
         assert [log.row(q, "a")["seller_id"] for q in ("q1", "q2")] == ["old", "new"]
@@ -116,8 +124,54 @@ class TestPointInTime:
         assert log.row("q1", "b")["seller_item_count"] == 0
 
     def test_an_ad_has_its_first_seller_before_the_catalogue_was_snapshotted(self, log: Log) -> None:
-        log.build(BACKGROUND, ads=write_ads(log.root / "ads", [("a", "s", NOON + 20 * HOUR)]))
+        log.build(BACKGROUND, ads=write_ads(log.root / "ads", [("a", {"seller_id": "s"}, NOON + 20 * HOUR)]))
         assert log.row("q1", "a")["seller_id"] == "s"
+
+    def test_affinity_is_that_of_the_user_for_the_category_at_the_impression(self, log: Log) -> None:
+        pairs = (("user-of-q1", "old"), ("user-of-q2", "new"), ("user-of-q2", "old"))
+        features = write_features(
+            log.root / "in",
+            "user_affinity",
+            [
+                (str(user_category(*pair)), NOON - HOUR, NOON - HOUR, {"user_category_clicks_28d": n})
+                for n, pair in enumerate(pairs, 1)
+            ],
+        )
+        changes = [("a", {"category": "old"}, NOON + 30 * MINUTE), ("a", {"category": "new"}, NOON + 40 * MINUTE)]
+        log.build(BACKGROUND, features=features, ads=write_ads(log.root / "ads", changes))
+        assert [log.row(q, "a")["user_category_clicks_28d"] for q in ("q1", "q2")] == [1, 2]
+        assert log.row("q1", "b")["user_category_clicks_28d"] == 0, "nobody knows the category"
+
+    def test_what_a_change_does_not_say_stays_as_it_was(self, log: Log) -> None:
+        changes = [
+            ("a", {"category": "first"}, NOON - 2 * HOUR),
+            ("a", {"seller_id": "s"}, NOON - HOUR),
+            ("a", {"category": "second", "seller_id": "s"}, NOON + 30 * MINUTE),
+        ]
+        features = write_features(
+            log.root / "in",
+            "user_affinity",
+            [
+                (f"user-of-q{n}|{name}", NOON - HOUR, NOON - HOUR, {"user_category_clicks_28d": n})
+                for n, name in ((1, "first"), (2, "second"))
+            ],
+        )
+        log.build(BACKGROUND, features=features, ads=write_ads(log.root / "ads", changes))
+        assert [log.row(q, "a")["user_category_clicks_28d"] for q in ("q1", "q2")] == [1, 2]
+        assert log.row("q1", "a")["seller_id"] == "s"
+
+    @pytest.mark.parametrize("user", ["u", "u|1", "100%", "%7C|%25", "a%|b"])
+    def test_a_user_and_category_are_spelled_as_the_online_store_spells_them(self, log: Log, user: str) -> None:
+        entity, category = user_category(user, "c|%"), "c|%"
+        assert entity is not None
+        row = (entity, NOON - HOUR, NOON - HOUR, {"user_category_clicks_28d": 5})
+        ads = write_ads(log.root / "ads", [("a", {"category": category}, NOON)])
+        rows = [row | {"user_id": user} for row in BACKGROUND]
+        log.build(rows, features=write_features(log.root / "in", "user_affinity", [row]), ads=ads)
+        assert log.row("q1", "a")["user_category_clicks_28d"] == 5
+
+    def test_every_entity_of_the_registry_has_a_key_to_join_by(self) -> None:
+        assert set(build_training_set._ENTITY_KEYS) == set(get_args(Entity))
 
 
 class TestRows:
@@ -150,6 +204,17 @@ class TestRows:
         assert (log.row("q2", "c")["context.price"], log.row("q2", "c")["context.q\"'"]) == (9.5, 2)
         assert math.isnan(log.row("q2", "c")["context.a b"]), "infinity cannot be served in JSON: missing"
         assert math.isnan(log.row("q1", "a")["context.price"])
+
+    def test_a_feature_that_is_known_only_after_the_impression_is_left_out(
+        self, log: Log, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        late = known_late("clicks_1h")
+        monkeypatch.setattr(registry, "load", lambda: late)
+        row = ("a", NOON - HOUR, NOON, {"clicks_1h": 1, "clicks_7d": 2})
+        manifest = log.build(BACKGROUND, features=write_features(log.root / "in", "ad_engagement", [row]))
+        assert set(manifest.features) == {f.name for f in late.features} - {"clicks_1h"}
+        assert "clicks_1h" not in log.row("q1", "a")
+        assert log.row("q1", "a")["clicks_7d"] == 2
 
     def test_an_event_without_context_has_neither_slot_nor_features(self, log: Log) -> None:
         log.build([*BACKGROUND, shown("q2", "c", NOON + HOUR, 3) | {"context": None}])
@@ -292,7 +357,7 @@ class TestRefusals:
             log.build(BACKGROUND, features=directory)
 
     def test_a_broken_catalogue_line(self, log: Log) -> None:
-        ads = write_ads(log.root / "ads", [("a", "s", NOON)])
+        ads = write_ads(log.root / "ads", [("a", {"seller_id": "s"}, NOON)])
         with (ads / "part-0.jsonl").open("a") as file:
             file.write('{"op": "c", "after": \n')
         with pytest.raises(job.JobError, match=r"catalogue changes cannot be read.*part-0\.jsonl"):

@@ -65,16 +65,19 @@ def timed(spark: SparkSession, work: Callable[[], object]) -> dict[str, float]:
     return {"seconds": time.perf_counter() - began, "bytes": bytes_read(spark) - before}
 
 
-def flat(directory: Path, days: int, events: int) -> dict[str, float]:
+def flat(directory: Path, days: int, events: int, ads: int) -> dict[str, float]:
     """Seconds and bytes of one hour of all groups after so many days."""
     hours = list(lake.hours(START, START + timedelta(days=days)))
     with bench_lake(directory, os.environ) as made:  # type: ignore[arg-type]
-        made.land(iter(hours), events, ads=20_000, seed=1)
-        made.catalogue(iter(hours), ads=20_000, sellers=2_000, changes=40, seed=2)
+        made.land(iter(hours), events, ads=ads, seed=1)
+        made.catalogue(iter(hours), ads=ads, sellers=ads // 10, changes=40, seed=2)
         spark = made.session()
         warm = hours[-ROUNDS - 2]
         for group in GROUPS:
+            began = time.perf_counter()
             compute(group, START, warm)
+            took = time.perf_counter() - began
+            print(f"{days} days of {group} as one range: {took:.0f} s", file=sys.stderr, flush=True)
             compute(group, warm, warm + lake.HOUR)
             compute(group, warm + lake.HOUR, warm + 2 * lake.HOUR)
         total = {"seconds": 0.0, "bytes": 0.0}
@@ -168,19 +171,21 @@ def _alone(who: str, directory: Path, last: datetime) -> None:
 def main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] in ("ours", "peer", "flat"):
         if sys.argv[1] == "flat":
-            print(json.dumps(flat(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))))
+            print(json.dumps(flat(Path(sys.argv[2]), *map(int, sys.argv[3:]))))
         else:
             _alone(sys.argv[1], Path(sys.argv[2]), datetime.fromisoformat(sys.argv[3]))
         return
     parser = argparse.ArgumentParser(description="What one hour of features costs.")
     parser.add_argument("--history-days", type=int, nargs=2, default=[7, 90])
     parser.add_argument("--events-per-hour", type=int, default=4000)
+    parser.add_argument("--ads", type=int, default=2000)
     parser.add_argument("--log-events", type=int, default=20_000_000)
     chosen = parser.parse_args()
     costs = []
     for days in chosen.history_days:
         with tempfile.TemporaryDirectory(prefix="hourly-bench-") as directory:
-            command = [sys.executable, "-m", __spec__.name, "flat", directory, str(days), str(chosen.events_per_hour)]
+            command = [sys.executable, "-m", __spec__.name, "flat", directory]
+            command += [str(number) for number in (days, chosen.events_per_hour, chosen.ads)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
             costs.append(json.loads(done.stdout.splitlines()[-1]))
     short, long = chosen.history_days

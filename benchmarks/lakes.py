@@ -44,12 +44,12 @@ class BenchLake:
             builder = builder.config(key, value)
         return builder.getOrCreate()
 
-    def land(self, hours: Iterator[datetime], events: int, ads: int, seed: int, duplicates: float = 0.02) -> int:
+    def land(self, hours: Iterator[datetime], events: int, ads: int, users: int, seed: int) -> int:
         """Land raw hours of so many events; two in a hundred come twice. Returns the rows."""
         rng, rows = np.random.default_rng(seed), 0
         popularity = rng.permutation(ads)
         for hour in hours:
-            table = _hour(rng, hour, events, popularity, duplicates)
+            table = _hour(rng, hour, events, popularity, users)
             folder = self.root / lake.raw_events(hour)
             folder.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, folder / "part-0.parquet", compression="zstd")
@@ -117,7 +117,7 @@ def bytes_read(spark: SparkSession) -> int:
 
 
 def _hour(
-    rng: np.random.Generator, hour: datetime, events: int, popularity: np.ndarray[Any, Any], duplicates: float
+    rng: np.random.Generator, hour: datetime, events: int, popularity: np.ndarray[Any, Any], users: int
 ) -> pa.Table:
     ads = popularity[np.minimum((rng.pareto(1.1, events) * len(popularity) / 40).astype(int), len(popularity) - 1)]
     kind = rng.choice(4, events, p=[0.88, 0.09, 0.025, 0.005])
@@ -130,14 +130,14 @@ def _hour(
             "event_type": pa.array(KINDS[kind]),
             "event_time": times,
             "ingest_time": times,
-            "user_id": pa.array([f"user-{n}" for n in rng.integers(0, 200_000, events)]),
+            "user_id": pa.array([f"user-{n}" for n in rng.integers(0, users, events)]),
             "search_id": pa.array([f"{stamp}{n // 10}" for n in range(events)]),
             "ad_id": pa.array([f"ad-{n}" for n in ads]),
             "position": pa.array(rng.integers(1, 21, events), pa.int32()),
             "revenue": pa.array(np.where(kind == 3, 20.0, np.nan), from_pandas=True),
         }
     )
-    again = rng.choice(events, int(events * duplicates), replace=False)
+    again = rng.choice(events, events // 50, replace=False)
     return pa.concat_tables([table, table.take(pa.array(again))])
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Final
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake
@@ -96,61 +96,58 @@ def points(
     :param before: the windows before the first of the hours that ``entering`` are the tiles of.
     :param leaving: for each window's length in hours, the tiles that leave it during these hours.
     """
-    counts = tiles.counts
-    first = _number(entering[0].hour)
+    counts, latest = tiles.counts, [f"last_{measure}" for measure in tiles.counts.latest]
+    # As text: a column built by calls is a dozen questions to the JVM, and there are hundreds of columns.
     changes = [
-        before.withColumn("hour_no", F.lit(first)),
-        tiles.read(entering).select(
+        before.selectExpr("entity_id", f"{_number(entering[0].hour)}L AS hour_no", *columns(counts)),
+        tiles.read(entering).selectExpr(
             "entity_id",
             "hour_no",
-            *(F.col(measure).alias(name) for name, measure, _ in counts.sums),
-            *(_seen(measure).alias(f"last_{measure}") for measure in counts.latest),
+            *(f"{measure} AS {name}" for name, measure, _ in counts.sums),
+            *(f"CASE WHEN {measure} > 0 THEN hour_no END AS last_{measure}" for measure in counts.latest),
         ),
     ]
     for length, gone in leaving.items():
         if gone:
+            sums = ((name, f"-{measure}" if hours == length else "0L") for name, measure, hours in counts.sums)
             changes.append(
-                tiles.read(gone).select(
+                tiles.read(gone).selectExpr(
                     "entity_id",
-                    (F.col("hour_no") + length).alias("hour_no"),
-                    *(
-                        (-F.col(measure) if hours == length else F.lit(0)).alias(name)
-                        for name, measure, hours in counts.sums
-                    ),
-                    *(F.lit(None).cast("bigint").alias(f"last_{measure}") for measure in counts.latest),
+                    f"hour_no + {length} AS hour_no",
+                    *(f"{value} AS {name}" for name, value in sums),
+                    *(f"CAST(NULL AS BIGINT) AS {name}" for name in latest),
                 )
             )
     per_hour = (
-        reduce(DataFrame.unionByName, changes)
+        reduce(DataFrame.union, changes)
         .repartition("entity_id")
         .groupBy("entity_id", "hour_no")
         .agg(
-            *(F.sum(name).alias(name) for name, _, _ in counts.sums),
-            *(F.max(f"last_{measure}").alias(f"last_{measure}") for measure in counts.latest),
+            *(F.expr(f"sum({name}) AS {name}") for name, _, _ in counts.sums),
+            *(F.expr(f"max({name}) AS {name}") for name in latest),
         )
     )
-    of_entity = Window.partitionBy("entity_id").orderBy("hour_no")
-    so_far = of_entity.rowsBetween(Window.unboundedPreceding, Window.currentRow)
-    return per_hour.select(
+    of_entity = "PARTITION BY entity_id ORDER BY hour_no"
+    so_far = f"{of_entity} ROWS UNBOUNDED PRECEDING"
+    return per_hour.selectExpr(
         "entity_id",
         "hour_no",
-        *(F.sum(name).over(so_far).alias(name) for name, _, _ in counts.sums),
-        *(F.max(f"last_{measure}").over(so_far).alias(f"last_{measure}") for measure in counts.latest),
-        F.lead("hour_no").over(of_entity).alias("next"),
+        *(f"sum({name}) OVER ({so_far}) AS {name}" for name, _, _ in counts.sums),
+        *(f"max({name}) OVER ({so_far}) AS {name}" for name in latest),
+        f"lead(hour_no) OVER ({of_entity}) AS next",
     )
 
 
 def hourly(tiles: Tiles, changed: DataFrame, end: datetime) -> DataFrame:
     """One row per entity and hour up to ``end`` in which any window holds anything: what a group's query sees."""
     longest = max(tiles.counts.windows.values())
-    filled = changed.where(_any(tiles.counts)).withColumn(
-        "hour_no", F.explode(F.sequence("hour_no", F.coalesce("next", F.lit(_number(end))) - 1))
-    )
     latest = (
-        F.when(F.col("hour_no") - F.col(f"last_{measure}") < longest, F.col(f"last_{measure}")).alias(f"last_{measure}")
+        f"CASE WHEN hour_no - last_{measure} < {longest} THEN last_{measure} END AS last_{measure}"
         for measure in tiles.counts.latest
     )
-    return filled.select("hour_no", "entity_id", *(name for name, _, _ in tiles.counts.sums), *latest)
+    every = f"explode(sequence(hour_no, coalesce(next, {_number(end)}L) - 1)) AS hour_no"
+    filled = changed.where(_any(tiles.counts)).selectExpr(every, "entity_id", *columns(tiles.counts))
+    return filled.selectExpr("hour_no", "entity_id", *(name for name, _, _ in tiles.counts.sums), *latest)
 
 
 def columns(counts: Counts) -> tuple[str, ...]:
@@ -158,8 +155,8 @@ def columns(counts: Counts) -> tuple[str, ...]:
     return (*(name for name, _, _ in counts.sums), *(f"last_{measure}" for measure in counts.latest))
 
 
-def _any(counts: Counts) -> Column:
-    return reduce(Column.__or__, (F.col(name) != 0 for name, _, _ in counts.sums))
+def _any(counts: Counts) -> str:
+    return " OR ".join(f"{name} <> 0" for name, _, _ in counts.sums)
 
 
 def _seen(measure: str) -> Column:

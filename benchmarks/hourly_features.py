@@ -1,6 +1,6 @@
 """What one hour of features costs: with a long history behind it, and beside a query that scans its window anew.
 
-    python -m benchmarks.hourly_features [--history-days 7 90] [--events-per-hour 4000] [--log-events 20000000]
+    python -m benchmarks.hourly_features [--history-days 7 90] [--events-per-hour 2000] [--log-events 20000000]
 
 **Flat.** The hourly computation of all groups, three hours in a row in a warm session, on a log of 7 days and on one of
 90: seconds and bytes read, medians over hours and groups added up. Both logs are of the same ads and users, nearly all
@@ -190,8 +190,8 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description="What one hour of features costs.")
     parser.add_argument("--history-days", type=int, nargs=2, default=[7, 90])
-    parser.add_argument("--events-per-hour", type=int, default=4000)
-    parser.add_argument("--ads", type=int, default=2000)
+    parser.add_argument("--events-per-hour", type=int, default=2000)
+    parser.add_argument("--ads", type=int, default=1000)
     parser.add_argument("--log-events", type=int, default=20_000_000)
     chosen = parser.parse_args()
     costs = []

@@ -87,8 +87,11 @@ def changes(
         settled = _read(spark, files, table, snapshot)
         both = settled.unionByName(catalogue_fold.changes(log.envelopes, table))
         found = _applied(both, bool(snapshot.truncations) or "t" in log.operations)
+        # Whoever folds them reads them again.
+        found.rows.persist()
         if not catalogue_fold.disturbs(found.rows, snapshot.day):
             return found
+        found.rows.unpersist()
     log = cdc_log.read(spark, files, table, None, end, COLUMNS[table], ignored)
     return _applied(catalogue_fold.changes(log.envelopes, table), "t" in log.operations)
 

@@ -5,8 +5,8 @@
 
 A group that counts events first counts each raw hour once (``sql/tiles/G.sql`` beside ``--sql``) and carries its
 windows on from the hour before. Its query then sees ``windows``, the views of its other declared inputs
-(``ads_history`` and ``sellers_history`` with ``valid_from``/``valid_to``, seven days back) and ``hours`` (``hour_no``,
-``hour``, ``hour_end``), which are the hours to compute; and no clock. Which revision the rows become is
+(``ads_history`` and ``sellers_history`` with ``valid_from``/``valid_to``, as far back as it declares) and ``hours``
+(``hour_no``, ``hour``, ``hour_end``), which are the hours to compute; and no clock. Which revision the rows become is
 :mod:`spark.feature_partitions`' rule; ``--revise`` leaves out the hours of the range that late events did not touch or
 that nobody has computed yet. ``--owner`` names the work for whom the group's days are leased.
 """
@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import PurePosixPath
-from typing import Final
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
@@ -32,9 +31,6 @@ from spark.catalogue_views import CatalogueViews
 from spark.lake_files import LakeFiles
 from spark.session import session
 from spark.tiles import Tiles
-
-#: How far before its first hour a query may look into the catalogue.
-_CATALOGUE: Final = timedelta(days=7)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -77,7 +73,7 @@ def _compute(asked: argparse.Namespace, group: FeatureGroup, hours: list[datetim
         tiles = Tiles(spark, files, group, files.read(str(sql.parents[1] / "tiles" / sql.name)), catalogue)
         counted = counting.windows_of(tiles, raws, start, end)
         counted.hourly.createOrReplaceTempView("windows")
-    catalogue.show(start - _CATALOGUE, end)
+    catalogue.show(start - group.looks_back, end)
     manifests = feature_partitions.write(spark.sql(query), files, group, hours, log, lease)
     if counted is not None:
         lease.require_held()

@@ -89,6 +89,7 @@ class FeatureGroup(BaseModel):
     entity: Entity
     inputs: tuple[Input, ...] = Field(min_length=1, description="what its queries may read")
     counts: Counts | None = Field(default=None, description="hourly tiles and their windows; for who reads events")
+    looks_back_hours: int = Field(default=0, ge=0, description="how far before an hour it reads ads and sellers")
     store: Store
     cadence_minutes: int = Field(gt=0)
     lag_minutes: int = Field(ge=0)
@@ -109,6 +110,12 @@ class FeatureGroup(BaseModel):
             raise ValueError(f"group {self.name}: a group has counts if and only if it reads events")
         return self
 
+    @model_validator(mode="after")
+    def _looks_back_at_what_it_reads(self) -> FeatureGroup:
+        if self.looks_back_hours and not {"ads", "sellers"} & set(self.inputs):
+            raise ValueError(f"group {self.name}: looks_back_hours is for a group that reads ads or sellers")
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """Feature names in packing order."""
@@ -118,6 +125,11 @@ class FeatureGroup(BaseModel):
     def lag(self) -> timedelta:
         """How long after its inputs are whole a row of this group may be seen."""
         return timedelta(minutes=self.lag_minutes)
+
+    @property
+    def looks_back(self) -> timedelta:
+        """How far before an hour its query may look into ads and sellers."""
+        return timedelta(hours=self.looks_back_hours)
 
     @property
     def fingerprint(self) -> str:

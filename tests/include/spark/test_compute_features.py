@@ -26,6 +26,8 @@ SQL = Path(__file__).resolve().parents[3] / "include" / "sql"
 
 
 def run(lake_: TestLake, group: str, start: datetime, end: datetime, *more: str) -> None:
+    """As a process of its own: nothing that Spark kept for an earlier one is there."""
+    SparkSession.active().catalog.clearCache()
     shutil.copytree(SQL, lake_.path("code/sql"), dirs_exist_ok=True)
     arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
     compute([*arguments, "--sql", f"s3://{BUCKET}/code/sql/features/{group}.sql", *more])
@@ -143,6 +145,28 @@ def test_ad_attributes_are_what_was_true_at_the_end_of_the_hour(raw_lake: TestLa
     after = rows(raw_lake, "ad_attributes", at(1))
     assert after["a"]["price_deviation_from_category_mean"] == pytest.approx(500 / 400 - 1)
     assert set(rows(raw_lake, "ad_attributes", at(2))) == {"a"}, "a deleted ad is gone"
+
+
+def test_a_query_sees_the_catalogue_as_far_back_as_its_group_declares(raw_lake: TestLake, spark: SparkSession) -> None:
+    raw_lake.land(at(200), [])
+    raw_lake.change("ads", at(0), "c", ad("a", 100))
+    raw_lake.change("ads", at(50), "u", ad("a", 150))
+    run(raw_lake, "ad_attributes", at(200), at(201))
+    assert rows(raw_lake, "ad_attributes", at(200))["a"]["price_change_7d"] == 0.5
+
+
+def test_an_hour_reads_no_change_data_of_days_that_its_group_does_not_look_back_to(
+    raw_lake: TestLake, spark: SparkSession
+) -> None:
+    for hour in range(24, 26):
+        raw_lake.land(at(hour), [event(f"i{hour}", "impression", at(hour), "a")])
+    raw_lake.change("ads", at(0), "c", ad("a", 100, seller="s1"))
+    raw_lake.change("ads", at(23), "u", ad("a", 150, seller="s1"))
+    run(raw_lake, "seller_stats", at(24), at(25))
+    for hour in (0, 23):
+        shutil.rmtree(raw_lake.path(lake.raw_cdc("ads", at(hour))))
+    run(raw_lake, "seller_stats", at(25), at(26))
+    assert rows(raw_lake, "seller_stats", at(25))["s1"]["seller_item_count"] == 1
 
 
 def test_seller_stats_follow_the_seller_who_owned_the_ad(raw_lake: TestLake, spark: SparkSession) -> None:

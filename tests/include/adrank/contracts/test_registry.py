@@ -119,6 +119,7 @@ def test_the_fingerprint_is_of_the_layout_alone(before: str, after: str) -> None
         ("inputs: [events]", "inputs: [views]", "inputs"),
         ("    inputs: [events]\n", "", "inputs"),
         ("inputs: [events]", "inputs: [ads]", "group clicks: a group has counts if and only if it reads events"),
+        ("ttl_hours: 12", "ttl_hours: 12\n    looks_back_hours: 1", "looks_back_hours is for a group that reads ads"),
         ("24h: 24", "24h: 673", "windows 24h: must be between 1 and 672 hours"),
         ("latest: [clicks]", "latest: [taps]", "latest names no measure: taps"),
     ],

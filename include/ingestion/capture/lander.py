@@ -195,14 +195,13 @@ class Lander:
             return list(pool.map(put, self._held.items()))
 
     def _save(self) -> None:
-        whole = self._behind is self._record
         files = {(f.table, f.hour, f.file.name): f for f in (*self._checkpoint.files, *self._snapshot_files)}
         offset = self._checkpoint.offset if self._behind is None else self._engine.offset(self._behind)
         self._store_checkpoint(
             self._checkpoint.model_copy(
                 update={
                     "offset": offset,
-                    "ahead": None if whole or self._lsn is None else Ahead(lsn=self._lsn, records=self._at_lsn),
+                    "ahead": self._ahead(),
                     "watermark": self._watermark,
                     "since": self._checkpoint.since or self._first_hour,
                     "closed": self._checkpoint.closed or self._first_hour,
@@ -213,6 +212,14 @@ class Lander:
         self._snapshot_files = []
         if self._behind is not None:
             self._engine.acknowledge(self._behind)
+
+    def _ahead(self) -> Ahead | None:
+        if self._lsn is None or self._behind is self._record:
+            return None
+        before = self._checkpoint.ahead
+        # An earlier process may have landed more of this position than has come again.
+        known = before.records if before is not None and before.lsn == self._lsn else 0
+        return Ahead(lsn=self._lsn, records=max(self._at_lsn, known))
 
     def _settle(self) -> None:
         """Close the hours that the watermark has passed; a file of an hour that is closed joins its manifest."""

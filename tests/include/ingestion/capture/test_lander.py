@@ -262,6 +262,17 @@ def require_all_once(store: ObjectStore) -> None:
     assert not list(store.keys(lake.catalogue_table("ads"))), "no snapshot without these changes holds"
 
 
+def test_a_roll_amid_changes_that_had_landed_already_forgets_none_of_them(store: ObjectStore) -> None:
+    log = [beat(1, 0), change(2, 10), change(2, 11), change(2, 12), change(2, 13), beat(3, 60)]
+    lander, engine = start(store)
+    lander.take(engine.deliver(log[:4]))
+    heir, engine = start(store)
+    first, *others = engine.deliver(log)
+    heir.take([first])
+    heir.take(others)
+    assert landed(store) == [(2, 10), (2, 11), (2, 12), (2, 13)]
+
+
 def test_a_late_change_lands_in_its_closed_hour_as_one_more_file(store: ObjectStore) -> None:
     lander, engine = start(store)
     lander.take(engine.deliver([beat(1, 0), change(2, 1), beat(3, 61)]))

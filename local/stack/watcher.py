@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import subprocess
 import sys
@@ -24,24 +25,47 @@ class SupervisorError(RuntimeError):
     """The supervisor could not be started, or did not stop."""
 
 
+class _GoneError(Exception):
+    """supervisord does not run."""
+
+
+class _GoingError(_GoneError):
+    """supervisord answers nothing any more, because somebody has told it to shut down."""
+
+
 class Watcher:
     """One stack's supervisord."""
 
     def __init__(self, stack: StackSettings) -> None:
         self._stack = stack
 
-    @property
-    def _rpc(self) -> Any:
+    def _ask(self, method: str, *arguments: object) -> Any:
         # A transport whose connection failed once stays broken, and none is safe between threads: one for each call.
         transport = SupervisorTransport(None, None, f"unix://{paths.supervisor_socket(self._stack)}")
         # The transport ignores the address; ServerProxy insists on one.
-        return cast(Any, xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)).supervisor
+        server = cast(Any, xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport))
+        try:
+            return getattr(server.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == Faults.SHUTDOWN_STATE:
+                raise _GoingError from fault
+            raise
+        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise _GoneError from error
 
     def pid(self) -> int | None:
         """supervisord's process id, or None when it does not run."""
         try:
-            return int(self._rpc.getPID())
-        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError):
+            return int(self._ask("getPID"))
+        except _GoingError:
+            return self._pid_on_file()
+        except _GoneError:
+            return None
+
+    def _pid_on_file(self) -> int | None:
+        try:
+            return int(paths.supervisor_pid(self._stack).read_text())
+        except FileNotFoundError:  # the last that supervisord does is to remove it
             return None
 
     def launch(self, environment: Mapping[str, str]) -> None:
@@ -60,31 +84,36 @@ class Watcher:
             time.sleep(_POLL)
 
     def states(self) -> dict[str, str]:
-        """Program -> RUNNING, STARTING, BACKOFF, FATAL, STOPPED, ..."""
-        return {process["name"]: process["statename"] for process in self._rpc.getAllProcessInfo()}
+        """Program -> RUNNING, STARTING, BACKOFF, FATAL, STOPPED, ...; empty when supervisord goes or is gone."""
+        with contextlib.suppress(_GoneError):
+            return {process["name"]: process["statename"] for process in self._ask("getAllProcessInfo")}
+        return {}
 
     def pids(self) -> dict[str, int]:
         """Program -> process id, of those that run."""
-        return {process["name"]: process["pid"] for process in self._rpc.getAllProcessInfo() if process["pid"]}
+        return {process["name"]: process["pid"] for process in self._ask("getAllProcessInfo") if process["pid"]}
 
     def start(self, program: str) -> None:
         """Start one program unless it runs; does not wait."""
-        if self.states()[program] in _DEAD:
-            self._rpc.startProcess(program, False)
+        state = self.states().get(program)
+        if state is None:
+            raise SupervisorError(f"{program} cannot be started: supervisord goes or is gone")
+        if state in _DEAD:
+            self._ask("startProcess", program, False)
 
     def has_failed(self, program: str) -> bool:
-        """Whether the supervisor has given the program up."""
-        return self.states()[program] == "FATAL"
+        """Whether the supervisor has given the program up, or is no longer there."""
+        return self.states().get(program, "FATAL") == "FATAL"
 
     def stop(self, programs: Iterable[str]) -> None:
         """Stop programs at the same time and wait until none runs; the supervisor kills what does not obey."""
         names = [name for name in programs if self.states().get(name, "STOPPED") not in _DEAD]
         for name in names:
             try:
-                self._rpc.stopProcess(name, False)
-            except xmlrpc.client.Fault:
+                self._ask("stopProcess", name, False)
+            except (xmlrpc.client.Fault, _GoneError):
                 continue  # it ended by itself meanwhile
-        while any(self.states()[name] not in _DEAD for name in names):
+        while any(self.states().get(name, "STOPPED") not in _DEAD for name in names):
             time.sleep(_POLL)
 
     def shut_down(self, timeout: float = 60) -> None:
@@ -96,11 +125,8 @@ class Watcher:
             process = psutil.Process(pid)
         except psutil.NoSuchProcess:
             return
-        try:
-            self._rpc.shutdown()
-        except xmlrpc.client.Fault as fault:
-            if fault.faultCode != Faults.SHUTDOWN_STATE:  # somebody else has told it to
-                raise
+        with contextlib.suppress(_GoneError):
+            self._ask("shutdown")
         try:
             process.wait(timeout)
         except psutil.TimeoutExpired:

@@ -7,6 +7,8 @@ changes a sum.
 An answer that was never billed earned nothing once it is mature and *every* day from its own to the one in which it
 matured has landed. A night that is missing, say in quarantine, keeps the provisional figures of what it may have
 billed; so does a log from before the exports began, and a lake without any.
+
+What was billed for an event that the log does not know as an answer earns nobody anything, so it is counted apart.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import duckdb
 from pydantic import TypeAdapter, ValidationError
@@ -36,8 +38,15 @@ class BillingFilesError(job.JobError):
     """Landed billing that contradicts itself."""
 
 
+class Unmatched(NamedTuple):
+    """Billed events that are no answer of the log, and what they were billed in all."""
+
+    events: int
+    revenue: float
+
+
 def read(connection: duckdb.DuckDBPyConnection, billing: Path | None, as_of: datetime) -> None:
-    """Create tables ``billed`` and ``billing_days`` from a directory of manifests and the files that they name.
+    """Create tables ``billing_rows``, ``billed`` and ``billing_days`` from manifests and the files that they name.
 
     :raises BillingFilesError: a file is not what its manifest says, or currencies are mixed
     """
@@ -48,9 +57,11 @@ def read(connection: duckdb.DuckDBPyConnection, billing: Path | None, as_of: dat
     files = [_data_file(path, manifest) for path, manifest in chosen.items()]
     if files:
         options = "header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', parallel = false"
-        rows = f"SELECT event_id, amount FROM read_csv({sql.file_list(files)}, columns = {_COLUMNS}, {options})"  # noqa: S608
+        source = f"read_csv({sql.file_list(files)}, columns = {_COLUMNS}, {options})"
+        rows = f"SELECT event_id, billed_at, amount FROM {source}"  # noqa: S608
     else:
-        rows = "SELECT NULL::VARCHAR AS event_id, NULL::DECIMAL(18, 6) AS amount LIMIT 0"
+        nothing = "NULL::VARCHAR AS event_id, NULL::TIMESTAMPTZ AS billed_at, NULL::DECIMAL(18, 6) AS amount"
+        rows = f"SELECT {nothing} LIMIT 0"
     try:
         sql.create_table(connection, "billing_rows", rows)
     except duckdb.Error as error:
@@ -64,6 +75,20 @@ def supersede(connection: duckdb.DuckDBPyConnection, source: str, target: str, m
     """Create table ``target``: a relation with the revenue that counts, and how sure that is in ``revenue_state``."""
     query = sql.statement("billing/superseded", source=source)
     sql.create_table(connection, target, query, {"billing_maturity_us": maturity // timedelta(microseconds=1)})
+
+
+def unmatched(connection: duckdb.DuckDBPyConnection, source: str, start_us: int, maturity: timedelta) -> Unmatched:
+    """What was billed in the window that begins at ``start_us``, and supersedes no answer of ``source``.
+
+    An event that may be from before the window, or before the log, is left out. One that is from before it counts only
+    where its amount is raised, longer than the maturity after the window began, and all its earlier rows are not read.
+    """
+    parameters = {"start_us": start_us, "billing_maturity_us": maturity // timedelta(microseconds=1)}
+    query = sql.statement("billing/unmatched", source=source)
+    found = Unmatched(*connection.execute(query, parameters).fetchall()[0])
+    if found.events:
+        _log.warning("%d events were billed %.2f and match no answer of the log", *found)
+    return found
 
 
 def duration(spelled: str) -> timedelta:

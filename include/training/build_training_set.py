@@ -1,9 +1,9 @@
 """Processing job: raw events, billing and offline features in, a point-in-time training set out.
 
 A row is one impression with the features that the online store would have answered at that moment: per group, of the
-rows with ``available_at <= event_time``, that of the newest hour in its newest revision; the registry's default where
-an entity has none (or only an expired one), NaN where the row itself says missing. Request-time values come from the
-event's own context. Labels are what the impression led to within the maturity window. Rows in = rows out.
+partitions with ``available_at <= event_time``, those of the newest hour in its newest revision; the registry's default
+where an entity is not in it (or it has expired), NaN where the row itself says missing. Request-time values come from
+the event's own context. Labels are what the impression led to within the maturity window. Rows in = rows out.
 
 ``python -m training.build_training_set --as-of ISO --window-days N --test-fraction F --labels JSON
 [--billing-maturity P2D]``
@@ -14,8 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -23,28 +22,22 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import ValidationError
 
 from adrank.contracts import lake, registry
 from adrank.contracts.events import REQUIRED_EVENT_COLUMNS, SLOT_KEY
-from adrank.contracts.manifests import FeatureManifest, TrainingSetManifest
+from adrank.contracts.manifests import TrainingSetManifest
 from adrank.contracts.registry import Entity, FeatureGroup
 from adrank.contracts.settings import Labels
 from adrank.online.vectors import servable
 from adrank.ranker import CONTEXT_PREFIX
-from training import billed_revenue, job, sql
+from training import billed_revenue, job, offline_features, sql
+from training.offline_features import FeatureFilesError
 from training.row_digest import RowDigest
 from training.training_set import MANIFEST, TEST, TRAIN
 
 _log = logging.getLogger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENTITY_KEYS: Final[Mapping[Entity, str]] = {"ad": "ad_id", "seller": "seller_id", "user_category": "user_category"}
-#: The lake keeps a partition's revisions in folders of their own.
-_REVISION: Final = r"regexp_extract(filename, '.*/rev=(\d+)/', 1)::INTEGER"
-
-
-class FeatureFilesError(job.JobError):
-    """Offline features that do not fit the registry."""
 
 
 class ThinLogError(job.JobError):
@@ -70,7 +63,7 @@ def build(
     query time, search, position) and ``manifest.json``.
 
     :raises BillingFilesError: landed billing contradicts itself
-    :raises FeatureFilesError: a feature file lacks columns or was written against another registry
+    :raises FeatureFilesError: feature files do not agree with their manifests or with the registry
     :raises ThinLogError: no impressions, fewer than two queries, or a split without a positive
     """
     as_of_us, start_us = _us(as_of), _us(as_of - timedelta(days=window_days))
@@ -81,6 +74,7 @@ def build(
     keys = _context_keys(connection)
     billed_revenue.read(connection, billing, as_of)
     _label(connection, labels, start_us, as_of_us, maturity_us, billing_maturity)
+    unmatched = billed_revenue.unmatched(connection, "answers", start_us, billing_maturity)
     _read_ads(connection, ads)
     _join_features(connection, features)
     test_start_us = _split(connection, test_fraction)
@@ -107,6 +101,8 @@ def build(
         fingerprint=registry.load().fingerprint,
         content_digest=hashlib.sha256(f"{train_digest} {test_digest}".encode()).hexdigest(),
         **_revenue_states(connection),
+        unmatched_events=unmatched.events,
+        unmatched_revenue=unmatched.revenue,
     )
     (output / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
     _log.info("Training set %s: %d train rows, %d test rows", manifest.content_digest[:12], train_rows, test_rows)
@@ -228,79 +224,21 @@ def _read_ads(connection: duckdb.DuckDBPyConnection, ads: Path | None) -> None:
 def _join_features(connection: duckdb.DuckDBPyConnection, features: Path | None) -> None:
     """Create a table per group with its features by number of impression."""
     for group in registry.load().groups:
-        _read_group(connection, group, _group_files(features, group))
         statement = sql.statement(
             "training/point_in_time",
             source="joined",
             entity_key=_ENTITY_KEYS[group.entity],
             projection=_projection(group),
         )
-        sql.create_table(connection, _features_of(group), statement)
-        connection.execute("DROP TABLE visible_rows")
+        try:
+            offline_features.read(connection, features, group)
+            sql.create_table(connection, _features_of(group), statement)
+        except duckdb.Error as error:
+            raise FeatureFilesError(f"features of group {group.name} cannot be read: {error}") from error
 
 
 def _features_of(group: FeatureGroup) -> str:
     return f"features of {group.name}"
-
-
-def _group_files(features: Path | None, group: FeatureGroup) -> list[Path]:
-    if features is None:
-        return []
-    inside = [path for path in features.rglob("*") if group.name in path.relative_to(features).parts[:-1]]
-    for path in inside:
-        if path.name == lake.MANIFEST:
-            _check_manifest(path, group)
-    return sorted(path for path in inside if path.suffix == ".parquet")
-
-
-def _check_manifest(path: Path, group: FeatureGroup) -> None:
-    try:
-        manifest = FeatureManifest.model_validate_json(path.read_bytes())
-    except ValidationError as broken:
-        raise FeatureFilesError(f"{path} is no feature manifest: {broken}") from broken
-    if manifest.fingerprint != group.fingerprint:
-        raise FeatureFilesError(
-            f"{path}: group {group.name} was computed against fingerprint {manifest.fingerprint[:12]}, "
-            f"the registry's is {group.fingerprint[:12]} ({', '.join(group.names)})"
-        )
-
-
-def _read_group(connection: duckdb.DuckDBPyConnection, group: FeatureGroup, files: Sequence[Path]) -> None:
-    wanted = ("entity_id", "feature_time", "available_at", *group.names)
-    if not files:
-        _log.warning("no feature files of group %s: its features take their defaults", group.name)
-        empty = ("VARCHAR", "TIMESTAMPTZ", "TIMESTAMPTZ", *("FLOAT" for _ in group.names))
-        columns = ", ".join(f"NULL::{kind} AS {sql.identifier(n)}" for n, kind in zip(wanted, empty, strict=True))
-        query = f"SELECT {columns}, 0 AS revision LIMIT 0"
-    else:
-        for path in files:
-            _check_file(path, group, wanted)
-        columns = ", ".join(sql.identifier(name) for name in wanted)
-        source = (
-            f"read_parquet({sql.file_list(files)}, hive_partitioning = false, union_by_name = true, filename = true)"
-        )
-        query = f"SELECT {columns}, {_REVISION} AS revision FROM {source}"  # noqa: S608
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW group_files AS {query}")
-    try:
-        rows = sql.create_table(connection, "visible_rows", sql.statement("training/visible_rows"))
-    except duckdb.Error as error:
-        raise FeatureFilesError(f"features of group {group.name} cannot be read: {error}") from error
-    _log.info("group %s: %d feature rows in %d files", group.name, rows, len(files))
-
-
-def _check_file(path: Path, group: FeatureGroup, wanted: Iterable[str]) -> None:
-    if not re.fullmatch(r"rev=\d+", path.parent.name):
-        raise FeatureFilesError(f"{path} does not lie in a folder rev=NNN, so its revision is unknown")
-    try:
-        found = pq.read_schema(path).names
-    except (pa.ArrowInvalid, OSError) as broken:
-        raise FeatureFilesError(f"{path} is no Parquet file: {broken}") from broken
-    missing, unknown = [n for n in wanted if n not in found], [n for n in found if n not in set(wanted)]
-    if missing or unknown:
-        raise FeatureFilesError(
-            f"{path} does not fit group {group.name}: lacks {', '.join(missing) or 'nothing'}, "
-            f"has unknown {', '.join(unknown) or 'nothing'}"
-        )
 
 
 def _projection(group: FeatureGroup) -> str:

@@ -2,7 +2,7 @@
 
 Inputs ``events`` and, where there is any, ``billing``; output ``look``: ``look.json``
 (:class:`adrank.decisions.experiment.ExperimentStatistics`). Revenue is what was billed as of the end of the look, and
-the provisional figure of what may yet be billed, which the look counts apart.
+the provisional figure of what may yet be billed, which the look counts apart; so it does what was billed for no answer.
 
 ``python -m training.measure_experiment --experiment JSON --start ISO --end ISO [--billing-maturity P2D]``
 """
@@ -56,6 +56,7 @@ def measure(
     try:
         sql.create_table(connection, "experiment_events", sql.statement("metrics/experiment_events"), parameters)
         billed_revenue.supersede(connection, _ANSWERS, "superseded_answers", billing_maturity)
+        unmatched = billed_revenue.unmatched(connection, "superseded_answers", _us(start), billing_maturity)
         sql.create_table(connection, "experiment_answers", sql.statement("metrics/experiment_answers"))
         sql.create_table(connection, "experiment_users", sql.statement("metrics/experiment_users"), parameters)
     except duckdb.Error as error:
@@ -76,6 +77,8 @@ def measure(
         end=end,
         variants=_variants(connection),
         crossovers=connection.execute(crossed).fetchall()[0][0],
+        unmatched_events=unmatched.events,
+        unmatched_revenue=unmatched.revenue,
     )
 
 

@@ -88,6 +88,20 @@ def test_every_revision_of_the_features_is_read_and_files_without_a_manifest_are
     ]
 
 
+def test_features_are_read_from_a_time_to_live_before_the_first_impression(
+    producer: Producer, settings: Settings
+) -> None:
+    producer.close(HOUR, "part-0.parquet")
+    oldest = HOUR - (GROUP.ttl_hours + 1) * layout.HOUR
+    for hour in (oldest - layout.HOUR, oldest, HOUR):
+        producer.compute(hour, 0)
+    assert producer.listed(plan(settings)["features"]) == [
+        layout.features(GROUP.name, hour) + name
+        for hour in (oldest, HOUR)
+        for name in ("_MANIFEST.json", "part-0.parquet")
+    ]
+
+
 def test_changes_of_the_catalogue_are_read_from_its_beginning_as_manifests_name_them(
     producer: Producer, settings: Settings
 ) -> None:

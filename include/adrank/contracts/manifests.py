@@ -261,6 +261,8 @@ class TrainingSetManifest(_Strict):
     expired_events: int = Field(default=0, ge=0, description="answers that earned nothing: never billed, now mature")
     billed_revenue: float = 0
     provisional_revenue: float = 0
+    unmatched_events: int = Field(default=0, ge=0, description="events that were billed and are no answer of the log")
+    unmatched_revenue: float = Field(default=0, description="what these were billed; no row of the set has it")
 
 
 def rows_digest(row_digests: Iterable[str]) -> str:

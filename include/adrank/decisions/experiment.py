@@ -59,7 +59,10 @@ class VariantStatistics(_Strict):
 
 
 class ExperimentStatistics(_Strict):
-    """One look at event time ``[start, end)``. ``crossovers`` are users seen in both variants, who are left out."""
+    """One look at event time ``[start, end)``. ``crossovers`` are users seen in both variants, who are left out.
+
+    ``unmatched_events`` were billed ``unmatched_revenue`` and are no answer of anybody's in the log.
+    """
 
     experiment_id: str
     treatment_share: float = Field(gt=0, lt=1)
@@ -67,6 +70,8 @@ class ExperimentStatistics(_Strict):
     end: datetime
     variants: dict[Variant, VariantStatistics]
     crossovers: int = Field(default=0, ge=0)
+    unmatched_events: int = Field(default=0, ge=0)
+    unmatched_revenue: float = 0
 
     @model_validator(mode="after")
     def _has_both_variants(self) -> ExperimentStatistics:
@@ -95,7 +100,8 @@ class Lift(_Strict):
 class ExperimentVerdict(_Strict):
     """``extend`` is the answer while the data decides nothing, at the last date too.
 
-    ``provisional_revenue_share`` is the part of all revenue that may yet be billed; null where there is none.
+    ``provisional_revenue_share`` is the part of all revenue that may yet be billed; null where there is none. What was
+    billed for no answer of the log is in neither variant's revenue.
     """
 
     verdict: Literal["promote", "reject", "extend", "invalid"]
@@ -105,6 +111,8 @@ class ExperimentVerdict(_Strict):
     split_p_value: float
     elapsed_hours: float
     provisional_revenue_share: float | None = None
+    unmatched_events: int = 0
+    unmatched_revenue: float = 0
 
 
 def judge(statistics: ExperimentStatistics, plan: ExperimentPlan, elapsed: timedelta, final: bool) -> ExperimentVerdict:
@@ -122,6 +130,8 @@ def judge(statistics: ExperimentStatistics, plan: ExperimentPlan, elapsed: timed
             split_p_value=p_value,
             elapsed_hours=elapsed / timedelta(hours=1),
             provisional_revenue_share=statistics.provisional_revenue_share,
+            unmatched_events=statistics.unmatched_events,
+            unmatched_revenue=statistics.unmatched_revenue,
         )
 
     broken = _broken(statistics, users, p_value, plan)

@@ -90,4 +90,7 @@ def _experiment_lines(experiment: ExperimentVerdict | None) -> list[str]:
     reasons = list(experiment.reasons)
     if experiment.provisional_revenue_share:
         reasons.append(f"{experiment.provisional_revenue_share:.0%} of the revenue is provisional: not billed yet")
+    if experiment.unmatched_events:
+        billed = f"{experiment.unmatched_events} events were billed {experiment.unmatched_revenue:.2f}"
+        reasons.append(f"{billed} and match no answer of the log: they are in no figure")
     return [*lines, "", *(f"- {reason}" for reason in reasons), ""]

@@ -46,7 +46,9 @@ class PlanTrainingInputsOperator(BaseOperator):
         events = [lake.raw_events(m.hour) + file.name for m in raw for file in m.files]
         features = []
         for group in registry.load().groups:
-            for partition in hook.feature_manifests(group, raw[0].hour, end):
+            # The first impressions were answered with rows from before them: of hours that ended a TTL ago at most.
+            oldest = raw[0].hour - timedelta(hours=group.ttl_hours) - lake.HOUR
+            for partition in hook.feature_manifests(group, oldest, end):
                 at = lake.features(group.name, partition.hour, partition.revision)
                 features += [at + name for name in (*partition.files, lake.MANIFEST)]
         ads = hook.change_files("ads")

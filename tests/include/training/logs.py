@@ -62,33 +62,55 @@ def write_events(directory: Path, rows: Sequence[Row], name: str = "part-0.parqu
     return directory
 
 
-def write_features(
-    directory: Path,
-    group: str,
-    rows: Sequence[tuple[str, datetime, datetime, Mapping[str, float | None]]],
-    revision: int = 0,
-) -> Path:
-    """``rows`` are (entity, feature_time, available_at, values); a value that is not given is null."""
-    names = registry.load().group(group).names
-    columns = {
-        "entity_id": pa.array([r[0] for r in rows], pa.string()),
-        "feature_time": pa.array([r[1] for r in rows], pa.timestamp("us", "UTC")),
-        "available_at": pa.array([r[2] for r in rows], pa.timestamp("us", "UTC")),
-        **{name: pa.array([r[3].get(name) for r in rows], pa.float32()) for name in names},
-    }
-    target = directory / "features" / group / "dt=2026-03-02" / "hr=11" / f"rev={revision:03d}" / "part-0.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(columns), target)
+FeatureRow = tuple[str, datetime, datetime, Mapping[str, float | None]]
+
+
+def write_features(directory: Path, group: str, rows: Sequence[FeatureRow], revision: int = 0) -> Path:
+    """``rows`` are (entity, feature_time, available_at, values); those of one feature time are one partition."""
+    for end in sorted({row[1] for row in rows}):
+        (available_at,) = {row[2] for row in rows if row[1] == end}
+        entities = {row[0]: row[3] for row in rows if row[1] == end}
+        write_partition(directory, group, end, available_at, entities, revision)
     return directory
 
 
-def write_feature_manifest(directory: Path, group: str, fingerprint: str) -> None:
+def write_partition(
+    directory: Path,
+    group: str,
+    end: datetime,
+    available_at: datetime,
+    entities: Mapping[str, Mapping[str, float | None]],
+    revision: int = 0,
+    fingerprint: str = "",
+) -> Path:
+    """The partition of the hour that ends at ``end``, without a file where it has no entities.
+
+    :param entities: what is known of each; a value that is not given is null.
+    """
+    declared, hour = registry.load().group(group), end - HOUR
+    target = directory / lake.features(group, hour, revision)
+    target.mkdir(parents=True)
+    if entities:
+        many = len(entities)
+        columns = {
+            "entity_id": pa.array(list(entities), pa.string()),
+            "feature_time": pa.array([end] * many, pa.timestamp("us", "UTC")),
+            "available_at": pa.array([available_at] * many, pa.timestamp("us", "UTC")),
+            **{n: pa.array([values.get(n) for values in entities.values()], pa.float32()) for n in declared.names},
+        }
+        pq.write_table(pa.table(columns), target / "part-0.parquet")
     manifest = FeatureManifest(
-        group=group, hour=NOON, available_at=NOON, fingerprint=fingerprint, rows=0, content_digest="", files=()
+        group=group,
+        hour=hour,
+        revision=revision,
+        available_at=available_at,
+        fingerprint=fingerprint or declared.fingerprint,
+        rows=len(entities),
+        content_digest="",
+        files=("part-0.parquet",) if entities else (),
     )
-    target = directory / "features" / group / "dt=2026-03-02" / "hr=11" / "rev=000" / lake.MANIFEST
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(manifest.model_dump_json())
+    (target / lake.MANIFEST).write_text(manifest.model_dump_json())
+    return directory
 
 
 def write_ads(directory: Path, rows: Sequence[tuple[str, Mapping[str, str | None] | None, datetime]]) -> Path:

@@ -23,6 +23,8 @@ from training.measure_experiment import measure
 
 DAY = lake.DAY
 TUESDAY = MONDAY + DAY
+WEDNESDAY = MONDAY + 2 * DAY
+THURSDAY = MONDAY + 3 * DAY
 WEEK = MONDAY + 7 * DAY
 
 
@@ -112,6 +114,55 @@ class TestAnUnbilledSale:
     def test_without_revenue_is_not_counted(self, log: Log) -> None:
         manifest = build(log, [sale("q1", revenue=None)], bill_days(log.root / "b", MONDAY, MONDAY + 4 * DAY))
         assert (manifest.expired_events, manifest.provisional_events) == (0, 0)
+
+
+class TestBillingThatMatchesNoAnswer:
+    """The log begins on Monday at noon, so whatever is first billed from Wednesday noon on must bill an event of it."""
+
+    @staticmethod
+    def unmatched(manifest: TrainingSetManifest) -> tuple[int, float]:
+        return manifest.unmatched_events, manifest.unmatched_revenue
+
+    def test_is_counted_with_what_it_was_billed(self, log: Log, caplog: pytest.LogCaptureFixture) -> None:
+        impression = shown("q1", "a", NOON)["event_id"]
+        bill(log.root / "b", THURSDAY, ("lost", "3.25"), ("sale-q1", "9.5"), (impression, "2"), ("lost", "1.5"))
+        manifest = build(log, [sale("q1")], log.root / "b")
+        assert self.unmatched(manifest) == (2, 3.25 + 2 + 1.5)
+        assert (manifest.billed_events, manifest.billed_revenue) == (1, 9.5)
+        assert "2 events were billed 6.75 and match no answer of the log" in caplog.text
+
+    def test_is_nothing_where_every_billed_event_is_an_answer(self, log: Log, caplog: pytest.LogCaptureFixture) -> None:
+        manifest = build(log, [sale("q1")], bill(log.root / "b", THURSDAY, ("sale-q1", "9.5")))
+        assert self.unmatched(manifest) == (0, 0)
+        assert "match no answer of the log" not in caplog.text
+
+    def test_an_answer_without_an_impression_is_an_answer(self, log: Log) -> None:
+        manifest = build(log, [sale("q9")], bill(log.root / "b", THURSDAY, ("sale-q9", "9.5")))
+        assert self.unmatched(manifest) == (0, 0)
+
+    def test_of_an_event_that_may_be_from_before_the_log_is_not_counted(self, log: Log) -> None:
+        billing = bill(log.root / "b", WEDNESDAY, ("old", "1"))
+        assert self.unmatched(build(log, [], billing)) == (0, 0)
+
+    def test_of_an_event_that_may_be_from_before_the_window_is_not_counted(self, log: Log) -> None:
+        before_the_window = shown("q0", "a", MONDAY - 3 * DAY)
+        bill(log.root / "b", TUESDAY, ("old", "1"))
+        bill(log.root / "b", WEDNESDAY, ("two days after the window began", "2"))
+        assert self.unmatched(build(log, [before_the_window], log.root / "b")) == (1, 2)
+
+    def test_an_event_is_as_old_as_its_first_billing(self, log: Log) -> None:
+        bill(log.root / "b", TUESDAY, ("old", "1"))
+        bill(log.root / "b", THURSDAY, ("old", "2"))
+        assert self.unmatched(build(log, [], log.root / "b")) == (0, 0)
+
+    def test_a_refund_of_what_was_charged_before_is_not_counted(self, log: Log) -> None:
+        billing = bill(log.root / "b", THURSDAY, ("old", "-4"), ("cancelled", "3"), ("cancelled", "-3"), ("lost", "1"))
+        assert self.unmatched(build(log, [], billing)) == (1, 1)
+
+    def test_that_has_not_landed_as_of_the_set_is_not_counted_yet(self, log: Log) -> None:
+        billing = bill(log.root / "b", THURSDAY, ("lost", "3"))
+        assert self.unmatched(build(log, [], billing, as_of=THURSDAY + DAY - MINUTE)) == (0, 0)
+        assert self.unmatched(build(log, [], billing, as_of=THURSDAY + DAY)) == (1, 3)
 
 
 class TestAsOf:
@@ -244,3 +295,16 @@ class TestALook:
         found = measure(write_events(tmp_path, self.rows()), self.EXPERIMENT, NOON, WEEK, billing=billing)
         assert found.variants["control"].metrics["revenue"].total == 0
         assert found.provisional_revenue_share is None
+
+    def test_says_what_was_billed_for_no_answer_whoever_saw_it(self, tmp_path: Path) -> None:
+        elsewhere = [shown("other", "a", NOON), sale("other")]
+        billing = bill(tmp_path / "b", THURSDAY, ("sale-c", "6"), ("sale-other", "5"), ("lost", "2.5"))
+        events = write_events(tmp_path, [*self.rows(), *elsewhere])
+        found = measure(events, self.EXPERIMENT, NOON, WEEK, billing=billing)
+        assert (found.unmatched_events, found.unmatched_revenue) == (1, 2.5)
+
+    def test_of_an_empty_log_misses_all_that_was_billed_since_it_began_and_matured(self, tmp_path: Path) -> None:
+        bill(tmp_path / "b", WEDNESDAY, ("old", "1"))
+        billing = bill(tmp_path / "b", THURSDAY, ("lost", "2.5"))
+        found = measure(None, self.EXPERIMENT, NOON, WEEK, billing=billing)
+        assert (found.unmatched_events, found.unmatched_revenue) == (1, 2.5)

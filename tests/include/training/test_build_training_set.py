@@ -27,62 +27,59 @@ from tests.include.training.logs import (
     shown,
     write_ads,
     write_events,
-    write_feature_manifest,
     write_features,
+    write_partition,
 )
 from training import build_training_set, job
-from training.build_training_set import FeatureFilesError, ThinLogError
+from training.build_training_set import ThinLogError
+from training.offline_features import FeatureFilesError
 
 BACKGROUND = [*answered("q1", NOON), *answered("q2", NOON + HOUR)]
 
 
 def engagement(directory: Path, *rows: tuple[str, int, float]) -> Path:
-    """(ad, minutes from noon at which the row becomes available, impressions_7d); ten minutes after its hour."""
+    """(ad, hours from noon to the end of the row's hour, impressions_7d); visible ten minutes after that."""
     return write_features(
         directory,
         "ad_engagement",
         [
-            (ad, NOON + (minutes - 10) * MINUTE, NOON + minutes * MINUTE, {"impressions_7d": value, "ctr_7d": None})
-            for ad, minutes, value in rows
+            (ad, NOON + hours * HOUR, NOON + hours * HOUR + 10 * MINUTE, {"impressions_7d": value, "ctr_7d": None})
+            for ad, hours, value in rows
         ],
     )
 
 
 class TestPointInTime:
     def test_a_row_available_at_the_impression_is_seen_and_a_microsecond_later_is_not(self, log: Log) -> None:
-        features = write_features(
-            log.root / "in",
-            "ad_engagement",
-            [
-                ("a", NOON - HOUR, NOON, {"impressions_7d": 7}),
-                ("b", NOON - HOUR, NOON + timedelta(microseconds=1), {"impressions_7d": 9}),
-            ],
-        )
-        log.build(BACKGROUND, features=features)
+        for group, name, available_at in (
+            ("ad_engagement", "impressions_7d", NOON),
+            ("ad_attributes", "title_length", NOON + timedelta(microseconds=1)),
+        ):
+            write_features(log.root / "in", group, [("a", NOON - HOUR, available_at, {name: 7})])
+        log.build(BACKGROUND, features=log.root / "in")
         assert log.row("q1", "a")["impressions_7d"] == 7
-        assert log.row("q1", "b")["impressions_7d"] == 0, "the row of the future leaked"
-        assert log.row("q2", "b")["impressions_7d"] == 9
+        assert math.isnan(log.row("q1", "a")["title_length"]), "the row of the future leaked"
+        assert log.row("q2", "a")["title_length"] == 7
 
     def test_the_newest_visible_row_wins(self, log: Log) -> None:
-        log.build(BACKGROUND, features=engagement(log.root / "in", ("a", -60, 1), ("a", 0, 2), ("a", 30, 3)))
+        log.build(BACKGROUND, features=engagement(log.root / "in", ("a", -2, 1), ("a", -1, 2), ("a", 0, 3)))
         assert [log.row(q, "a")["impressions_7d"] for q in ("q1", "q2")] == [2, 3]
 
     def test_a_late_revision_of_an_old_hour_does_not_hide_a_newer_hour(self, log: Log) -> None:
-        features = write_features(
-            log.root / "in",
-            "ad_engagement",
-            [
-                ("a", NOON - HOUR, NOON - 50 * MINUTE, {"impressions_7d": 5}),
-                ("a", NOON - 5 * HOUR, NOON - 20 * MINUTE, {"impressions_7d": 1}),
-                ("a", NOON - HOUR, NOON + 30 * MINUTE, {"impressions_7d": 6}),
-            ],
-        )
+        features = log.root / "in"
+        for end, available_at, revision, value in (
+            (NOON - 5 * HOUR, NOON - 290 * MINUTE, 0, 2),
+            (NOON - HOUR, NOON - 50 * MINUTE, 0, 5),
+            (NOON - 5 * HOUR, NOON - 20 * MINUTE, 1, 1),
+            (NOON - HOUR, NOON + 30 * MINUTE, 1, 6),
+        ):
+            write_features(features, "ad_engagement", [("a", end, available_at, {"impressions_7d": value})], revision)
         log.build(BACKGROUND, features=features)
         assert log.row("q1", "a")["impressions_7d"] == 5
         assert log.row("q2", "a")["impressions_7d"] == 6, "a later revision of the same hour replaces it"
 
     def test_no_row_gives_the_registry_default_and_a_null_in_a_row_gives_nan(self, log: Log) -> None:
-        log.build(BACKGROUND, features=engagement(log.root / "in", ("a", -10, 4)))
+        log.build(BACKGROUND, features=engagement(log.root / "in", ("a", -1, 4)))
         absent, null = log.row("q1", "b"), log.row("q1", "a")
         assert absent["impressions_7d"] == 0
         assert math.isnan(absent["ctr_7d"])
@@ -91,16 +88,10 @@ class TestPointInTime:
 
     def test_a_row_older_than_the_ttl_has_expired_as_it_has_online(self, log: Log) -> None:
         ttl = registry.load().group("ad_engagement").ttl_hours * HOUR
-        features = write_features(
-            log.root / "in",
-            "ad_engagement",
-            [
-                ("a", NOON - ttl, NOON - HOUR, {"impressions_7d": 4}),
-                ("b", NOON - ttl - MINUTE, NOON - HOUR, {"impressions_7d": 4}),
-            ],
-        )
-        log.build(BACKGROUND, features=features)
-        assert [log.row("q1", ad)["impressions_7d"] for ad in ("a", "b")] == [4, 0]
+        row = ("a", NOON - ttl, NOON - HOUR, {"impressions_7d": 4})
+        rows = [*answered("q1", NOON), *answered("q2", NOON + timedelta(microseconds=1))]
+        log.build(rows, features=write_features(log.root / "in", "ad_engagement", [row]))
+        assert [log.row(q, "a")["impressions_7d"] for q in ("q1", "q2")] == [4, 0]
 
     def test_seller_features_are_those_of_the_seller_at_the_impression(self, log: Log) -> None:
         names = ("old", "new")
@@ -183,7 +174,7 @@ class TestRows:
 
     def test_impressions_that_share_key_and_time_are_all_kept_and_the_click_counts_once(self, log: Log) -> None:
         twin = shown("q1", "a", NOON, 3, event_id="twin")
-        manifest = log.build([*BACKGROUND, twin], features=engagement(log.root / "in", ("a", 0, 7)))
+        manifest = log.build([*BACKGROUND, twin], features=engagement(log.root / "in", ("a", -1, 7)))
         twins = [row for row in log.rows() if (row["search_id"], row["ad_id"]) == ("q1", "a")]
         assert manifest.rows == manifest.impressions == 5
         assert [(row["position"], row["click"], row["impressions_7d"]) for row in twins] == [(1, 1, 7), (3, 0, 7)]
@@ -349,12 +340,9 @@ class TestRefusals:
             log.build(BACKGROUND, features=directory)
 
     def test_features_of_another_registry(self, log: Log) -> None:
-        directory = engagement(log.root / "in", ("a", 0, 1))
-        write_feature_manifest(directory, "ad_engagement", registry.load().group("ad_engagement").fingerprint)
-        log.build(BACKGROUND, features=directory)
-        write_feature_manifest(directory, "ad_engagement", "0" * 64)
+        features = write_partition(log.root / "in", "ad_engagement", NOON, NOON, {}, fingerprint="0" * 64)
         with pytest.raises(FeatureFilesError, match="ad_engagement was computed against fingerprint 000000000000"):
-            log.build(BACKGROUND, features=directory)
+            log.build(BACKGROUND, features=features)
 
     def test_a_broken_catalogue_line(self, log: Log) -> None:
         ads = write_ads(log.root / "ads", [("a", {"seller_id": "s"}, NOON)])

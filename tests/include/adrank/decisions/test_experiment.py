@@ -220,3 +220,9 @@ def test_the_verdict_says_how_much_revenue_may_yet_be_billed() -> None:
     assert seen.provisional_revenue_share == pytest.approx(0.5)
     nothing = judge(statistics(variant(contacts=4000), variant(contacts=6000)), PLAN, DAY, False)
     assert nothing.provisional_revenue_share is None
+
+
+def test_the_verdict_says_what_was_billed_for_no_answer() -> None:
+    lost = BETTER.model_copy(update={"unmatched_events": 3, "unmatched_revenue": 12.5})
+    seen = judge(lost, PLAN, DAY, False)
+    assert (seen.unmatched_events, seen.unmatched_revenue) == (3, 12.5)

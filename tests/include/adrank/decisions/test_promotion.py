@@ -92,3 +92,10 @@ def test_the_approver_is_told_how_much_of_the_revenue_may_yet_be_billed() -> Non
         update={"experiment": EXPERIMENT.model_copy(update={"provisional_revenue_share": 0.874})}
     )
     assert "- 87% of the revenue is provisional: not billed yet" in approval_body(early)
+
+
+def test_the_approver_is_told_what_was_billed_for_no_answer() -> None:
+    assert "match no answer" not in approval_body(EVIDENCE)
+    lost = {"unmatched_events": 3, "unmatched_revenue": 12.5}
+    body = approval_body(EVIDENCE.model_copy(update={"experiment": EXPERIMENT.model_copy(update=lost)}))
+    assert "- 3 events were billed 12.50 and match no answer of the log: they are in no figure" in body

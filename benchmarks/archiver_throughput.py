@@ -125,6 +125,7 @@ def compare(messages: int, rounds: int, durable: bool) -> float:
                 client=broker.client,
                 idempotence=False,
                 max_ahead=timedelta(days=10_000),
+                clock_skew=timedelta(days=10_000),
                 grace=timedelta(0),
             )
             broker.create_topics(PARTITIONS, [events.topic, events.dead_letter_topic])

@@ -16,7 +16,9 @@ total were checked; a bad export goes into quarantine whole.
 **When it fails.** `wait_for_export`: the billing system has not delivered; ask there, then clear the task.
 `require_landed`: the export is in quarantine; its message names file, row and reason, and nothing of it is in the
 lake. Ask the billing system for a corrected export, then clear `land_export` and what follows. Until then training
-and experiments keep the provisional revenue of what that day may have billed.
+and experiments keep the provisional revenue of what that day may have billed. No task fails when a correction is
+delivered after its day landed: when `adrank_billing_unsettled_days` stays above 0, compare the inbox's days with
+`verdicts/billing/`, and run the DAG with the `day` or clear its `land_export`.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from adrank.contracts.settings import Events
 
@@ -25,17 +26,29 @@ class Delivery:
         self._failures: list[str] = []
         # One request at a time keeps the order through retries where the broker's own sequence numbers do not.
         order = {"enable.idempotence": True} if events.idempotence else {"max.in.flight.requests.per.connection": 1}
+        # Java's clients partition by murmur2 too, so that producers of both kinds agree on a search's partition.
+        places = {"partitioner": "murmur2_random"}
         self.producer: Any = Producer(
-            {**more, **events.client, "bootstrap.servers": events.brokers, "acks": "all", **order}
+            {**places, **more, **events.client, "bootstrap.servers": events.brokers, "acks": "all", **order}
         )
 
-    def send(self, **message: Any) -> None:
-        """Queue one message; the arguments are those of ``Producer.produce``."""
+    def send(self, *, too_large: Callable[[], None] | None = None, **message: Any) -> None:
+        """Queue one message; the arguments are those of ``Producer.produce``.
+
+        ``too_large`` is called in place of an error, at the latest by :meth:`flush`, when the message is larger than
+        this producer or the broker takes.
+        """
+        delivered = partial(self._delivered, too_large)
         while True:
             try:
-                self.producer.produce(self._topic, on_delivery=self._delivered, **message)
+                self.producer.produce(self._topic, on_delivery=delivered, **message)
             except BufferError:
                 self.producer.poll(0.1)
+            except KafkaException as error:
+                if too_large is None or not _is_size(error.args[0]):
+                    raise
+                too_large()
+                return
             else:
                 self.producer.poll(0)
                 return
@@ -52,6 +65,14 @@ class Delivery:
             said = "; ".join([*failures[:_NAMED], *unanswered])
             raise NotDeliveredError(f"{len(failures) + waiting} messages did not reach {self._topic}: {said}")
 
-    def _delivered(self, error: Any, message: Any) -> None:
-        if error is not None:
+    def _delivered(self, too_large: Callable[[], None] | None, error: Any, message: Any) -> None:
+        if error is None:
+            return
+        if too_large is not None and _is_size(error):
+            too_large()
+        else:
             self._failures.append(f"{self._name(message.value())}: {error.str()}")
+
+
+def _is_size(error: Any) -> bool:
+    return bool(error.code() == KafkaError.MSG_SIZE_TOO_LARGE)

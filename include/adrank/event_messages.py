@@ -3,12 +3,15 @@
 Key: the ``search_id``, so that everything about one search stays in order. Value: a JSON object with the columns of
 :mod:`adrank.contracts.events`; times are microseconds since the epoch, ``context`` is an object name -> number, and
 what is null is left out. A message of type ``heartbeat`` carries only a time: it says that its partition's producer has
-reached that event time, and makes no row. The reading side is ``ingestion.event_messages``.
+reached that event time, and makes no row; a header of the same name tells it from events unread. Where a schema
+registry is used, its frame stands before the JSON: a zero byte and the schema's id. The reading side is
+``ingestion.event_messages``.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -16,6 +19,12 @@ from typing import Any, Final
 from adrank.contracts.events import EVENT_COLUMNS, EVENT_TYPES, REQUIRED_EVENT_COLUMNS
 
 HEARTBEAT: Final = "heartbeat"
+HEARTBEAT_HEADERS: Final = {HEARTBEAT: b"true"}
+#: How a framed message begins; JSON never does.
+FRAMED: Final = b"\0"
+_FRAME: Final = struct.Struct(">cI")
+# Connect's converter wants every required field, and comes before the filter that drops heartbeats.
+_NOBODY: Final = {**dict.fromkeys(("event_id", "user_id", "search_id", "ad_id"), HEARTBEAT), "position": 1}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES: Final = ("event_time", "ingest_time")
 
@@ -59,8 +68,18 @@ def encode(row: Mapping[str, Any]) -> bytes:
 
 def heartbeat(moment: datetime) -> bytes:
     """The message that moves its partition's clock to ``moment``."""
-    value = {"event_type": HEARTBEAT, "event_time": _micros(None, "event_time", moment)}
+    value = {"event_type": HEARTBEAT, "event_time": _micros(None, "event_time", moment), **_NOBODY}
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def frame(schema_id: int | None) -> bytes:
+    """What stands before the JSON of every message; nothing where there is no schema registry."""
+    return b"" if schema_id is None else _FRAME.pack(FRAMED, schema_id)
+
+
+def unframed(value: bytes) -> bytes:
+    """The JSON of a message, framed or not."""
+    return value[_FRAME.size :] if value.startswith(FRAMED) else value
 
 
 def _micros(event: object, name: str, value: object) -> int:

@@ -8,6 +8,7 @@ code is 0. The inbox is never touched; a corrected delivery there and another ru
 from __future__ import annotations
 
 import argparse
+import hashlib
 import logging
 import os
 import sys
@@ -35,7 +36,8 @@ class Verdict(BaseModel):
     """What became of a day's export. ``key`` is the landed file, or the prefix of the quarantined copy.
 
     ``revision``, ``rows`` and ``total`` are those of what the lake now holds of that day, whatever was refused; null
-    when it holds nothing. The counts are per run, for metrics.
+    when it holds nothing. The counts are per run, for metrics. ``delivered`` are the SHA-256 digests of the files that
+    were looked at, by name: another delivery in the inbox has not been.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +54,7 @@ class Verdict(BaseModel):
     total: str | None = None
     landed_exports: int = 0
     quarantined_exports: int = 0
+    delivered: dict[str, str] = {}
 
 
 def settle(store: ObjectStore, day: datetime, *, currency: str, lag: timedelta) -> Verdict:
@@ -82,6 +85,7 @@ def settle(store: ObjectStore, day: datetime, *, currency: str, lag: timedelta) 
         rows=manifest.file.rows,
         total=manifest.total,
         landed_exports=int(landed.changed),
+        delivered=_digests(files),
     )
 
 
@@ -101,7 +105,12 @@ def _quarantined(
         rows=kept.file.rows if kept else None,
         total=kept.total if kept else None,
         quarantined_exports=1,
+        delivered=_digests(files),
     )
+
+
+def _digests(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def _day(spelled: str) -> datetime:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 
 import pyarrow as pa
@@ -19,8 +19,6 @@ from adrank.contracts import lake
 from ingestion import billing_landing
 from ingestion.billing_export import EXPORT, BilledRow, BillingExport, BillingExportError
 from ingestion.object_store import ObjectStore
-
-_ROOT = "raw/billing/"
 
 
 def require_nothing_below_zero(store: ObjectStore, export: BillingExport) -> None:
@@ -62,8 +60,7 @@ def _add(net: dict[str, Decimal], more: Mapping[str, Decimal]) -> None:
 
 
 def _days(store: ObjectStore) -> list[datetime]:
-    spelled = (folder.removeprefix(f"{_ROOT}dt=").rstrip("/") for folder in store.folders(_ROOT))
-    return [datetime.fromisoformat(day).replace(tzinfo=UTC) for day in spelled]
+    return [lake.day_of(folder) for folder in store.folders(lake.raw_billing_days())]
 
 
 def _landed(store: ObjectStore, day: datetime, events: set[str] | None) -> dict[str, Decimal]:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Meta
 
+from adrank.event_messages import FRAMED, unframed
 from ingestion.event_table import EVENT_SCHEMA
 
 #: Event times are from 1970 to the end of 9999, in microseconds: what every reader can show.
@@ -48,10 +49,15 @@ class Event(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 class Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
-    """A producer has reached this event time."""
+    """A producer has reached this event time. What an event needs besides may stand there, and names nobody."""
 
     event_type: Literal["heartbeat"]
     event_time: _Time
+    event_id: Literal["heartbeat"] = "heartbeat"
+    user_id: Literal["heartbeat"] = "heartbeat"
+    search_id: Literal["heartbeat"] = "heartbeat"
+    ad_id: Literal["heartbeat"] = "heartbeat"
+    position: Literal[1] = 1
 
 
 class Refusal(NamedTuple):
@@ -78,17 +84,18 @@ _event: Final = msgspec.json.Decoder(Event).decode
 _heartbeat: Final = msgspec.json.Decoder(Heartbeat).decode
 _TIME: Final = EVENT_SCHEMA.field("event_time").type
 _TEXTS: Final = tuple(field.name for field in EVENT_SCHEMA if pa.types.is_string(field.type))
+# A text that is no UTF-8 is a UnicodeDecodeError, a nesting without end a RecursionError, no value a TypeError.
+_NO_EVENT: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
 
 
 def decode(values: Iterable[bytes | None]) -> list[Event | Heartbeat | Refusal]:
-    """What each message is."""
+    """What each message is, framed or bare; bare events pay nothing for the frame."""
     found: list[Event | Heartbeat | Refusal] = []
     for value in values:
         try:
             found.append(_event(value))  # type: ignore[arg-type]  # what has no value is a TypeError
-        # A text that is no UTF-8 is a UnicodeDecodeError, a nesting without end a RecursionError.
-        except (msgspec.MsgspecError, ValueError, RecursionError, TypeError) as error:
-            found.append(_other(value, error))
+        except _NO_EVENT as error:
+            found.append(_framed(value) if value and value.startswith(FRAMED) else _other(value, error))
     return found
 
 
@@ -121,6 +128,14 @@ def _maps(contexts: list[dict[str, float | None] | None]) -> pa.Array:
         pa.array(list(chain.from_iterable(present)), pa.string()),
         pa.array(numbers, pa.float64()),
     )
+
+
+def _framed(value: bytes) -> Event | Heartbeat | Refusal:
+    inside = unframed(value)
+    try:
+        return _event(inside)
+    except _NO_EVENT as error:
+        return _other(inside, error)
 
 
 def _other(value: bytes | None, error: Exception) -> Heartbeat | Refusal:

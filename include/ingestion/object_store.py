@@ -107,6 +107,10 @@ class ObjectStore:
             for item in page.get("Contents", ()):
                 yield item["Key"]
 
+    def etags(self, prefix: str) -> dict[str, str]:
+        """Keys under ``prefix``, each with the tag of the version that is there, without reading any."""
+        return {item["Key"]: str(item["ETag"]) for page in self._pages(prefix) for item in page.get("Contents", ())}
+
     def _pages(self, prefix: str, **arguments: object) -> Iterator[Any]:
         from botocore.exceptions import BotoCoreError, ClientError
 

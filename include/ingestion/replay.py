@@ -26,11 +26,13 @@ from ingestion.archiver.decoding import micros
 from ingestion.object_store import ObjectStore, ObjectStoreError
 
 _FLUSH_SECONDS: Final = 60
+#: What came through a consumer must get back in: librdkafka receives no more than this, but by default sends only 1 MB.
+_LARGEST: Final = 100_000_000
 
 
 def replay(refused: Iterable[Refused], events: Events) -> int:
     """Produce the messages; returns how many. Raises :class:`NotDeliveredError` when Kafka lacks some of them."""
-    delivery = Delivery(events, events.topic, lambda _: "dead letter")
+    delivery = Delivery(events, events.topic, lambda _: "dead letter", **{"message.max.bytes": _LARGEST})
     sent = 0
     for record in refused:
         delivery.send(

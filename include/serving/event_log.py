@@ -2,13 +2,22 @@
 
 Sending only queues; :meth:`EventLog.flush` says whether everything arrived. Events of one search have one key and keep
 their order. Delivery is at least once.
+
+While it is open, an event log beats: every ``events.heartbeat_every`` it sends the wall clock to every partition as a
+heartbeat, so that hours are closed on a night without users too. A beat promises no more than an event of that moment
+does. In its partition it stands behind everything that this process sent before; what is on its way elsewhere (a search
+that is being ranked, the queue of another process) may be older by as much as the grace, ``events.grace``, which the
+archiver takes off all clocks before it closes an hour. Who sends events of another clock than the wall's (simulated, or
+of the past) sets ``heartbeat_every`` to 0 and calls :meth:`EventLog.heartbeat` with that clock.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import threading
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from confluent_kafka import KafkaException
@@ -18,6 +27,7 @@ from adrank.contracts.settings import Events
 from adrank.delivery import Delivery
 from serving.router import Routed
 
+_log = logging.getLogger(__name__)
 _METADATA_SECONDS: Final = 10
 
 
@@ -26,13 +36,19 @@ class EventLogError(RuntimeError):
 
 
 class EventLog:
-    """Thread-safe; one per process."""
+    """Thread-safe; one per process, made after the process has forked. It beats from now on until it is closed."""
 
     def __init__(self, events: Events) -> None:
         self._topic = events.topic
-        # Java's clients partition by murmur2 too, so that producers of both kinds agree on a search's partition.
-        options = {"client.id": "adrank-event-log", "linger.ms": 20, "partitioner": "murmur2_random"}
+        options = {"client.id": "adrank-event-log", "linger.ms": 20}
         self._delivery = Delivery(events, events.topic, _name, **options)
+        self._frame = event_messages.frame(events.schema_id)
+        self._closed = threading.Event()
+        self._beats: threading.Thread | None = None
+        if events.heartbeat_every:
+            seconds = events.heartbeat_every.total_seconds()
+            self._beats = threading.Thread(target=self._beat, args=(seconds,), name="event-log-beats", daemon=True)
+            self._beats.start()
 
     def impressions(self, request: Mapping[str, Any], routed: Routed, session_id: str | None = None) -> list[str]:
         """Log that the user saw every candidate of a rank request, in the router's order; returns the event ids.
@@ -66,16 +82,15 @@ class EventLog:
         :raises EventMessageError: a row cannot be an event; those before it are sent
         """
         for row in rows:
-            self._delivery.send(key=event_messages.key(row), value=event_messages.encode(row))
+            self._delivery.send(key=event_messages.key(row), value=self._frame + event_messages.encode(row))
 
     def heartbeat(self, moment: datetime) -> None:
         """Say on every partition that no event before ``moment`` is to be expected any more.
 
         :raises EventLogError: the brokers do not say which partitions there are
         """
-        value = event_messages.heartbeat(moment)
-        for partition in self._partitions():
-            self._delivery.send(value=value, partition=partition)
+        for message in self._heartbeats(moment):
+            self._delivery.send(**message)
 
     def flush(self, seconds: float = 30) -> None:
         """Return when Kafka has everything that was sent since the last flush.
@@ -83,6 +98,28 @@ class EventLog:
         :raises NotDeliveredError: it has not, because it refused or did not answer in time
         """
         self._delivery.flush(seconds)
+
+    def close(self) -> None:
+        """Beat no more. Flush before, or what still waits may be lost with the process."""
+        self._closed.set()
+        if self._beats is not None:
+            self._beats.join()
+
+    def _beat(self, seconds: float) -> None:
+        producer = self._delivery.producer
+        while not self._closed.wait(seconds):
+            try:
+                # Not by way of the delivery: a beat that gets lost is no concern of whoever flushes.
+                for message in self._heartbeats(datetime.now(UTC)):
+                    producer.produce(self._topic, on_delivery=_beaten, **message)
+                producer.poll(0)
+            except Exception as error:  # whatever it was, the next beat may arrive
+                _log.warning("No heartbeat on %s: %s", self._topic, error)
+
+    def _heartbeats(self, moment: datetime) -> list[dict[str, Any]]:
+        value = self._frame + event_messages.heartbeat(moment)
+        said = {"value": value, "headers": event_messages.HEARTBEAT_HEADERS}
+        return [{"partition": partition, **said} for partition in self._partitions()]
 
     def _partitions(self) -> list[int]:
         try:
@@ -95,8 +132,15 @@ class EventLog:
 
 
 def _name(value: bytes) -> str:
-    said = json.loads(value)
-    return f"event {said['event_id']}" if "event_id" in said else f"{said['event_type']} of {said['event_time']}"
+    said = json.loads(event_messages.unframed(value))
+    if said["event_type"] == event_messages.HEARTBEAT:
+        return f"heartbeat of {said['event_time']}"
+    return f"event {said['event_id']}"
+
+
+def _beaten(error: Any, _: Any) -> None:
+    if error is not None:
+        _log.warning("A heartbeat is lost: %s", error.str())
 
 
 def _moment(value: str | datetime) -> datetime:

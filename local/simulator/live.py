@@ -2,8 +2,9 @@
 
 Each event hour has a fixed number of searches. They are sent at their event time, a few at a time; when the ranker
 cannot keep up, the event clock slows down and no search is dropped. A failed request shows nothing to its user and is
-counted. An hour is told to the outlet when the event clock has passed its end and every request of it is answered,
-strictly in order. Answers that come in a later hour are told with that hour.
+counted. Impressions are told to the outlet as soon as their search is ranked, as a marketplace's backend logs them. The
+rest of an hour is told when the event clock has passed its end and every request of it is answered, strictly in order.
+Answers that come in a later hour are told with that hour.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 from adrank.contracts import lake
+from ingestion import event_table
 from simulator.budget import SearchBudget
 from simulator.clock import EventClock
 from simulator.history import split
 from simulator.outlets import Outlet
 from simulator.progress import Progress
 from simulator.ranking import RankCall, positions, request
-from simulator.rows import Exposure, delivered, event_rows
+from simulator.rows import Exposure, answer_rows, delivered, impression_rows
 from simulator.searches import Ints, Searches, SearchSource
 
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -43,6 +45,15 @@ class Plan:
     seed: int
     concurrency: int = 4
     duplicate_share: float = 0.005
+
+
+class Served:
+    """What came of an hour's searches: each candidate's position (0: not shown), each search's exposure and rows."""
+
+    def __init__(self, searches: Searches) -> None:
+        self.shown: Ints = np.zeros(len(searches.ads), dtype=np.int64)
+        self.exposures = [_NOBODY] * len(searches)
+        self.impressions = [event_table.empty()] * len(searches)
 
 
 class LiveTraffic:
@@ -73,34 +84,31 @@ class LiveTraffic:
             for hour in lake.hours(first_hour, plan.start + plan.max_hours * lake.HOUR):
                 number = (hour - plan.start) // lake.HOUR
                 searches = self._source.searches(hour, plan.budget.serials(number))
-                shown, exposures = self._serve(searches, clock, pool, slots)
+                served = self._serve(searches, clock, pool, slots)
                 clock.wait_until(_micros(hour + lake.HOUR))
-                pending = self._close(hour, searches, shown, exposures, pending)
+                pending = self._close(hour, searches, served, pending)
                 self._progress.now(_micros(hour + lake.HOUR))
                 if self._stop.is_set():
                     return
 
     def _serve(
         self, searches: Searches, clock: EventClock, pool: ThreadPoolExecutor, slots: threading.Semaphore
-    ) -> tuple[Ints, list[Exposure]]:
-        """Send the hour's searches; returns each candidate's position (0: not shown) and each search's exposure."""
-        shown = np.zeros(len(searches.ads), dtype=np.int64)
-        exposures = [_NOBODY] * len(searches)
+    ) -> Served:
+        """Send the hour's searches, and tell what their users are shown."""
+        served = Served(searches)
         sent: list[Future[None]] = []
         for index, moment in enumerate(searches.times.tolist()):
             if not clock.wait_until(moment):
                 break
             self._progress.now(moment)
             slots.acquire()
-            sent.append(pool.submit(self._search, searches, index, shown, exposures, slots))
+            sent.append(pool.submit(self._search, searches, index, served, slots))
         wait(sent)
         for done in sent:
             done.result()
-        return shown, exposures
+        return served
 
-    def _search(
-        self, searches: Searches, index: int, shown: Ints, exposures: list[Exposure], slots: threading.Semaphore
-    ) -> None:
+    def _search(self, searches: Searches, index: int, served: Served, slots: threading.Semaphore) -> None:
         try:
             sent = request(searches, index, self._source)
             began = time.perf_counter()
@@ -111,22 +119,28 @@ class LiveTraffic:
                 self._progress.failed(f"{type(error).__name__}: {error}"[:300])
                 return
             self._progress.served(ranked.exposure, time.perf_counter() - began)
-            shown[searches.first[index] : searches.first[index + 1]] = places
-            exposures[index] = ranked.exposure
+            served.shown[searches.first[index] : searches.first[index + 1]] = places
+            served.exposures[index] = ranked.exposure
+            served.impressions[index] = self._impressions(searches, index, places, ranked.exposure)
+            self._outlet.impressions(served.impressions[index])
         finally:
             slots.release()
 
-    def _close(
-        self, hour: datetime, searches: Searches, shown: Ints, exposures: list[Exposure], pending: pa.Table
-    ) -> pa.Table:
-        """Tell the hour; returns the answers that come after it."""
+    def _impressions(self, searches: Searches, index: int, places: Ints, exposure: Exposure) -> pa.Table:
+        # By the search alone: which other searches are answered before it differs from run to run.
+        rng = np.random.default_rng([self._plan.seed, 9, int(searches.times[index]), index])
+        return impression_rows(searches.only(index), self._source.ad_ids, places, [exposure], rng)
+
+    def _close(self, hour: datetime, searches: Searches, served: Served, pending: pa.Table) -> pa.Table:
+        """Tell the rest of the hour; returns the answers that come after it."""
         rng = np.random.default_rng([self._plan.seed, 7, int(hour.timestamp())])
-        reactions = self._source.react(hour, searches, shown)
-        rows = event_rows(searches, self._source.ad_ids, shown, exposures, reactions, rng)
-        rows = delivered(rows, self._plan.duplicate_share, rng)
-        inside, after = split(pa.concat_tables([pending, rows]), hour + lake.HOUR)
+        reactions = self._source.react(hour, searches, served.shown)
+        told = pa.concat_tables([event_table.empty(), *served.impressions])
+        answers = answer_rows(searches, self._source.ad_ids, served.shown, served.exposures, reactions, rng)
+        rows = delivered(pa.concat_tables([told, answers]), self._plan.duplicate_share, rng)
+        inside, after = split(pa.concat_tables([pending, rows.slice(told.num_rows)]), hour + lake.HOUR)
         self._outlet.hour(hour + lake.HOUR, self._source.changes(hour), inside)
-        self._progress.told(hour, inside)
+        self._progress.told(hour, pa.concat_tables([told, inside]))
         return after
 
 

@@ -21,10 +21,16 @@ Changes = Iterable[tuple[CdcTable, list[dict[str, Any]]]]
 
 
 class Outlet(Protocol):
-    """Takes a marketplace's history hour by hour, in order."""
+    """Takes what happens in a marketplace: impressions as they come, all else hour by hour, in order."""
+
+    def impressions(self, events: pa.Table) -> None:
+        """What the user of a search that was just ranked is shown; from any thread."""
 
     def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
-        """What changed in the catalogue and what users did until ``end``; the marketplace's clock then says ``end``."""
+        """What changed in the catalogue and what users did until ``end``; the marketplace's clock then says ``end``.
+
+        ``events`` has impressions only as far as nobody told them before, or they are delivered again.
+        """
 
 
 class StreamedOutlet:
@@ -34,6 +40,10 @@ class StreamedOutlet:
         self._log = log
         self._database = database
         self._grace: Final = settings.events.grace
+
+    def impressions(self, events: pa.Table) -> None:
+        """Logged at once; :meth:`hour` waits for them."""
+        self._log.send(_rows(events))
 
     def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
         """Everything of the hour, then both clocks: nothing of it is in flight when an hour is called over."""
@@ -51,9 +61,11 @@ class StreamedOutlet:
 def streamed(settings: Settings) -> Iterator[StreamedOutlet]:
     """The outlet of this process's settings; who may write to the database is in libpq's environment."""
     database = OperationalDatabase(f"host={settings.cdc.host} port={settings.cdc.port} dbname={settings.cdc.database}")
+    log = EventLog(settings.events)
     try:
-        yield StreamedOutlet(EventLog(settings.events), database, settings)
+        yield StreamedOutlet(log, database, settings)
     finally:
+        log.close()
         database.close()
 
 

@@ -35,9 +35,33 @@ def event_rows(
 
     ``exposures`` has one entry per search. ``rng`` draws how long each event took to be ingested.
     """
+    shown = impression_rows(searches, ad_ids, positions, exposures, rng)
+    return pa.concat_tables([shown, answer_rows(searches, ad_ids, positions, exposures, reactions, rng)])
+
+
+def impression_rows(
+    searches: Searches,
+    ad_ids: npt.NDArray[np.str_],
+    positions: Ints,
+    exposures: Sequence[Exposure],
+    rng: np.random.Generator,
+) -> pa.Table:
+    """The first part of :func:`event_rows`."""
     n = len(searches.ads)
     shown = Outcome(positions > 0, np.zeros(n, dtype=np.int64), np.full(n, np.nan))
-    kinds = {"impression": shown, "click": reactions.click, "contact": reactions.contact, "sale": reactions.sale}
+    return _rows("impression", shown, searches, ad_ids, positions, exposures, rng)
+
+
+def answer_rows(
+    searches: Searches,
+    ad_ids: npt.NDArray[np.str_],
+    positions: Ints,
+    exposures: Sequence[Exposure],
+    reactions: Reactions,
+    rng: np.random.Generator,
+) -> pa.Table:
+    """The other part of :func:`event_rows`."""
+    kinds = {"click": reactions.click, "contact": reactions.contact, "sale": reactions.sale}
     parts = [_rows(kind, outcome, searches, ad_ids, positions, exposures, rng) for kind, outcome in kinds.items()]
     return pa.concat_tables(parts)
 

@@ -45,6 +45,20 @@ class Searches:
         """Index of each candidate's search."""
         return np.repeat(np.arange(len(self)), np.diff(self.first))
 
+    def only(self, index: int) -> Searches:
+        """One of the searches by itself."""
+        begin, end = self.first[index : index + 2].tolist()
+        return Searches(
+            search_ids=self.search_ids[index : index + 1],
+            user_ids=self.user_ids[index : index + 1],
+            session_ids=self.session_ids[index : index + 1],
+            times=self.times[index : index + 1],
+            first=np.array([0, end - begin]),
+            ads=self.ads[begin:end],
+            context_names=self.context_names,
+            context=self.context[begin:end],
+        )
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -90,6 +90,8 @@ def _adrank(stack: StackSettings) -> dict[str, str]:
         "ADRANK_EVENTS__ROLL_AGE": "PT2S",
         # Simulated traffic runs its event clock ahead of the wall's, by days.
         "ADRANK_EVENTS__MAX_AHEAD": "P365D",
+        "ADRANK_EVENTS__CLOCK_SKEW": "P365D",
+        "ADRANK_EVENTS__HEARTBEAT_EVERY": "PT0S",
         "ADRANK_CDC__HOST": HOST,
         "ADRANK_CDC__PORT": str(stack.ports.postgres),
         "ADRANK_CDC__DATABASE": MARKETPLACE,
@@ -99,6 +101,8 @@ def _adrank(stack: StackSettings) -> dict[str, str]:
         # The marketplace's own clock times its changes and closes its hours, because that clock may be compressed.
         "ADRANK_CDC__TIME_COLUMN": "updated_at",
         "ADRANK_CDC__HEARTBEAT_EVERY": "PT0S",
+        "ADRANK_BILLING__METRICS_HOST": HOST,
+        "ADRANK_BILLING__METRICS_PORT": str(stack.ports.billing),
         "ADRANK_EXPERIMENT__POLL_SECONDS": "2",
         "ADRANK_ROLLOUT__STEP_WAIT": "PT10S",
         "ADRANK_ROLLOUT__TERMINATION_WAIT": "PT2S",

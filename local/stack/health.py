@@ -28,6 +28,7 @@ def checks(stack: StackSettings) -> dict[str, Callable[[], bool]]:
         "kafka": lambda: kafka.is_ready(stack),
         "archiver": lambda: _answers(f"{url(stack, 'archiver')}/metrics"),
         "capture": lambda: _answers(f"{url(stack, 'capture')}/metrics"),
+        "billing-exporter": lambda: _answers(f"{url(stack, 'billing')}/metrics"),
         "objects": lambda: _listens(stack.ports.s3),
         "localcloud": lambda: _answers(f"{url(stack, 'runtime')}/health") and _listens(stack.ports.localcloud),
         "mlflow": lambda: _answers(f"{url(stack, 'mlflow')}/health"),

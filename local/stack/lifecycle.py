@@ -45,7 +45,7 @@ from stack.watcher import Watcher
 
 Report = Callable[[str], None]
 
-INGESTION: Final = ("archiver", "capture")
+INGESTION: Final = ("archiver", "capture", "billing-exporter")
 AIRFLOW: Final = ("airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
 _POLL: Final = 0.25
 _LOG_LINES: Final = 30
@@ -177,6 +177,7 @@ def _start_cloud(stack: StackSettings, settings: Settings, report: Report, provi
     except BaseException:
         provisioned.cancel()
         raise
+    _bring_up(stack, "billing-exporter", report)
     _bring_up(stack, "kafka", report)
     kafka.ensure_topics(stack, settings.events)
     _bring_up(stack, "archiver", report)

@@ -99,6 +99,7 @@ def _ingestion() -> tuple[Program, ...]:
         Program("archiver", (sys.executable, "-m", "ingestion.archiver"), path),
         # The JVM within it has its own handlers of signals; the process ends it in order.
         Program("capture", (sys.executable, "-m", "ingestion.capture"), path),
+        Program("billing-exporter", (sys.executable, "-m", "ingestion.billing_exporter"), path),
     )
 
 

@@ -34,6 +34,7 @@ class Ports(BaseModel):
     kafka: Port
     archiver: Port
     capture: Port
+    billing: Port
 
     @model_validator(mode="after")
     def _all_different(self) -> Ports:
@@ -62,6 +63,7 @@ PORT_LABELS: Final = {
     "kafka": "Kafka broker",
     "archiver": "archiver's metrics",
     "capture": "change data capture's metrics",
+    "billing": "billing's metrics",
 }
 """What a person calls the server behind each port, in the order in which ``port_base`` numbers them."""
 

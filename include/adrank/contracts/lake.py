@@ -49,6 +49,11 @@ def days(start: datetime, end: datetime) -> Iterator[datetime]:
         day += DAY
 
 
+def day_of(prefix: str) -> datetime:
+    """The UTC day of a prefix that ends in ``dt=YYYY-MM-DD/``."""
+    return datetime.strptime(prefix.rstrip("/").rsplit("/", 1)[-1], "dt=%Y-%m-%d").replace(tzinfo=UTC)
+
+
 def hour_partition(hour: datetime) -> str:
     """``dt=YYYY-MM-DD/hr=HH``."""
     return as_utc(hour).strftime("dt=%Y-%m-%d/hr=%H")
@@ -146,9 +151,14 @@ def catalogue_claim(table: str, day: datetime, attempt: str) -> str:
     return f"{catalogue(table, day)}{CLAIM}{attempt}"
 
 
+def raw_billing_days() -> str:
+    """Prefix of the days that billing exports landed for."""
+    return "raw/billing/"
+
+
 def raw_billing(day: datetime) -> str:
     """Prefix of one day's billing exports."""
-    return f"raw/billing/{as_utc(day):dt=%Y-%m-%d}/"
+    return f"{raw_billing_days()}{as_utc(day):dt=%Y-%m-%d}/"
 
 
 def raw_billing_manifest(day: datetime) -> str:
@@ -161,14 +171,24 @@ def raw_billing_revision(day: datetime, revision: int) -> str:
     return f"{raw_billing(day)}_MANIFEST.rev={revision:03d}.json"
 
 
+def billing_inbox_days() -> str:
+    """Prefix of the days that the billing system delivered exports of."""
+    return "inbox/billing/"
+
+
 def billing_inbox(day: datetime) -> str:
     """Prefix to which the billing system delivers one day's export and its control total."""
-    return f"inbox/billing/{as_utc(day):dt=%Y-%m-%d}/"
+    return f"{billing_inbox_days()}{as_utc(day):dt=%Y-%m-%d}/"
+
+
+def billing_quarantine_days() -> str:
+    """Prefix of the days of which an export was refused."""
+    return "quarantine/billing/"
 
 
 def billing_quarantine(day: datetime) -> str:
     """Prefix of the exports that were refused whole, each beside its reason."""
-    return f"quarantine/billing/{as_utc(day):dt=%Y-%m-%d}/"
+    return f"{billing_quarantine_days()}{as_utc(day):dt=%Y-%m-%d}/"
 
 
 def billing_verdict(day: datetime) -> str:

@@ -31,6 +31,14 @@ CAPTURE_RETRIES: Final = "adrank_capture_retries_total"
 CAPTURE_HOURS_CLOSED: Final = "adrank_capture_hours_closed_total"
 CAPTURE_WATERMARK: Final = "adrank_capture_watermark_seconds"
 
+# Billing, read from the lake: exports in quarantine, days whose newest delivery is there, recent days whose delivery
+# nobody has looked at, the newest day that landed.
+BILLING_QUARANTINED_EXPORTS: Final = "adrank_billing_quarantined_exports"
+BILLING_QUARANTINED_DAYS: Final = "adrank_billing_quarantined_days"
+BILLING_UNSETTLED_DAYS: Final = "adrank_billing_unsettled_days"
+BILLING_LAST_DAY: Final = "adrank_billing_last_day_seconds"
+BILLING_READ: Final = "adrank_billing_read_seconds"
+
 # Consistency audit, in CloudWatch; dimension Group, for FEATURE_SMAPE also Feature.
 FEATURES_NAMESPACE: Final = "adrank/features"
 ONLINE_COMPARED: Final = "OnlineCompared"
@@ -41,4 +49,6 @@ ONLINE_EXTRA: Final = "OnlineExtra"
 ONLINE_SKEW: Final = "OnlineSkew"
 SERVED_COMPARED: Final = "ServedCompared"
 SERVED_MISMATCHED: Final = "ServedMismatched"
+SERVED_DEFAULTS: Final = "ServedDefaults"
+SERVED_UNKNOWN: Final = "ServedUnknown"
 FEATURE_SMAPE: Final = "FeatureSMAPE"

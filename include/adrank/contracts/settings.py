@@ -53,6 +53,9 @@ class Emr(_Section):
 
     cluster_name: str = "adrank-features"
     step_timeout: timedelta = timedelta(hours=2)
+    log_timeout: timedelta = Field(
+        default=timedelta(minutes=10), description="how long a failed step's log may take to reach the LogUri"
+    )
     poll_seconds: float = Field(default=20, gt=0)
 
 
@@ -127,7 +130,7 @@ class SageMaker(_Section):
 class Events(_Section):
     """The event log in Kafka, and when an archived hour is whole.
 
-    Times are event time but for ``roll_age`` and ``idle_after``.
+    Times are event time but for ``roll_age``, ``idle_after`` and ``heartbeat_every``.
     """
 
     brokers: str = "kafka.internal:9092"
@@ -152,12 +155,26 @@ class Events(_Section):
     max_ahead: timedelta = Field(
         default=timedelta(hours=1), description="an event further ahead of the wall clock is poison"
     )
+    clock_skew: timedelta = Field(
+        default=timedelta(minutes=1),
+        ge=timedelta(0),
+        description="what producers' clocks may differ: no event moves a partition's clock further ahead of the wall's",
+    )
     roll_rows: int = Field(default=500_000, ge=1, description="rows held in memory before files are written")
     roll_bytes: int = Field(default=128 * 2**20, ge=1, description="message bytes held before files are written")
     roll_age: timedelta = Field(default=timedelta(minutes=1), description="the oldest message waits at most this long")
     idle_after: timedelta = Field(
         default=timedelta(minutes=1),
         description="a partition that is read to its end and silent this long holds no hour",
+    )
+    heartbeat_every: timedelta = Field(
+        default=timedelta(seconds=30), ge=timedelta(0), description="wall-clock time; 0: somebody else beats"
+    )
+    schema_id: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**32,
+        description="id of ranking-event.schema.json in the schema registry, set when a Connect sink reads the topic",
     )
     metrics_host: str = Field(default="127.0.0.1", description="address that serves `/metrics`")
     metrics_port: int = Field(default=9101, gt=0, lt=65536)
@@ -169,6 +186,12 @@ class Events(_Section):
         if secret:
             raise ValueError(f"secrets do not belong into settings: {', '.join(secret)}; name a file or a role instead")
         return client
+
+    @model_validator(mode="after")
+    def _skew_is_not_poison(self) -> Events:
+        if self.clock_skew > self.max_ahead:
+            raise ValueError("clock_skew must not exceed max_ahead: an event further ahead is poison")
+        return self
 
 
 class Cdc(_Section):
@@ -221,6 +244,11 @@ class Billing(_Section):
     export_timeout: timedelta = Field(default=timedelta(hours=20), description="how long a night waits for its export")
     cron: str = "0 3 * * *"
     start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    metrics_host: str = Field(default="127.0.0.1", description="address that serves `/metrics`")
+    metrics_port: int = Field(default=9103, gt=0, lt=65536)
+    metrics_every: timedelta = Field(
+        default=timedelta(minutes=1), gt=timedelta(0), description="how often the lake is asked what is in quarantine"
+    )
 
     def landing_arguments(self) -> list[str]:
         """What the landing job must know, as its command line names it."""

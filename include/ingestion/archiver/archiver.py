@@ -71,8 +71,8 @@ class Archiver:
     def step(self) -> None:
         """Read once; hand over what is due. Raises what the last roll failed of."""
         for partition, messages in self._source.poll(_POLL_SECONDS).items():
-            held = self._held[partition]
-            held.add(decode(messages, held.clock, self._rules, micros(datetime.now(UTC))))
+            held, watermark = self._held[partition], _known_micros(self._rolls.watermark)
+            held.add(decode(messages, held.clock, self._rules, micros(datetime.now(UTC)), watermark))
         if self._writing is not None and self._writing.done():
             self._wait()
         if self._is_due() or self._is_quiet():
@@ -139,7 +139,11 @@ class Archiver:
 
     def _last_durable(self, partition: int) -> Held:
         known = self._rolls.checkpoint(partition)
-        return Held(known.next_offset, None if known.clock is None else micros(known.clock))
+        return Held(known.next_offset, _known_micros(known.clock))
 
     def _lag(self, partition: int) -> int | None:
         return self._source.lag(partition, self._rolls.checkpoint(partition).next_offset)
+
+
+def _known_micros(moment: datetime | None) -> int | None:
+    return None if moment is None else micros(moment)

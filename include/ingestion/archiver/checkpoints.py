@@ -41,7 +41,10 @@ class Checkpoint(BaseModel):
     topic: str
     partition: int = Field(ge=0)
     next_offset: int | None = Field(default=None, description="None: from the beginning of the log")
-    clock: datetime | None = Field(default=None, description="latest event time seen, heartbeats included")
+    clock: datetime | None = Field(
+        default=None,
+        description="latest event time seen, heartbeats included, at most the skew ahead of the wall clock",
+    )
     began: datetime | None = Field(default=None, description="the first clock")
     idle_at: datetime | None = Field(default=None, description="when it was last seen read to its end and silent")
     files: tuple[PendingFile, ...] = ()

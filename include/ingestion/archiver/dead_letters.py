@@ -6,8 +6,9 @@ A message may be written twice when an archiver dies in between; its source part
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +20,8 @@ from ingestion.archiver.decoding import DeadLetter, moment
 from ingestion.object_store import ObjectStore
 
 _TIMEOUT_SECONDS: Final = 30
+#: What of a message the topic gets; the next where that is larger than it takes.
+_PARTS: Final = (("key", "value"), ("key",), ())
 
 
 class Refused(BaseModel):
@@ -81,16 +84,32 @@ def read(store: ObjectStore, start: datetime, end: datetime) -> Iterator[Refused
 
 
 class DeadLetterTopic:
-    """The topic beside the lake's prefix: the message as it came, with what was wrong in its headers."""
+    """The topic beside the lake's prefix: the message as it came, with what was wrong in its headers.
+
+    A message that is larger than the topic takes comes without its value (and, if that is not enough, without its key);
+    the header ``whole`` then says its size and the lake's file that has it.
+    """
 
     def __init__(self, events: Events) -> None:
         limit = {"message.timeout.ms": _TIMEOUT_SECONDS * 1000}
         self._delivery = Delivery(events, events.dead_letter_topic, lambda _: "dead letter", **limit)
 
-    def send(self, refused: Iterable[Refused]) -> None:
-        """Return when Kafka has them all, or raise :class:`adrank.delivery.NotDeliveredError`."""
-        for record in refused:
-            headers = {"reason": record.reason, "kind": record.kind, "source": record.source}
-            encoded = {name: text.encode() for name, text in headers.items()}
-            self._delivery.send(key=record.key, value=record.value, headers=encoded)
-        self._delivery.flush(2 * _TIMEOUT_SECONDS)
+    def send(self, refused: Mapping[str, Sequence[Refused]]) -> None:
+        """Return when Kafka has them all, or raise :class:`adrank.delivery.NotDeliveredError`.
+
+        ``refused`` is by the file of the lake that holds it.
+        """
+        waiting = [(record, name) for name, records in refused.items() for record in records]
+        for parts in _PARTS:
+            too_large: list[tuple[Refused, str]] = []
+            for record, name in waiting:
+                headers = {"reason": record.reason, "kind": record.kind, "source": record.source}
+                if "value" not in parts:
+                    headers["whole"] = f"{len(record.value or b'')} bytes in {name}"
+                self._delivery.send(
+                    **{part: getattr(record, part) for part in parts},
+                    headers={header: text.encode() for header, text in headers.items()},
+                    too_large=partial(too_large.append, (record, name)) if parts else None,
+                )
+            self._delivery.flush(2 * _TIMEOUT_SECONDS)
+            waiting = too_large

@@ -1,7 +1,9 @@
 """A batch of one partition's messages into rows and dead letters, on the partition's own clock.
 
-The clock is the latest event time that was seen, heartbeats included. Whether an event is too old or late depends on
-the clock as it stood when the event came, so it is the same however the log is cut into batches.
+The clock is the latest event time that was seen, heartbeats included, but no later than a producer's clock may be.
+Whether an event is too old or late depends on the clock as it stood when the event came, so it is the same however the
+log is cut into batches. A partition that was silent may be behind the closed hours; then too old is what is too old for
+them.
 """
 
 from __future__ import annotations
@@ -63,11 +65,12 @@ class Rules:
     grace: int
     lookback: int
     max_ahead: int
+    clock_skew: int
 
     @classmethod
     def of(cls, events: Events) -> Rules:
         """The rules of the settings."""
-        spans = (events.grace, events.late_lookback, events.max_ahead)
+        spans = (events.grace, events.late_lookback, events.max_ahead, events.clock_skew)
         return cls(*(span // _MICROSECOND for span in spans))
 
 
@@ -93,26 +96,34 @@ def moment(since_epoch: int) -> datetime:
     return _EPOCH + since_epoch * _MICROSECOND
 
 
-def decode(messages: Sequence[KafkaMessage], clock: int | None, rules: Rules, now: int) -> Decoded:
-    """Decode messages, at least one, in the order of their offsets. ``now`` is the wall clock, seen nowhere else."""
+def decode(
+    messages: Sequence[KafkaMessage], clock: int | None, rules: Rules, now: int, watermark: int | None = None
+) -> Decoded:
+    """Decode messages, at least one, in the order of their offsets. ``now`` is the wall clock, seen nowhere else.
+
+    ``watermark`` is how far hours are closed, as far as known: features of older events are no longer revised.
+    """
     values = [message.value() for message in messages]
     found = event_messages.decode(values)
     n = len(found)
     events = np.fromiter((type(what) is Event for what in found), np.bool_, n)
     times = np.fromiter((_NEVER if isinstance(what, Refusal) else what.event_time for what in found), np.int64, n)
-    # Who is ahead of the wall clock does not move the partition's.
     ahead = times > now + rules.max_ahead
     start = _NEVER if clock is None else clock
-    clocks = np.maximum.accumulate(np.concatenate([[start], np.where(ahead, _NEVER, times)]))
+    # Who is far ahead of the wall clock does not move the partition's, and nobody moves it beyond the skew of clocks:
+    # a few wrong ones would close the hour while the others are still in it.
+    moves = np.where(ahead, _NEVER, np.minimum(times, now + rules.clock_skew))
+    clocks = np.maximum.accumulate(np.concatenate([[start], moves]))
     before, after = clocks[:-1], int(clocks[-1])
+    reached = before if watermark is None else np.maximum(before, watermark)
     # A heartbeat from long ago says nothing, and harms nobody.
-    old = events & (times < before - rules.lookback)
+    old = events & (times < reached - rules.lookback)
     refused = (times == _NEVER) | ahead | old
     dead = []
     for index in np.flatnonzero(refused).tolist():
         what = found[index]
         if not isinstance(what, Refusal):
-            what = _outside(what.event_time, ahead=bool(ahead[index]), clock=int(before[index]))
+            what = _outside(what.event_time, ahead=bool(ahead[index]), reached=int(reached[index]))
         dead.append(_dead_letter(messages[index], what, now))
     rows = np.flatnonzero(events & ~refused)
     hour_ends = times[rows] // _HOUR * _HOUR + _HOUR
@@ -135,8 +146,8 @@ def _dead_letter(message: KafkaMessage, refusal: Refusal, now: int) -> DeadLette
     return DeadLetter(message.offset(), sent * 1000 if sent > 0 else now, message.key(), message.value(), refusal)
 
 
-def _outside(event_time: int, *, ahead: bool, clock: int) -> Refusal:
+def _outside(event_time: int, *, ahead: bool, reached: int) -> Refusal:
     said = moment(event_time).isoformat()
     if ahead:
         return Refusal("too_far_ahead", f"event_time {said} is too far ahead of the wall clock")
-    return Refusal("too_late", f"event_time {said} is too far behind the partition's clock {moment(clock).isoformat()}")
+    return Refusal("too_late", f"event_time {said} is too far behind {moment(reached).isoformat()}, where the log is")

@@ -158,6 +158,12 @@ class Hours:
         self._state = state
 
 
+def watermark(store: ObjectStore, topic: str) -> datetime | None:
+    """How far hours are closed, for those that do not close them; None before the first look at the checkpoints."""
+    body = store.find(lake.archiver_hours(topic))
+    return None if body is None else HoursState.model_validate_json(body).watermark
+
+
 def unnamed(store: ObjectStore, topic: str, files: Iterable[PendingFile]) -> tuple[PendingFile, ...]:
     """The files that no manifest names yet: those that a checkpoint must keep."""
     pending = tuple(files)

@@ -38,6 +38,7 @@ class _Roll:
     rows: pa.Table | None
     files: Sequence[PendingFile]
     refused: Sequence[Refused]
+    refused_file: str | None
     messages: int
 
 
@@ -63,6 +64,8 @@ class Rolls:
         self._dead_letter_topic = DeadLetterTopic(events)
         self._checkpoints = {partition: self._take_over(partition) for partition in mine}
         self._hours = self._until_done(lambda: Hours(store, events, partitions)) if closes_hours else None
+        #: How far hours are closed, as known since the last roll. For any thread.
+        self.watermark = self._read_watermark()
 
     def checkpoint(self, partition: int) -> Checkpoint:
         """What is durable of a partition. For any thread."""
@@ -75,9 +78,12 @@ class Rolls:
         """
         if held:
             self._roll(held, idle)
-        if self._hours is not None:
-            done = self._until_done(self._hours.close)
-            self._metrics.closed(done.hours, done.revised, done.watermark)
+        if self._hours is None:
+            self.watermark = self._read_watermark()
+            return
+        done = self._until_done(self._hours.close)
+        self.watermark = done.watermark
+        self._metrics.closed(done.hours, done.revised, done.watermark)
 
     def close(self) -> None:
         """No roll is under way, and none follows."""
@@ -89,7 +95,7 @@ class Rolls:
             rolls = [self._prepare(partition, held[partition], idle.get(partition), bodies) for partition in held]
             for done in [self._uploads.submit(self._put, key, body) for key, body in bodies.items()]:
                 done.result()
-            refused = [record for roll in rolls for record in roll.refused]
+            refused = {roll.refused_file: roll.refused for roll in rolls if roll.refused_file is not None}
             if refused:
                 self._until_done(lambda: self._dead_letter_topic.send(refused))
             for roll in rolls:
@@ -102,8 +108,9 @@ class Rolls:
         files = list(data_files(rows, partition, before.next_offset)) if rows is not None else []
         bodies.update((file.key, file.body) for file in files)
         refused = dead_letters.records(self._events.topic, partition, held.dead, datetime.now(UTC))
+        refused_file = None
         if refused:
-            bodies.update([dead_letters.file(refused)])
+            refused_file, bodies[refused_file] = dead_letters.file(refused)
         new = [file.pending for file in files]
         clock = None if held.clock is None else moment(held.clock)
         changed = {
@@ -116,7 +123,10 @@ class Rolls:
             "late_rows": before.late_rows + sum(file.late_rows for file in new),
             "dead_letters": before.dead_letters + len(refused),
         }
-        return _Roll(before.model_copy(update=changed), rows, new, refused, held.messages)
+        return _Roll(before.model_copy(update=changed), rows, new, refused, refused_file, held.messages)
+
+    def _read_watermark(self) -> datetime | None:
+        return self._until_done(lambda: hours.watermark(self._store, self._events.topic))
 
     def _unnamed(self, files: Sequence[PendingFile]) -> tuple[PendingFile, ...]:
         return self._until_done(lambda: hours.unnamed(self._store, self._events.topic, files))

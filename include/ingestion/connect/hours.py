@@ -2,7 +2,9 @@
 
 ``python -m ingestion.connect.hours [--group connect-adrank-raw-events] [--bucket B]``, once a minute or so, in one
 place. The sink commits an offset when everything before it is durable, so what starts before the committed offset is
-whole; the event before it says how far the partition's clock is. From there on it is the archiver's own closing.
+whole; the partition's clock is the latest event in these files, or the message before the offset. From there on it is
+the archiver's own closing. A file that is all too late or too far ahead for the archiver is in no manifest: its key is
+on stderr and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -11,17 +13,19 @@ import argparse
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
-from datetime import datetime
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from adrank.contracts import lake, settings
 from adrank.contracts.settings import Events
-from ingestion import event_messages
+from ingestion import event_messages, event_table
 from ingestion.archiver import hours
 from ingestion.archiver.checkpoints import Checkpoint, OwnedCheckpoint, PendingFile, TakenOverError
 from ingestion.archiver.decoding import moment
@@ -31,6 +35,9 @@ from ingestion.object_store import ObjectStore, ObjectStoreError
 
 GROUP: Final = "connect-adrank-raw-events"
 _TIMEOUT: Final = 10
+_WORKERS: Final = 8
+_EVENTS: Final = "raw/events/"
+_TIME: Final = event_table.EVENT_SCHEMA.field("event_time").type
 
 
 class SinkUnreadableError(RuntimeError):
@@ -71,51 +78,98 @@ class SinkPosition:
         self._consumer.close()
 
 
-def close_hours(store: ObjectStore, events: Events, sink: SinkPosition) -> Closed:
+class SinkFile(NamedTuple):
+    """A file of the sink: the hour of its folder, and partition and first offset as its name says them."""
+
+    key: str
+    hour: datetime
+    partition: int
+    offset: int
+
+
+def close_hours(store: ObjectStore, events: Events, sink: SinkPosition, refuse: Callable[[str], None]) -> Closed:
     """Bring the checkpoints to where the sink is, and close what is due.
+
+    ``refuse`` is told of each file that no manifest will name, as the archiver names no such events: why, and its key.
 
     :raises TakenOverError: somebody else does the same.
     """
     committed = sink.committed()
-    for partition, offset in committed.items():
-        owned = OwnedCheckpoint.take_over(store, events.topic, partition)
-        before = owned.current
-        if offset > (before.next_offset or 0):
-            owned.save(_advanced(store, events, before, offset, sink.clock(partition, offset)))
+    owned = [OwnedCheckpoint.take_over(store, events.topic, partition) for partition in committed]
+    behind = [own for own in owned if committed[own.current.partition] > (own.current.next_offset or 0)]
+    found = _files(store, events.topic) if behind else []
+    for own in behind:
+        before, offset = own.current, committed[own.current.partition]
+        new = [f for f in found if f.partition == before.partition and (before.next_offset or 0) <= f.offset < offset]
+        own.save(_advanced(store, events, before, offset, sink.clock(before.partition, offset), new, refuse))
     return Hours(store, events, len(committed)).close()
 
 
 def _advanced(
-    store: ObjectStore, events: Events, before: Checkpoint, offset: int, reached: datetime | None
+    store: ObjectStore,
+    events: Events,
+    before: Checkpoint,
+    offset: int,
+    last: datetime | None,
+    new: Sequence[SinkFile],
+    refuse: Callable[[str], None],
 ) -> Checkpoint:
-    clock = max((at for at in (before.clock, reached) if at is not None), default=None)
-    new = tuple(_new_files(store, events, before, offset, clock)) if clock else ()
+    now = datetime.now(UTC)
+    watermark = hours.watermark(store, events.topic)
+    reached = max((at for at in (before.clock, watermark) if at is not None), default=None)
+    pending = []
+    moments = [] if last is None else [last]
+    for file in sorted(new, key=lambda file: file.offset):
+        if why := _refused(file, events, reached, now):
+            refuse(f"{why}: s3://{store.bucket}/{file.key}")
+        else:
+            body = store.get(file.key)
+            times = pq.read_table(pa.BufferReader(body), columns=["event_time"])["event_time"]
+            moments.append(pc.max(times.cast(_TIME)).as_py())
+            name, sha256 = file.key.rpartition("/")[2], hashlib.sha256(body).hexdigest()
+            pending.append(PendingFile(hour=file.hour, name=name, rows=len(times), late_rows=0, sha256=sha256))
+            # Where its first message stood the clock was in its hour at least; what begins later came later.
+            reached = max(reached or file.hour, min(file.hour, now + events.clock_skew))
+    # As with the archiver, a producer's wrong clock closes no hour early.
+    moved = [min(at, now + events.clock_skew) for at in moments if at <= now + events.max_ahead]
+    clock = max((at for at in (before.clock, *moved) if at is not None), default=None)
+    if clock is None:
+        return before
     return before.model_copy(
         update={
             "next_offset": offset,
             "clock": clock,
             "began": before.began or clock,
-            "files": (*hours.unnamed(store, events.topic, before.files), *new),
-            "rows": before.rows + sum(file.rows for file in new),
+            "files": (*hours.unnamed(store, events.topic, before.files), *pending),
+            "rows": before.rows + sum(file.rows for file in pending),
         }
     )
 
 
-def _new_files(
-    store: ObjectStore, events: Events, before: Checkpoint, offset: int, clock: datetime
-) -> Iterator[PendingFile]:
-    """Files of the partition that begin behind the checkpoint and before the committed offset."""
-    name_of_ours = re.compile(rf"{re.escape(events.topic)}\+{before.partition}\+(\d+)\..*parquet")
-    first = lake.floor_hour(clock - events.late_lookback)
-    for hour in lake.hours(first, clock + events.grace + lake.HOUR):
-        prefix = lake.raw_events(hour)
-        for key in store.keys(prefix):
-            name = key.removeprefix(prefix)
-            found = name_of_ours.fullmatch(name)
-            if found and (before.next_offset or 0) <= int(found[1]) < offset:
-                body = store.get(key)
-                rows = pq.read_metadata(pa.BufferReader(body)).num_rows
-                yield PendingFile(hour=hour, name=name, rows=rows, late_rows=0, sha256=hashlib.sha256(body).hexdigest())
+def _refused(file: SinkFile, events: Events, reached: datetime | None, now: datetime) -> str | None:
+    """Why the archiver would have none of the file's events; None when it would have some."""
+    if file.hour > now + events.max_ahead:
+        return "too far ahead of the wall clock"
+    if reached is not None and file.hour + lake.HOUR <= reached - events.late_lookback:
+        return f"too far behind {reached.isoformat()}, where the log is"
+    return None
+
+
+def _files(store: ObjectStore, topic: str) -> list[SinkFile]:
+    """All files of the sink that are in the lake, by their names alone: a late event's file may be in any hour."""
+    shape = re.compile(rf"{_EVENTS}(dt=[\d-]+/hr=\d\d)/{re.escape(topic)}\+(\d+)\+(\d+)\.[^/]*parquet")
+    with ThreadPoolExecutor(_WORKERS, thread_name_prefix="listing") as pool:
+        listed = pool.map(lambda day: [shape.fullmatch(key) for key in store.keys(day)], store.folders(_EVENTS))
+        return [
+            SinkFile(found[0], _hour(found[1]), int(found[2]), int(found[3]))
+            for day in listed
+            for found in day
+            if found
+        ]
+
+
+def _hour(partition: str) -> datetime:
+    return datetime.strptime(partition, "dt=%Y-%m-%d/hr=%H").replace(tzinfo=UTC)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,15 +180,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bucket", default=known.lake.bucket, help="bucket of the lake")
     chosen = parser.parse_args(arguments)
     sink = SinkPosition(known.events, chosen.group)
+    refused: list[str] = []
+
+    def refuse(why: str) -> None:
+        # At once: when the checkpoint is saved nobody looks at the file again.
+        print(why, file=sys.stderr, flush=True)
+        refused.append(why)
+
     try:
-        closed = close_hours(ObjectStore.connect(chosen.bucket, region=known.region), known.events, sink)
+        closed = close_hours(ObjectStore.connect(chosen.bucket, region=known.region), known.events, sink, refuse)
     except (SinkUnreadableError, TakenOverError, ObjectStoreError) as error:
         print(error, file=sys.stderr)
         return 1
     finally:
         sink.close()
     print(closed.model_dump_json())
-    return 0
+    return 1 if refused else 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -62,6 +63,11 @@ class TestAValidExport:
         before = everything(store)
         settled(store)
         assert before.items() <= everything(store).items()
+
+    def test_is_named_by_the_digests_of_its_files(self, store: ObjectStore) -> None:
+        deliver(store, *LINES)
+        delivered = {"export.csv": export(*LINES), "control.json": control(*LINES)}
+        assert settled(store).delivered == {name: hashlib.sha256(body).hexdigest() for name, body in delivered.items()}
 
     def test_changes_nothing_when_it_lands_again(self, store: ObjectStore) -> None:
         deliver(store, *LINES)

@@ -28,11 +28,16 @@ class LandedOutlet:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
+        self._told: list[pa.Table] = []
+
+    def impressions(self, events: pa.Table) -> None:
+        self._told.append(events)
 
     def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
         for table, envelopes in changes:
             landing.land_cdc(self._store, table, end - lake.HOUR, envelopes)
-        landing.land_hour(self._store, end - lake.HOUR, events)
+        landing.land_hour(self._store, end - lake.HOUR, pa.concat_tables([*self._told, events]))
+        self._told.clear()
 
 
 @pytest.fixture(scope="module")

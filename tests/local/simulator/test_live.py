@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import threading
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ import pytest
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
+from adrank.event_messages import EventMessageError
 from ingestion import event_table
 from ingestion.object_store import ObjectStore
 from simulator.budget import SearchBudget
 from simulator.clock import EventClock
 from simulator.history import answers_after
 from simulator.live import LiveTraffic, Plan
+from simulator.outlets import Changes
 from simulator.progress import Progress
 from simulator.ranking import RankCall, Ranked, UnusableRankingError, positions
-from simulator.rows import Exposure
+from simulator.rows import Exposure, impression_rows
 from simulator.world import World
 from tests.local.simulator.conftest import LIVE_START, LandedOutlet, small_settings
 
@@ -146,6 +149,89 @@ def test_the_same_rankings_land_as_the_same_bytes(small_world: World, store: Obj
     before = {key: store.get(key) for key in store.keys()}  # noqa: SIM118
     Live(small_world, store, tmp_path / "two.json", concurrency=1).run()
     assert {key: store.get(key) for key in store.keys()} == before  # noqa: SIM118
+
+
+class Witness:
+    """Writes down what it is told, and by which thread."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, list[dict[str, Any]], str]] = []
+
+    def impressions(self, events: pa.Table) -> None:
+        self.told.append(("impressions", events.to_pylist(), threading.current_thread().name))
+
+    def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
+        self.told.append(("hour", events.to_pylist(), threading.current_thread().name))
+
+
+def witnessed(world: World, state: Path, rank: RankCall, witness: Witness, **plan: Any) -> dict[str, Any]:
+    """Three hours of 60 searches; returns the state."""
+    progress, stop = Progress(state, source="test", seed=7, start=LIVE_START), threading.Event()
+    settings = {"budget": SearchBudget(LIVE_START, 3, 60), "max_hours": 3, "speed": FAST, "seed": 7, **plan}
+    LiveTraffic(Plan(start=LIVE_START, **settings), world, rank, witness, progress, stop).run(
+        LIVE_START, event_table.empty()
+    )
+    progress.write()
+    document: dict[str, Any] = json.loads(state.read_text())
+    return document
+
+
+def test_impressions_are_told_at_once_by_whoever_got_the_ranking(small_world: World, tmp_path: Path) -> None:
+    witness, ranked = Witness(), list[str]()
+
+    def looks_back(request: dict[str, Any]) -> Ranked:
+        told = [rows[0]["search_id"] for what, rows, _ in witness.told if what == "impressions"]
+        assert told == ranked, "all searches before this one are told"
+        ranked.append(request["search_id"])
+        return by_affinity(request)
+
+    state = witnessed(small_world, tmp_path / "state.json", looks_back, witness, concurrency=1)
+    assert (state["requests"], state["failed_requests"]) == (60, 0)
+    assert all(thread.startswith("search") for what, _, thread in witness.told if what == "impressions")
+    assert [what for what, _, _ in witness.told].count("impressions") == 60
+
+
+def test_an_hour_tells_answers_and_repeats_impressions_only(small_world: World, tmp_path: Path) -> None:
+    witness = Witness()
+    state = witnessed(small_world, tmp_path / "state.json", by_affinity, witness, duplicate_share=0.2)
+    first: dict[str, dict[str, Any]] = {}
+    repeated = 0
+    for what, rows, _ in witness.told:
+        for row in rows:
+            if what == "impressions":
+                assert row["event_id"] not in first
+                first[row["event_id"]] = row
+            elif row["event_type"] == "impression":
+                repeated += 1
+                assert row["ingest_time"] > first[row["event_id"]]["ingest_time"]
+                assert {**row, "ingest_time": None} == {**first[row["event_id"]], "ingest_time": None}
+    assert len(first) == 60 * 8
+    assert 0.1 * len(first) < repeated < 0.3 * len(first)
+    assert state["rows_told"] == sum(len(rows) for _, rows, _ in witness.told)
+
+
+def test_a_search_by_itself_has_the_rows_that_it_has_in_its_hour(small_world: World) -> None:
+    searches = small_world.searches(LIVE_START, range(20))
+    places = small_world.slot_positions(searches)
+    exposures, rng = [CONTROL, TREATMENT] * 10, np.random.default_rng(0)
+    whole = impression_rows(searches, small_world.ad_ids, places, exposures, rng)
+    alone = [
+        impression_rows(searches.only(index), small_world.ad_ids, places[begin:end], [exposures[index]], rng)
+        for index, (begin, end) in enumerate(itertools.pairwise(searches.first.tolist()))
+    ]
+    assert whole.num_rows == 20 * 8
+    assert pa.concat_tables(alone).drop_columns(["ingest_time"]).equals(whole.drop_columns(["ingest_time"]))
+
+
+def test_impressions_that_cannot_be_told_end_the_run_and_are_no_failed_request(
+    small_world: World, tmp_path: Path
+) -> None:
+    class Refusing(Witness):
+        def impressions(self, events: pa.Table) -> None:
+            raise EventMessageError("no place for it")
+
+    with pytest.raises(EventMessageError, match="no place for it"):
+        witnessed(small_world, tmp_path / "state.json", by_affinity, Refusing())
 
 
 def test_hours_land_strictly_in_order_manifest_last(small_world: World, store: ObjectStore, tmp_path: Path) -> None:

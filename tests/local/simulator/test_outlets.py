@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+
+import pyarrow as pa
 
 from adrank.contracts.settings import Events, Settings
 from serving.event_log import EventLog
@@ -51,6 +53,17 @@ def test_an_hour_is_delivered_before_it_is_called_over(small_world: World) -> No
     assert len(last[0][1]) == told > 0
     assert last[0][1] == sorted(last[0][1])
     assert (last[2][1], last[3][1]) == (end, end + timedelta(minutes=3)), "the archiver waits for its grace"
+
+
+def test_impressions_are_sent_at_once_and_waited_for_with_their_hour() -> None:
+    scribe = Scribe()
+    moment = datetime(2026, 3, 9, 0, 30, tzinfo=UTC)
+    shown = pa.Table.from_pylist([{"event_time": moment}])
+    told = outlet(scribe, Settings())
+    told.impressions(shown)
+    assert scribe.told == [("events", [moment])]
+    told.hour(moment + timedelta(minutes=30), (), shown.slice(0, 0))
+    assert [what for what, _ in scribe.told] == ["events", "events", "flush", "beat", "heartbeat", "flush"]
 
 
 def test_the_catalogue_is_told_from_the_beginning_of_history(small_world: World) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import urllib.request
 from collections.abc import Iterator
 
 import psutil
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from adrank.contracts import metric_names
 from adrank.contracts.settings import Cdc, Events
 from stack import aws, credentials, leftovers, lifecycle
 from stack.airflow_client import AirflowClient
-from stack.environment import POOLS
+from stack.environment import POOLS, url
 from stack.health import checks
 from stack.settings import HOST, StackSettings
 
@@ -55,6 +57,8 @@ def _is_provisioned(stack: StackSettings) -> None:
     assert [cluster["Name"] for cluster in clusters] == ["adrank-features"]
     alarms = aws.client(stack, "cloudwatch").describe_alarms()["MetricAlarms"]
     assert {alarm["AlarmName"] for alarm in alarms} == {"adrank-production-5xx", "adrank-production-latency"}
+    scraped = urllib.request.urlopen(f"{url(stack, 'billing')}/metrics").read().decode()
+    assert f"{metric_names.BILLING_QUARANTINED_DAYS} 0.0" in scraped
     keys = aws.client(stack, "s3").list_objects_v2(Bucket="adrank-lake", Prefix="code/current/")["Contents"]
     assert "code/current/adrank.zip" in {key["Key"] for key in keys}
     address = {"bootstrap.servers": f"{HOST}:{stack.ports.kafka}", "broker.address.family": "v4"}

@@ -94,6 +94,8 @@ class Campaign:
             roll_age=timedelta(seconds=1),
             roll_rows=4000,
             max_ahead=timedelta(days=10_000),
+            heartbeat_every=timedelta(0),
+            clock_skew=timedelta(days=10_000),
             metrics_port=free_port(),
         )
         self.lake = store.connect()

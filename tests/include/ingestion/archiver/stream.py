@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
 from adrank.contracts.settings import Events
+from adrank.event_messages import encode
 from ingestion.archiver.archiver import Archiver
 from ingestion.archiver.metrics import Metrics
 from ingestion.event_table import EVENT_SCHEMA
@@ -50,6 +52,8 @@ class Stream:
             "dead_letter_topic": f"events-{number}.dead",
             "roll_age": timedelta(seconds=0.1),
             "max_ahead": timedelta(days=10_000),
+            "heartbeat_every": timedelta(0),
+            "clock_skew": timedelta(days=10_000),
         }
         self.events = Events(**{**plain, **settings})
         broker.create_topics(3, [self.events.topic])
@@ -66,20 +70,40 @@ class Stream:
             self.log._delivery.send(key=b"raw", value=value)
         self.log.flush()
 
+    def say_to(self, partition: int, *rows: dict[str, Any]) -> None:
+        for said in rows:
+            self.log._delivery.send(value=encode(said), partition=partition)
+        self.log.flush()
+
+    def say_large(self, value: bytes) -> None:
+        """As a producer does whose limit is higher than librdkafka's default."""
+        client = {"bootstrap.servers": self.events.brokers, **self.events.client, "message.max.bytes": 10_000_000}
+        producer = Producer(client)
+        producer.produce(self.events.topic, key=b"large", value=value)
+        assert producer.flush(30) == 0
+
     def reach(self, moment: datetime) -> None:
         """Heartbeats: the clock of every partition."""
         self.log.heartbeat(moment)
         self.log.flush()
 
+    def letters(self, count: int) -> list[Any]:
+        """The first messages of the dead-letter topic."""
+        consumer = Consumer({"bootstrap.servers": self.events.brokers, "group.id": "reader", **self.events.client})
+        consumer.assign([TopicPartition(self.events.dead_letter_topic, 0, 0)])
+        found = consumer.consume(count, 10)
+        consumer.close()
+        return list(found)
+
     @contextmanager
-    def archived(self, **settings: Any) -> Iterator[Metrics]:
+    def archived(self, instance: int = 0, instances: int = 1, **settings: Any) -> Iterator[Metrics]:
         """An archiver runs; at the end it rolls what it holds."""
         metrics, stop = Metrics(), threading.Event()
         events = self.events.model_copy(update=settings)
 
         def run() -> None:
             try:
-                Archiver(self.lake, events, metrics, stop, 0, 1).run()
+                Archiver(self.lake, events, metrics, stop, instance, instances).run()
             except BaseException as error:
                 self._errors.append(error)
 

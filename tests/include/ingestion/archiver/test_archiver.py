@@ -20,6 +20,7 @@ from confluent_kafka import Consumer, TopicPartition
 from adrank.contracts import lake
 from adrank.contracts import metric_names as names
 from adrank.contracts.manifests import RawManifest
+from adrank.event_messages import encode
 from ingestion import landing, replay
 from ingestion.archiver import checkpoints, dead_letters
 from ingestion.archiver.archiver import Archiver
@@ -136,13 +137,64 @@ def test_poison_is_kept_with_its_reason_in_topic_and_lake_and_stops_nobody(strea
     kept = list(dead_letters.read(stream.lake, began, datetime.now(UTC)))
     assert [record.value for record in kept] == poison
     assert kept[3].reason == "Object missing required field `event_time`"
-    consumer = Consumer({"bootstrap.servers": stream.events.brokers, "group.id": "reader", **stream.events.client})
-    consumer.assign([TopicPartition(stream.events.dead_letter_topic, 0, 0)])
-    letters = consumer.consume(len(poison), 10)
-    consumer.close()
+    letters = stream.letters(len(poison))
     assert [letter.value() for letter in letters] == poison
     headers = dict(letters[3].headers())
     assert (headers["reason"].decode(), headers["source"].decode()) == (kept[3].reason, kept[3].source)
+
+
+@pytest.mark.parametrize("size", [999_900, 1_040_000])
+def test_poison_larger_than_the_topic_takes_is_whole_in_the_lake_and_stops_nobody(stream: Stream, size: int) -> None:
+    began = datetime.now(UTC)
+    with stream.archived() as metrics:
+        stream.say_large(b"x" * size)
+        stream.say_raw(b"small")
+        stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="not_json") == 2)
+        stream.say(row("good", HOUR))
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 1)
+        assert value(metrics, names.ARCHIVER_RETRIES) == 0
+
+    kept = {record.key: record for record in dead_letters.read(stream.lake, began, datetime.now(UTC))}
+    assert kept[b"large"].value == b"x" * size
+    letters = {letter.key(): letter for letter in stream.letters(2)}
+    assert (letters[b"large"].value(), letters[b"raw"].value()) == (None, b"small")
+    headers = {name: text.decode() for name, text in letters[b"large"].headers()}
+    assert (headers["reason"], headers["source"]) == (kept[b"large"].reason, kept[b"large"].source)
+    told, _, file = headers["whole"].partition(" bytes in ")
+    assert int(told) == size
+    assert kept[b"large"].model_dump_json().encode() in stream.lake.get(file).splitlines()
+    assert "whole" not in dict(letters[b"raw"].headers())
+
+
+def test_replay_sends_a_message_as_large_as_was_received(stream: Stream) -> None:
+    began = datetime.now(UTC)
+    large = row("large", datetime.now(UTC) + timedelta(hours=3), user_id="u" * 1_040_000)
+    with stream.archived(max_ahead=timedelta(hours=1)) as metrics:
+        stream.say_large(encode(large))
+        stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_far_ahead") == 1)
+    assert replay.replay(dead_letters.read(stream.lake, began, datetime.now(UTC)), stream.events) == 1
+    with stream.archived() as metrics:
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 1)
+
+
+def test_a_replayed_message_joins_the_rest_of_its_search(stream: Stream) -> None:
+    began = datetime.now(UTC)
+    ahead = datetime.now(UTC) + timedelta(hours=3)
+    # What Java's clients make of these keys, by Kafka's own tests.
+    hashes = {"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536, "abc": 479470107}
+    searches = list(hashes)
+    with stream.archived(max_ahead=timedelta(hours=1)) as metrics:
+        stream.say(*(row(search, ahead, search_id=search) for search in searches))
+        stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_far_ahead") == len(searches))
+    first = list(dead_letters.read(stream.lake, began, datetime.now(UTC)))
+    replay.replay(first, stream.events)
+    with stream.archived(max_ahead=timedelta(hours=1)) as metrics:
+        stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_far_ahead") == len(searches))
+    places: dict[bytes | None, set[int]] = {}
+    for record in dead_letters.read(stream.lake, began, datetime.now(UTC)):
+        places.setdefault(record.key, set()).add(record.partition)
+    assert places == {search.encode(): {(hashed & 0x7FFFFFFF) % 3} for search, hashed in hashes.items()}
+    assert len(set(map(frozenset, places.values()))) > 1
 
 
 def test_replay_lands_what_was_refused_once_the_cause_is_put_right(
@@ -234,6 +286,50 @@ def test_a_silent_partition_holds_hours_until_it_counts_as_idle(make_stream: Cal
     with stream.archived(idle_after=timedelta(seconds=0.3)):
         stream.until(lambda: say_more() or stream.manifest(HOUR))
         assert stream.manifest(HOUR + 2 * lake.HOUR) is None
+
+
+def test_a_partition_that_was_idle_is_judged_by_the_closed_hours_and_not_by_its_old_clock(
+    make_stream: Callable[..., Stream],
+) -> None:
+    stream = make_stream(late_lookback=timedelta(hours=2), idle_after=timedelta(seconds=0.3))
+    numbers = itertools.count()
+    reached = HOUR + 9 * lake.HOUR
+    # Within the lookback of what partition 1 says last, not of the watermark.
+    fresh, old = reached - timedelta(hours=1.5), reached - timedelta(hours=3)
+
+    def say_on(partition: int, moment: datetime) -> None:
+        stream.say_to(partition, row(str(next(numbers)), moment))
+
+    def too_late(metrics: Metrics) -> float:
+        return value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_late")
+
+    with stream.archived(0, 2), stream.archived(1, 2) as idle:  # instance 1 has partition 1 and closes no hours
+        stream.reach(HOUR)
+        stream.until(lambda: say_on(0, reached + stream.events.grace) or stream.manifest(reached - lake.HOUR))
+        say_on(1, fresh)
+        stream.until(lambda: value(idle, names.ARCHIVER_ROWS) == 1)
+        stream.until(lambda: say_on(1, old) or too_late(idle))
+    say_on(1, old)
+    with stream.archived(1, 2) as restarted:
+        stream.until(lambda: value(restarted, names.ARCHIVER_MESSAGES))
+    assert too_late(restarted) == value(restarted, names.ARCHIVER_MESSAGES)
+
+
+def test_an_event_ahead_of_the_wall_clock_lands_but_does_not_close_the_hour(make_stream: Callable[..., Stream]) -> None:
+    stream = make_stream(max_ahead=timedelta(hours=1), clock_skew=MINUTE, grace=timedelta(0))
+    now = datetime.now(UTC)
+    hour = lake.floor_hour(now)
+    with stream.archived() as metrics:
+        for partition in range(3):
+            ahead = row(f"ahead-{partition}", now + 55 * MINUTE)
+            stream.say_to(partition, row(f"now-{partition}", now), ahead)
+        stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 6)
+        known = stream.until(
+            lambda: value(metrics, names.ARCHIVER_WATERMARK), lambda watermark: watermark > now.timestamp()
+        )
+    reached = datetime.fromtimestamp(known, UTC)
+    assert reached <= datetime.now(UTC) + MINUTE
+    assert (stream.manifest(hour) is not None) == (reached >= hour + lake.HOUR), "closed only when it has ended"
 
 
 def test_kafkas_tools_see_how_far_the_lake_is(stream: Stream) -> None:

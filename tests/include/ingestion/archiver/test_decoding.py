@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.settings import Events
-from adrank.event_messages import encode, heartbeat
+from adrank.event_messages import encode, frame, heartbeat
 from ingestion import event_messages
 from ingestion.archiver.decoding import LATE, Decoded, Rules, decode, micros, moment
 from ingestion.event_messages import Event, Heartbeat, Refusal
@@ -77,6 +78,25 @@ def test_what_producers_encode_is_what_is_read() -> None:
     }
 
 
+def test_an_event_in_the_registrys_frame_is_the_event_without_it() -> None:
+    bare, framed = run(said()), run(frame(7) + said())
+    assert framed.table.equals(bare.table)
+    assert framed.dead == ()
+
+
+@pytest.mark.parametrize("before", [b"", frame(7)])
+def test_a_heartbeat_moves_the_clock_and_is_no_row(before: bytes) -> None:
+    short = b'{"event_type":"heartbeat","event_time":%d}' % micros(NOW)
+    for beat in (heartbeat(NOW), short):
+        decoded = run(before + beat, clock=None)
+        assert (decoded.clock, decoded.table.num_rows, decoded.dead) == (micros(NOW), 0, ())
+
+
+def test_a_dead_letter_keeps_its_frame() -> None:
+    value = frame(7) + b"rubbish"
+    assert [letter.value for letter in run(value).dead] == [value]
+
+
 def test_ingest_time_is_kafkas_unless_the_event_brings_one() -> None:
     sent = int(NOW.timestamp() * 1000) - 5
     messages = [Message(0, said(), sent), Message(1, said(ingest_time=7), sent)]
@@ -105,8 +125,16 @@ def test_ingest_time_is_kafkas_unless_the_event_brings_one() -> None:
         (said(event_time=10**30), "out_of_range", "$.event_time"),
         (said(revenue=-0.01), "out_of_range", "$.revenue"),
         (said(context={"slot": "1"}), "wrong_type", "$.context"),
-        (said(event_type="heartbeat"), "unknown_field", "`event_id`"),
+        (said(event_type="heartbeat"), "unknown_value", "$.event_id"),
+        (said(event_type="heartbeat", colour="red"), "unknown_value", "$.event_id"),
         (b'{"event_type":"heartbeat"}', "missing_field", "`event_time`"),
+        (b"\0", "not_json", "message is not JSON: Input data was truncated"),
+        (frame(7), "not_json", "message is not JSON: Input data was truncated"),
+        (frame(7) + b"rubbish", "not_json", "message is not JSON: JSON is malformed"),
+        (frame(7) + b"\xc3\x28", "not_json", "message is not JSON: JSON is malformed"),
+        (frame(7) + said(position=0), "out_of_range", "$.position"),
+        (frame(7) + frame(7) + said(), "not_json", "message is not JSON: JSON is malformed"),
+        (b"\0" * 10_000, "not_json", "message is not JSON: JSON is malformed"),
     ],
 )
 def test_poison_is_refused_with_a_reason_that_names_the_field(value: bytes | None, kind: str, reason: str) -> None:
@@ -122,6 +150,32 @@ def test_an_event_ahead_of_the_wall_clock_is_refused_and_does_not_move_the_parti
     assert [kind for kind, _ in reasons(decoded)] == ["too_far_ahead", "too_far_ahead"]
     assert decoded.clock == micros(NOW)
     assert run(said(event_time=far - 1)).dead == ()
+
+
+def test_nobody_moves_the_partitions_clock_further_ahead_than_clocks_may_differ() -> None:
+    late, wrong = NOW + timedelta(seconds=10), NOW + timedelta(minutes=55)
+    decoded = run(said(event_time=micros(wrong)), said(event_time=micros(late)))
+    assert (decoded.dead, decoded.table.num_rows) == ((), 2)
+    assert decoded.clock == micros(NOW + timedelta(minutes=1))
+    assert run(heartbeat(wrong)).clock == micros(NOW + timedelta(minutes=1))
+    assert run(heartbeat(late)).clock == micros(late)
+    assert run(heartbeat(wrong), clock=wrong).clock == micros(wrong), "a clock never goes back"
+
+
+def test_a_skew_beyond_what_is_poison_is_no_setting() -> None:
+    with pytest.raises(ValidationError, match="clock_skew must not exceed max_ahead"):
+        Events(max_ahead=timedelta(minutes=5), clock_skew=timedelta(minutes=6))
+
+
+def test_a_partition_behind_the_closed_hours_refuses_what_is_too_late_for_them() -> None:
+    last = micros(NOW) - RULES.lookback
+    messages = [Message(0, said(event_time=last)), Message(1, said(event_time=last - 1, event_id="old"))]
+    stale = micros(NOW - 72 * HOUR)
+    decoded = decode(messages, stale, RULES, micros(NOW), micros(NOW))
+    assert [(letter.offset, letter.refusal.kind) for letter in decoded.dead] == [(1, "too_late")]
+    assert NOW.isoformat() in decoded.dead[0].refusal.reason
+    assert decoded.clock == last, "the clock is the partition's own"
+    assert decode(messages, micros(NOW), RULES, micros(NOW), stale).dead == decoded.dead
 
 
 def test_an_event_is_too_late_by_the_clock_as_it_was_when_the_event_came() -> None:
@@ -158,7 +212,8 @@ def shapes() -> st.SearchStrategy[bytes]:
     cut = st.tuples(nearly, st.integers(0, 300)).map(lambda pair: pair[0][: pair[1]])
     torn = st.tuples(nearly, st.binary(max_size=3), st.integers(0, 300))
     spliced = torn.map(lambda parts: parts[0][: parts[2]] + parts[1] + parts[0][parts[2] :])
-    return st.binary(max_size=200) | nearly | cut | spliced
+    framed = st.tuples(st.just(frame(7)), nearly | cut).map(b"".join)
+    return st.binary(max_size=200) | nearly | cut | spliced | framed
 
 
 @settings(max_examples=150, deadline=None)

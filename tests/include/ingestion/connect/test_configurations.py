@@ -65,7 +65,7 @@ def test_the_schema_names_the_contracts_columns() -> None:
     schema = load("ranking-event.schema.json")
     assert list(schema["properties"]) == list(EVENT_COLUMNS)
     assert schema["required"] == list(REQUIRED_EVENT_COLUMNS)
-    assert schema["properties"]["event_type"]["enum"] == list(EVENT_TYPES)
+    assert schema["properties"]["event_type"]["enum"] == [*EVENT_TYPES, event_messages.HEARTBEAT]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,19 @@ def test_messages_are_what_the_schema_says(change: dict[str, Any], valid: bool) 
     plain = {"event_id": "e", "event_type": "click", "event_time": HOUR, "user_id": "u", "search_id": "s", "ad_id": "a"}
     message = json.loads(event_messages.encode({**plain, "position": 1, **change}))
     assert Draft7Validator(load("ranking-event.schema.json")).is_valid(message) is valid
+
+
+def test_a_heartbeat_has_every_field_that_the_converter_requires() -> None:
+    """The converter comes before the filter, and what it cannot convert is a dead letter."""
+    schema = load("ranking-event.schema.json")
+    Draft7Validator(schema).validate(json.loads(event_messages.heartbeat(HOUR)))
+
+
+def test_the_sink_reads_the_frame_that_producers_write() -> None:
+    sink = load("s3-sink-events.json")["config"]
+    assert sink["value.converter"] == "io.confluent.connect.json.JsonSchemaConverter"
+    assert event_messages.frame(258) == b"\0" + (258).to_bytes(4, "big")
+    assert event_messages.frame(Events().schema_id) == b"", "nothing is framed unless a registry is there"
 
 
 def test_no_configuration_holds_a_password() -> None:

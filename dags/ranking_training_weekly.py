@@ -33,7 +33,7 @@ from adrank_airflow.operators.plan_inputs import PlanTrainingInputsOperator
 from adrank_airflow.operators.report import ReportRunOperator
 from adrank_airflow.sensors.experiment_verdict import ExperimentVerdictSensor
 from adrank_airflow.sensors.lake_ready import FeaturesReadySensor
-from adrank_airflow.task_groups import promotion
+from adrank_airflow.task_groups import gate, promotion
 from adrank_airflow.templates import AS_OF, RUN_KEY, of
 from adrank_airflow.tenancy import access, task_defaults
 
@@ -82,32 +82,7 @@ with DAG(
             output_prefix=f"{RUN}model/",
         )
 
-    with TaskGroup("gate", tooltip="Candidate against production on the same frozen slice") as gate:
-        evaluate_candidate = sagemaker_job.SageMakerProcessingJobOperator(
-            task_id="evaluate_candidate",
-            job="evaluate",
-            as_of=AS_OF,
-            entrypoint="training.evaluate",
-            arguments=[
-                *SETTINGS.evaluation_arguments(),
-                f"--candidate-digest={of('train.train_model', 'package_digest')}",
-                f"--production-digest={of('prepare.plan_inputs', 'production_digest')}",
-            ],
-            inputs={
-                "training_set": f"s3://{SETTINGS.lake.bucket}/{RUN}training_set/",
-                "candidate": of("train.train_model", "model_data_url"),
-                "production": of("prepare.plan_inputs", "production_model"),
-            },
-            outputs={"evidence": f"{RUN}evidence/"},
-        )
-        judge_candidate = verdicts.JudgeCandidateOperator(task_id="judge_candidate", evidence_prefix=f"{RUN}evidence/")
-        gate_decision = verdicts.VerdictBranchOperator(
-            task_id="gate_decision",
-            verdict=of("gate.judge_candidate", "verdict"),
-            branches={"pass": "register.register_package", "reject": "gate.rejected"},
-        )
-        rejected = EmptyOperator(task_id="rejected")
-        evaluate_candidate >> judge_candidate >> gate_decision >> rejected
+    judged = gate.gate(SETTINGS, RUN)
 
     with TaskGroup("register", tooltip="MLflow version and alias") as register:
         register_package = registry.RegisterPackageOperator(
@@ -137,7 +112,10 @@ with DAG(
 
     with TaskGroup("ab_test", tooltip="A share of users for 24 h of event time") as ab_test:
         choose_comparison = verdicts.ChooseComparisonOperator(
-            task_id="choose_comparison", compare="ab_test.start_routing", first="ab_test.first_model"
+            task_id="choose_comparison",
+            production_digest=of("prepare.plan_inputs", "production_digest"),
+            compare="ab_test.start_routing",
+            first="ab_test.first_model",
         )
         first_model = EmptyOperator(task_id="first_model")
         start_routing = routing.StartRoutingOperator(
@@ -166,12 +144,12 @@ with DAG(
     remove_staging = endpoint.RemoveStagingOperator(task_id="remove_staging")
     report = ReportRunOperator(task_id="report", key=f"{RUN}report.json", trigger_rule="none_failed")
 
-    prepare >> train >> gate
-    gate_decision >> register >> staging >> choose_comparison
+    prepare >> train >> judged.evaluate_candidate
+    judged.gate_decision >> register >> staging >> choose_comparison
     [first_model, experiment_decision] >> approval.collect_evidence
     approval.approve_promotion >> production.check_approval
     stop_routing.as_teardown(setups=[claim_staging, start_routing])
-    ends = [rejected, not_promoted, production.move_aliases, production.restore_production]
+    ends = [judged.rejected, not_promoted, production.move_aliases, production.restore_production]
     [mark_staging, *ends] >> remove_staging
     remove_staging.as_teardown(setups=claim_staging)
     [*ends, remove_staging] >> report

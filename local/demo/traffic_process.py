@@ -20,6 +20,8 @@ from stack.settings import ROOT
 SEARCHES_PER_DAY: Final = 7200
 #: Event seconds per wall second: a day in three minutes.
 SPEED: Final = 480
+#: Event hours until traffic ends by itself: a product manager may think for half a day of the wall's.
+MAX_HOURS: Final = 8000
 _STOP_SECONDS: Final = 60
 _LOG_LINES: Final = 30
 
@@ -35,7 +37,7 @@ def command(plan: DemoPlan, data: Path | None, state: Path) -> list[str]:
     return [
         *(sys.executable, "-m", "simulator.traffic"),
         *("--start", plan.end.isoformat(), "--hours", "24", "--searches", str(SEARCHES_PER_DAY)),
-        *("--speed", str(SPEED), "--state", str(state)),
+        *("--speed", str(SPEED), "--state", str(state), "--max-hours", str(MAX_HOURS)),
         *(*source, "--seed", str(plan.seed), "--history-days", str(history_days)),
     ]
 

@@ -17,12 +17,19 @@ class ClusterNotFoundError(AirflowException):
     """No running EMR cluster carries the configured name."""
 
 
-class DeploymentRolledBackError(AirflowException):
-    """The endpoint is in service, but not on the configuration that was asked for."""
+class DeploymentRolledBackError(AirflowFailException):
+    """The endpoint is in service, but not on the configuration that was asked for: an alarm rang over live users.
+
+    Trying again would send them there again; that is for a person to decide.
+    """
 
 
 class EndpointFailedError(AirflowException):
     """The endpoint could not be created or updated."""
+
+
+class ProductionUnclearError(AirflowFailException):
+    """Registry and endpoint disagree whether there is anything in production."""
 
 
 class ParityError(AirflowException):

@@ -70,6 +70,17 @@ def test_a_training_around_the_audit_is_caught(weekly: Any) -> None:
     assert TRAIN in can_run(shortcut, never=CONSISTENCY)
 
 
+def test_production_is_restored_whichever_part_of_a_promotion_failed_and_only_after_an_approval(weekly: Any) -> None:
+    restore = weekly.get_task("production.restore_production")
+    assert restore.trigger_rule.value == "one_failed"
+    assert restore.upstream_task_ids == {
+        "production.shift_traffic",
+        "production.verify_production",
+        "production.move_aliases",
+    }
+    assert "'production.check_approval'" in restore.approved_digest
+
+
 def test_guards_run_only_when_everything_before_them_succeeded(weekly: Any) -> None:
     tasks = {t.task_id: t for t in weekly.tasks}
     guarded = ("approval.approve_promotion", "production.check_approval", PRODUCTION, "production.verify_production")

@@ -150,6 +150,37 @@ def test_a_failed_step_brings_its_own_log_lines_into_the_task_log(
     ]
 
 
+def test_a_failed_step_is_explained_once_its_log_has_been_shipped(
+    cluster: str, lake: Any, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = operator(settings)
+    with pytest.raises(TaskDeferred) as submitted:
+        task.execute(context)
+    step_id = submitted.value.kwargs["step_id"]
+    set_state(monkeypatch, "FAILED", message="see the log")
+    with pytest.raises(TaskDeferred) as waiting:
+        task.finish(context, {"status": "FAILED"}, cluster, step_id)
+    trigger = waiting.value.trigger
+    assert trigger.keys == [f"logs/emr/{cluster}/steps/{step_id}/stderr.gz"]
+    lake.put_object(Bucket=trigger.bucket, Key=trigger.keys[0], Body=gzip.compress(b"OutOfMemoryError\n"))
+    log = MagicMock()
+    monkeypatch.setattr(EmrSparkStepOperator, "log", log)
+    with pytest.raises(JobFailedError, match="ended FAILED: see the log"):
+        getattr(task, waiting.value.method_name)(context, {"status": "ready"}, **waiting.value.kwargs)
+    assert "stderr: OutOfMemoryError" in [call.args[1] for call in log.error.mock_calls]
+
+
+def test_a_log_that_never_comes_hides_no_failure(
+    cluster: str, lake: Any, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = operator(settings)
+    with pytest.raises(TaskDeferred) as submitted:
+        task.execute(context)
+    set_state(monkeypatch, "FAILED", message="out of memory")
+    with pytest.raises(JobFailedError, match="out of memory"):
+        task.explain(context, {"status": "deadline", "missing": ["x"]}, cluster, submitted.value.kwargs["step_id"])
+
+
 def test_a_step_past_its_deadline_is_cancelled(
     cluster: str, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from adrank.contracts.settings import Rollout, Settings
 from adrank_airflow.errors import (
@@ -25,6 +27,7 @@ from adrank_airflow.operators.endpoint import (
     ClaimStagingOperator,
     DeployEndpointOperator,
     RemoveStagingOperator,
+    RestoreProductionOperator,
     VerifyServingOperator,
     deployment_config,
 )
@@ -109,6 +112,54 @@ def test_a_failed_endpoint_and_a_deadline_are_told_apart(
         deploy(settings).finish(context, {"status": "Failed"}, config="new", previous="")
     with pytest.raises(DeadlineError):
         deploy(settings).finish(context, {"status": "deadline"}, config="new", previous="")
+
+
+def test_a_rollback_is_not_tried_again_on_live_users() -> None:
+    assert issubclass(DeploymentRolledBackError, AirflowFailException)
+
+
+@pytest.mark.parametrize(("status", "deletions"), [("Failed", 1), ("Deleting", 0)])
+def test_what_had_failed_is_deleted_by_one_try_and_created_anew_by_a_later_one(
+    aws: None, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch, status: str, deletions: int
+) -> None:
+    deleted: list[str] = []
+    monkeypatch.setattr(EndpointsHook, "delete", lambda self, endpoint: deleted.append(endpoint))
+    with monkeypatch.context() as meanwhile:
+        described(meanwhile, EndpointStatus=status, EndpointConfigName="old")
+        with pytest.raises(EndpointFailedError, match="the next try creates it anew"):
+            deploy(settings).execute(context)
+    assert len(deleted) == deletions
+    with pytest.raises(TaskDeferred):
+        deploy(settings).execute(context)
+
+
+def restore(settings: Settings, approved: str) -> RestoreProductionOperator:
+    return RestoreProductionOperator(task_id="restore", settings=settings, approved_digest=approved)
+
+
+def test_production_is_left_alone_when_a_run_fails_before_anything_was_approved(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = MagicMock()
+    monkeypatch.setattr(ModelRegistryHook, "by_alias", asked)
+    with pytest.raises(AirflowSkipException):
+        restore(settings, approved="").execute(context)
+    asked.assert_not_called()
+
+
+def test_a_failed_promotion_goes_back_to_the_package_that_the_alias_names(
+    aws: None, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = SimpleNamespace(package_digest="e" * 64, model_data_url="s3://adrank-lake/before.tar.gz")
+    monkeypatch.setattr(ModelRegistryHook, "by_alias", lambda self, alias: before)
+    with pytest.raises(TaskDeferred):
+        deploy(settings, "production").execute(context)
+    updates: list[str] = []
+    monkeypatch.setattr(EndpointsHook, "update", lambda self, endpoint, config, deployment: updates.append(config))
+    with pytest.raises(TaskDeferred):
+        restore(settings, approved=DIGEST).execute(context)
+    (config,) = updates
+    assert before.package_digest[:12] in config
 
 
 def test_staging_that_another_run_holds_is_not_taken_over(

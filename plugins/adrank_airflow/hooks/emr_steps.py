@@ -60,16 +60,22 @@ class EmrStepsHook(EmrHook):
         """Cancel a pending step, interrupt a running one."""
         self.conn.cancel_steps(ClusterId=cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS")
 
+    def missing_log(self, cluster_id: str, step_id: str) -> tuple[str, str] | None:
+        """Bucket and key where the step's stderr will be; nothing when it is there, or is shipped nowhere."""
+        place = self._log_place(cluster_id, step_id)
+        if place is None or self._s3.check_for_key(f"{place[1]}stderr.gz", place[0]):
+            return None
+        return place[0], f"{place[1]}stderr.gz"
+
     def log_tail(self, cluster_id: str, step_id: str) -> list[str]:
         """The last lines of the step's stderr and stdout, from the cluster's log location."""
-        log_uri = self.conn.describe_cluster(ClusterId=cluster_id)["Cluster"].get("LogUri", "")
-        if not log_uri:
+        place = self._log_place(cluster_id, step_id)
+        if place is None:
             return ["the cluster has no LogUri: step logs are only on its nodes"]
-        bucket, prefix = urlsplit(log_uri).netloc, urlsplit(log_uri).path.strip("/")
-        s3 = S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name)
+        (bucket, prefix), s3 = place, self._s3
         lines: list[str] = []
         for stream in ("stderr", "stdout"):
-            key = f"{prefix}/{cluster_id}/steps/{step_id}/{stream}.gz"
+            key = f"{prefix}{stream}.gz"
             if not s3.check_for_key(key, bucket):
                 lines.append(f"{stream}: not shipped to s3://{bucket}/{key} yet")
                 continue
@@ -81,3 +87,15 @@ class EmrStepsHook(EmrHook):
                 continue
             lines += [f"{stream}: {line}" for line in text.splitlines()[-_LOG_LINES:]]
         return lines
+
+    def _log_place(self, cluster_id: str, step_id: str) -> tuple[str, str] | None:
+        """Bucket and prefix of the step's logs; nothing when the cluster keeps them to itself."""
+        uri = self.conn.describe_cluster(ClusterId=cluster_id)["Cluster"].get("LogUri", "")
+        if not uri:
+            return None
+        prefix = urlsplit(uri).path.strip("/")
+        return urlsplit(uri).netloc, f"{prefix}/{cluster_id}/steps/{step_id}/"
+
+    @property
+    def _s3(self) -> S3Hook:
+        return S3Hook(aws_conn_id=self.aws_conn_id, region_name=self.region_name)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 
@@ -13,6 +14,7 @@ from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.emr_steps import DEAD_STEP, EmrStepsHook
 from adrank_airflow.templates import STEP_NAME
 from adrank_airflow.triggers.aws_work import AwsWorkTrigger
+from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -101,20 +103,48 @@ class EmrSparkStepOperator(BaseOperator):
 
     def finish(self, context: Context, event: dict[str, Any], cluster_id: str, step_id: str) -> dict[str, str]:
         """Return the step's ids, or fail with the reason and the step's own log."""
-        del context
         hook, status = self.hook, event["status"]
         if status == "deadline":
             hook.cancel(cluster_id, step_id)
             raise DeadlineError(f"step {step_id} did not end within {self.settings.emr.step_timeout}; it was cancelled")
+        if status == "FAILED":
+            self._wait_for_log(cluster_id, step_id)
         if status in DEAD_STEP:
-            for line in hook.log_tail(cluster_id, step_id):
-                self.log.error("%s", line)
-            details = hook.describe(cluster_id, step_id)["Status"].get("FailureDetails", {})
-            raise JobFailedError(
-                f"step {step_id} on {cluster_id} ended {status}: "
-                f"{details.get('Message') or details.get('Reason') or 'no reason given'}"
-            )
+            self.explain(context, event, cluster_id, step_id)
         return {"cluster_id": cluster_id, "step_id": step_id}
+
+    def _wait_for_log(self, cluster_id: str, step_id: str) -> None:
+        """Defer while the step's log is on its nodes: EMR ships it some minutes after the step has ended."""
+        place = self.hook.missing_log(cluster_id, step_id)
+        if place is None:
+            return
+        settings = self.settings
+        ended = self.hook.describe(cluster_id, step_id)["Status"]["Timeline"].get("EndDateTime", datetime.now(UTC))
+        self.defer(
+            trigger=LakeKeysTrigger(
+                bucket=place[0],
+                keys=[place[1]],
+                deadline=deadlines.after(ended, settings.emr.log_timeout).isoformat(),
+                poll_seconds=settings.emr.poll_seconds,
+                settle_seconds=settings.tenancy.settle_seconds,
+                aws_conn_id=settings.tenancy.aws_conn_id,
+                region_name=settings.region,
+            ),
+            method_name="explain",
+            kwargs={"cluster_id": cluster_id, "step_id": step_id},
+        )
+
+    def explain(self, context: Context, event: dict[str, Any], cluster_id: str, step_id: str) -> NoReturn:
+        """Fail with the step's own log lines, as far as they have been shipped, and EMR's reason."""
+        del context, event
+        for line in self.hook.log_tail(cluster_id, step_id):
+            self.log.error("%s", line)
+        status = self.hook.describe(cluster_id, step_id)["Status"]
+        details = status.get("FailureDetails", {})
+        raise JobFailedError(
+            f"step {step_id} on {cluster_id} ended {status['State']}: "
+            f"{details.get('Message') or details.get('Reason') or 'no reason given'}"
+        )
 
     def on_kill(self) -> None:
         """Cancel the step when the task is killed before it deferred."""

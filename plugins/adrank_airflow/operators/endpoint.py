@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowSkipException
 
 from adrank.contracts import packages
 from adrank.contracts.deployments import Role
@@ -80,11 +81,14 @@ class _EndpointOperator(BaseOperator):
         return EndpointsHook(aws_conn_id=self.settings.tenancy.aws_conn_id, region_name=self.settings.region)
 
     def bring_to(self, config: str, there: dict[str, Any] | None, run_id: str) -> None:
-        """Start the deployment, unless the endpoint is on ``config`` or moving already."""
-        if there is not None and there["EndpointStatus"] == "Failed":
-            self.log.warning("%s had failed; it is created anew", self.endpoint)
-            self.hook.delete(self.endpoint)
-            there = None
+        """Start the deployment, unless the endpoint is on ``config`` or moving already.
+
+        What had failed is deleted first, and only a later try finds it gone.
+        """
+        if there is not None and there["EndpointStatus"] in ("Failed", "Deleting"):
+            if there["EndpointStatus"] == "Failed":
+                self.hook.delete(self.endpoint)
+            raise EndpointFailedError(f"{self.endpoint} had failed and is being deleted; the next try creates it anew")
         if there is None:
             self.hook.create(self.endpoint, config, {_RUN_TAG: run_id})
         elif there["EndpointStatus"] == "InService" and there["EndpointConfigName"] != config:
@@ -183,13 +187,22 @@ class RemoveStagingOperator(_EndpointOperator):
 
 
 class RestoreProductionOperator(_EndpointOperator):
-    """After a failed promotion: bring the endpoint back to the package that the alias ``production`` still names."""
+    """After a failed promotion: bring the endpoint back to the package that the alias ``production`` still names.
 
-    def __init__(self, **kwargs: Any) -> None:
+    :param approved_digest: package whose approval was found to hold; templated. Without one nothing was promoted, so
+        whatever failed, production is left alone.
+    """
+
+    template_fields: Sequence[str] = ("approved_digest",)
+
+    def __init__(self, *, approved_digest: str, **kwargs: Any) -> None:
         super().__init__(role="production", **kwargs)
+        self.approved_digest = approved_digest
 
     def execute(self, context: Context) -> dict[str, str]:
         """Shift back unless SageMaker rolled back by itself; a failed first deployment is removed."""
+        if not self.approved_digest:
+            raise AirflowSkipException("no approval was acted on: nothing to restore")
         settings, hook = self.settings, self.hook
         registry = ModelRegistryHook(settings.training.registered_model, settings.tenancy.mlflow_conn_id)
         package, there = registry.by_alias("production"), hook.describe(self.endpoint)

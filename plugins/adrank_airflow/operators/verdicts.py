@@ -9,6 +9,7 @@ from airflow.sdk import BaseBranchOperator, BaseOperator
 
 from adrank.contracts.settings import Settings
 from adrank.decisions import gate
+from adrank_airflow.errors import ProductionUnclearError
 from adrank_airflow.hooks.endpoints import EndpointsHook
 from adrank_airflow.hooks.lake import LakeHook
 
@@ -73,19 +74,31 @@ class VerdictBranchOperator(BaseBranchOperator):
 class ChooseComparisonOperator(BaseBranchOperator):
     """Compare with production where there is one; a first model has nothing to be tested against.
 
-    :param compare: task to follow when the production endpoint serves.
-    :param first: task to follow when there is no production endpoint.
+    :param production_digest: package that the gate compared with; empty when the registry names none; templated.
+    :param compare: task to follow when something is in production.
+    :param first: task to follow when nothing is.
     """
 
-    def __init__(self, *, settings: Settings, compare: str, first: str, **kwargs: Any) -> None:
+    template_fields: Sequence[str] = ("production_digest",)
+
+    def __init__(self, *, settings: Settings, production_digest: str, compare: str, first: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.settings = settings
+        self.production_digest = production_digest
         self.compare = compare
         self.first = first
 
     def choose_branch(self, context: Context) -> str | Iterable[str] | None:
-        """The task to follow."""
+        """The task to follow; registry and endpoint must agree whether anything is in production."""
         del context
-        settings = self.settings
+        settings, named = self.settings, self.production_digest
         hook = EndpointsHook(aws_conn_id=settings.tenancy.aws_conn_id, region_name=settings.region)
-        return self.first if hook.describe(settings.sagemaker.production_endpoint) is None else self.compare
+        endpoint = settings.sagemaker.production_endpoint
+        serves = hook.describe(endpoint) is not None
+        if serves != bool(named):
+            registered = f"names {named[:12]}" if named else "names nothing"
+            raise ProductionUnclearError(
+                f"alias production {registered}, but endpoint {endpoint} {'is' if serves else 'is not'} there: "
+                "bring both together before a candidate is tested"
+            )
+        return self.compare if serves else self.first

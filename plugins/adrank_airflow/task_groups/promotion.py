@@ -96,8 +96,11 @@ def production(settings: Settings, candidate: Candidate, prefix: str, approved: 
             why="approved and verified in production",
         )
         restore_production = RestoreProductionOperator(
-            task_id="restore_production", settings=settings, trigger_rule="one_failed"
+            task_id="restore_production",
+            settings=settings,
+            approved_digest=of("production.check_approval", "package_digest"),
+            trigger_rule="one_failed",
         )
         check_approval >> shift_traffic >> verify_production >> move_aliases
-        [shift_traffic, verify_production] >> restore_production
+        [shift_traffic, verify_production, move_aliases] >> restore_production
     return Production(check_approval, move_aliases, restore_production)

@@ -13,13 +13,13 @@ whole in the present layout is left alone otherwise).
 made from · `validation/` · the online stores (newer values win).
 
 **Owner.** data-platform. Of a group one chunk is computed at a time, each from the windows that the one before left;
-groups share the cluster's pool. `engine` says where: steps of the EMR cluster, or spark-submit to the target of the
-Spark connection. The hourly run and a backfill never write the same group and day at once: who comes second waits for
-the lease.
+groups share the cluster's pool. `engine` says where all of it runs, validation and push too: steps of the EMR cluster,
+or spark-submit to the target of the Spark connection, which needs no EMR. The hourly run and a backfill never write the
+same group and day at once: who comes second waits for the lease.
 
 **When it fails.** Every task is safe to clear. A failed chunk leaves no half-written partition visible. Start the same
-range again, in this run (clear `plan`) or in a new one: chunks that are whole are not computed twice. `validate` looks
-at all groups: those that the form leaves out must have been computed before.
+range again, in this run (clear `plan`) or in a new one: chunks that are whole, and no late event has outdated, are not
+computed twice. `validate` looks at all groups: those that the form leaves out must have been computed before.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from adrank.contracts.settings import load
 from adrank_airflow.operators.backfill import PlanChunksOperator
 from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
 from adrank_airflow.operators.spark_submit_step import SparkSubmitStepOperator
+from adrank_airflow.operators.submitted_validation import SubmitValidationOperator
 from adrank_airflow.operators.validation import ValidateFeaturesOperator
 from adrank_airflow.operators.verdicts import VerdictBranchOperator
 from adrank_airflow.tenancy import access, task_defaults
@@ -40,10 +41,18 @@ from adrank_airflow.tenancy import access, task_defaults
 SETTINGS = load()
 GROUPS = [group.name for group in registry.load().groups]
 START = "{{ params.start }}"
-END = "{{ params.end }}"
-LAST_HOUR = "{{ (macros.datetime.fromisoformat(params.end) - macros.timedelta(hours=1)).isoformat() }}"
+# The form may name any moment; only whole hours (UTC) are computed.
+_END = (
+    "macros.datetime.fromisoformat(params.end).astimezone(macros.dateutil.tz.UTC)"
+    ".replace(minute=0, second=0, microsecond=0)"
+)
+END = f"{{{{ {_END}.isoformat() }}}}"
+LAST_HOUR = f"{{{{ ({_END} - macros.timedelta(hours=1)).isoformat() }}}}"
 DAYS = "{{ task.hours['start'][:10] }} .. {{ task.hours['end'][:13] }}"
-ENGINES = {"emr": (EmrSparkStepOperator, "compute"), "spark-submit": (SparkSubmitStepOperator, "spark_submit")}
+ENGINES = {
+    "emr": ("emr", EmrSparkStepOperator, ValidateFeaturesOperator),
+    "spark-submit": ("spark_submit", SparkSubmitStepOperator, SubmitValidationOperator),
+}
 
 with DAG(
     dag_id="ranking_backfill",
@@ -82,38 +91,40 @@ with DAG(
     choose_engine = VerdictBranchOperator(
         task_id="choose_engine",
         verdict="{{ params.engine }}",
-        branches={engine: task_group for engine, (_, task_group) in ENGINES.items()},
+        branches={engine: task_group for engine, (task_group, *_) in ENGINES.items()},
     )
 
-    validate = ValidateFeaturesOperator(
-        task_id="validate",
-        start=START,
-        end=END,
-        trigger_rule="none_failed",  # one engine is always skipped, and what was whole already
-    )
+    for engine, (task_group, step, validation) in ENGINES.items():
+        with TaskGroup(task_group, tooltip=f"All of the work, by {engine}"):
+            with TaskGroup("compute", tooltip="A group's chunks one by one, groups side by side") as compute:
+                for name in GROUPS:
+                    step.partial(
+                        task_id=name,
+                        entry_point="compute_features.py",
+                        sql=f"features/{name}.sql",
+                        arguments=["--group", name, *SETTINGS.cdc.history_arguments()],
+                        leased=True,
+                        pool=SETTINGS.tenancy.emr_pool,
+                        execution_timeout=SETTINGS.emr.step_timeout,
+                        max_active_tis_per_dagrun=1,
+                        map_index_template=f"{name} {DAYS}",
+                    ).expand(hours=plans[name].output)
 
-    for engine, (step, task_group) in ENGINES.items():
-        with TaskGroup(task_group, tooltip=f"By {engine}: a group's chunks one by one, groups side by side") as compute:
-            for name in GROUPS:
-                step.partial(
-                    task_id=name,
-                    entry_point="compute_features.py",
-                    sql=f"features/{name}.sql",
-                    arguments=["--group", name, *SETTINGS.cdc.history_arguments()],
-                    leased=True,
-                    pool=SETTINGS.tenancy.emr_pool,
-                    execution_timeout=SETTINGS.emr.step_timeout,
-                    max_active_tis_per_dagrun=1,
-                    map_index_template=f"{name} {DAYS}",
-                ).expand(hours=plans[name].output)
-        choose_engine >> compute >> validate
-
-    with TaskGroup("push", tooltip="The last hour, to the online stores") as push:
-        for store in ("redis", "dynamodb"):
-            EmrSparkStepOperator(
-                task_id=store,
-                entry_point="push_features.py",
-                arguments=["--store", store, "--hour", LAST_HOUR, *SETTINGS.online.arguments(SETTINGS.region)],
+            validate = validation(
+                task_id="validate",
+                start=START,
+                end=END,
+                trigger_rule="none_failed",  # what was whole already is skipped
             )
 
-    validate >> push
+            with TaskGroup("push", tooltip="The last hour, to the online stores") as push:
+                for store in ("redis", "dynamodb"):
+                    step(
+                        task_id=store,
+                        entry_point="push_features.py",
+                        arguments=["--store", store, "--hour", LAST_HOUR, *SETTINGS.online.arguments(SETTINGS.region)],
+                    )
+
+        # Of the engine that was not chosen `validate` has to be skipped by name: it runs when all before it is skipped.
+        choose_engine >> [compute, validate]
+        compute >> validate >> push

@@ -29,6 +29,8 @@ def _data(group: GroupAudit) -> Iterator[dict[str, Any]]:
         names.ONLINE_EXTRA: group.extra,
         names.SERVED_COMPARED: group.served.compared,
         names.SERVED_MISMATCHED: group.served.mismatched,
+        names.SERVED_DEFAULTS: group.served.defaults,
+        names.SERVED_UNKNOWN: group.served.unknown,
     }
     of_group = (("Group", group.group),)
     for name, count in counts.items():

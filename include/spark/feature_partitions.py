@@ -55,10 +55,12 @@ def write(
     :param features: ``hour`` (its start), ``entity_id`` and the group's features by name.
     :param log: what ``features`` were computed from.
     :param lease: on the days of ``hours``.
-    :raises LeaseLostError: somebody else may write these hours by now; nothing is published.
+    :raises LeaseLostError: somebody else may write these hours by now; nothing is published, and what was there before
+        is only touched if the lease was lost after that began.
     """
     spark = features.sparkSession
     targets = in_parallel(lambda hour: _target(files, group, hour, log), hours)
+    lease.require_held()
     in_parallel(lambda target: _clear(files, group, target), targets)
     rows = (
         features.join(F.broadcast(_stamps(spark, targets)), "hour")
@@ -74,6 +76,7 @@ def write(
         .repartition("dt", "hr")
         .sortWithinPartitions("dt", "hr", "entity_id")
     )
+    lease.require_held()
     partition_files.overwrite(rows, files, f"features/{group.name}/", "dt", "hr", "rev")
     listed = in_parallel(lambda target: partition_files.data_files(files, _folder(group, target)), targets)
     written = {target.hour: names for target, names in zip(targets, listed, strict=True)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from pyspark.sql import SparkSession
@@ -64,3 +65,14 @@ class LakeFiles:
         if not self._system.exists(path):
             return []
         return sorted(str(status.getPath().getName()) for status in self._system.listStatus(path))
+
+    def last_written(self, folder: str) -> datetime | None:
+        """When, by the store's clock, any file in a folder or below was last written; None where there is no file."""
+        path = self._path(self.root + folder)
+        if not self._system.exists(path):
+            return None
+        found, newest = self._system.listFiles(path, True), None
+        while found.hasNext():
+            written = datetime.fromtimestamp(found.next().getModificationTime() / 1000, UTC)
+            newest = written if newest is None else max(newest, written)
+        return newest

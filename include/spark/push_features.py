@@ -5,7 +5,8 @@
 
 Writes what differs from what the store holds by its own account (:mod:`adrank.online.state`), from where the rows are.
 A store that is full, throttles or is away is waited for, ``--patience-seconds`` in all. Refuses an hour that was not
-validated. Writes ``online/<store>/dt=/hr=/_MANIFEST.json`` when all is there. ``--full`` writes every row even so.
+validated, and a Redis that evicts rows when it is full. Writes ``online/<store>/dt=/hr=/_MANIFEST.json`` when all is
+there. ``--full`` writes every row even so.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--bucket", required=True)
     parser.add_argument("--store", required=True, choices=("redis", "dynamodb"))
-    parser.add_argument("--hour", required=True, type=datetime.fromisoformat)
+    parser.add_argument("--hour", required=True, type=_hour)
     parser.add_argument("--redis-host", required=True)
     parser.add_argument("--redis-port", required=True, type=int)
     parser.add_argument("--redis-tls", action="store_true")
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     push = Push(spark, files, address, patience, groups, manifests, wanted)
     key = lake.push_manifest(asked.store, asked.hour)
     with closing(address.open(patience)) as writer:
+        writer.require_keeping()
         there = writer.state()
         later = states.superseded_by(there, wanted)
         if later is None and not asked.full and _is_done(files, key, there, wanted):
@@ -86,6 +88,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     files.write(key, manifest.model_dump_json(indent=2))
     print(_told(manifest, rows))
+
+
+def _hour(text: str) -> datetime:
+    return lake.floor_hour(datetime.fromisoformat(text))
 
 
 def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[FeatureManifest]) -> None:

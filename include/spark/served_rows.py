@@ -1,6 +1,7 @@
 """Compares the stored rows that requests were answered with, as the endpoints logged them, with the offline partitions.
 
-A served row names the hour end that it was pushed for; any revision of that hour may be what was pushed.
+A served row names the hour end that it was pushed for; any revision of that hour may be what was pushed. Who was
+answered with defaults for want of a row must have none offline either, as far as it was due by the request's time.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
@@ -24,10 +26,12 @@ from spark.lake_files import LakeFiles, in_parallel
 from spark.sampled_rows import matrix
 
 _SCHEMA = (
-    "group string, fingerprint string, features array<string>, entities array<string>, as_of array<bigint>, "
-    "reasons array<string>, rows string"
+    "group string, fingerprint string, event_time string, features array<string>, entities array<string>, "
+    "as_of array<bigint>, reasons array<string>, rows string"
 )
 _ROW = "substring(unbase64(rows), place * 4 * size(features) + 1, 4 * size(features))"
+#: Reasons for defaults that say the store held no row young enough; an outage or another layout says nothing of that.
+_LACKING: Final = frozenset({"missing", "stale"})
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,23 @@ class _Served:
     entity_id: str
     as_of: int
     reason: str | None
+    event_time: datetime
     features: Sequence[str]
+    values: Matrix
+
+    def hour_ends(self, group: FeatureGroup) -> tuple[int, ...]:
+        """The hours (ends, seconds) that it is held against: the one that it names; for want of a row the last that
+        was due by then and the one before, for the last may still have been on its way to the store."""
+        if self.reason is None:
+            return (self.as_of,)
+        if self.reason not in _LACKING:
+            return ()
+        last = int(lake.floor_hour(self.event_time - group.lag).timestamp())
+        return last - int(lake.HOUR.total_seconds()), last
+
+
+class _Row(NamedTuple):
+    available_at: datetime
     values: Matrix
 
 
@@ -65,40 +85,51 @@ class ServedRows:
         order = F.xxhash64("row.entities", "row.as_of", F.lit(self._seed))
         found = (
             self._lines.where((F.col("group") == group.name) & (F.col("fingerprint") == group.fingerprint))
-            .select("features", "rows", entities)
+            .select("event_time", "features", "rows", entities)
             .orderBy(order, "row.entities", "row.as_of")
             .limit(sample)
-            .select("row.entities", "row.as_of", "row.reasons", "features", F.expr(_ROW).alias("packed"))
+            .select("row.entities", "row.as_of", "row.reasons", "event_time", "features", F.expr(_ROW).alias("packed"))
             .collect()
         )
-        chosen = [_Served(row[0], row[1], row[2], row[3], np.frombuffer(row[4], dtype="<f4")[None]) for row in found]
-        offline = _Offline.of(self._spark, self._files, group, [row for row in chosen if row.reason is None])
+        chosen = [
+            _Served(entity, as_of, why, datetime.fromisoformat(moment), features, np.frombuffer(packed, "<f4")[None])
+            for entity, as_of, why, moment, features, packed in found
+        ]
+        offline = _Offline.of(self._spark, self._files, group, chosen)
         return _compared(group, chosen, offline, ServedAudit(rows=rows, unknown=rows - readable))
 
 
 @dataclass(frozen=True)
 class _Offline:
-    """``rows``: (entity, hour end in seconds) -> its values in each revision. ``hours``: hour ends that are there."""
+    """``rows``: (entity, hour end in seconds) -> its row in each revision. ``hours``: hour ends that are there."""
 
-    rows: Mapping[tuple[str, int], list[Matrix]]
+    rows: Mapping[tuple[str, int], list[_Row]]
     hours: frozenset[int]
 
     @classmethod
     def of(cls, spark: SparkSession, files: LakeFiles, group: FeatureGroup, served: Iterable[_Served]) -> _Offline:
-        """The offline rows that ``served`` name."""
-        wanted = {(row.entity_id, row.as_of) for row in served}
+        """The offline rows that ``served`` are held against."""
+        wanted = {(row.entity_id, end) for row in served for end in row.hour_ends(group)}
         if not wanted:
             return cls({}, frozenset())
-        hours = [datetime.fromtimestamp(as_of, UTC) - lake.HOUR for as_of in sorted({as_of for _, as_of in wanted})]
+        hours = [datetime.fromtimestamp(end, UTC) - lake.HOUR for end in sorted({end for _, end in wanted})]
         listed = in_parallel(lambda hour: _revisions(files, group, hour), hours)
         manifests = [manifest for revisions in listed for manifest in revisions]
         keys = F.broadcast(spark.createDataFrame(sorted(wanted), "entity_id string, seconds bigint"))
         partitions = feature_partitions.read(spark, files, group, manifests)
         found = partitions.withColumn("seconds", F.unix_timestamp("feature_time")).join(keys, ["entity_id", "seconds"])
-        rows: dict[tuple[str, int], list[Matrix]] = defaultdict(list)
-        for row in found.select("entity_id", "seconds", *group.names).collect():
-            rows[row[0], row[1]].append(matrix([row[2:]]))
+        rows: dict[tuple[str, int], list[_Row]] = defaultdict(list)
+        available = F.unix_timestamp("available_at")
+        for row in found.select("entity_id", "seconds", available, *group.names).collect():
+            rows[row[0], row[1]].append(_Row(datetime.fromtimestamp(row[2], UTC), matrix([row[3:]])))
         return cls(rows, frozenset(int((manifest.hour + lake.HOUR).timestamp()) for manifest in manifests))
+
+    def of_served(self, group: FeatureGroup, row: _Served) -> list[Matrix]:
+        """The values that it may have been served with; none where the registry's defaults are right."""
+        found = [self.rows.get((row.entity_id, end), []) for end in row.hour_ends(group)]
+        if row.reason is not None:
+            found = [[one for one in rows if one.available_at <= row.event_time] for rows in found]
+        return [one.values for one in found[-1]] if found and all(found) else []
 
 
 def _compared(group: FeatureGroup, chosen: Iterable[_Served], offline: _Offline, audit: ServedAudit) -> ServedAudit:
@@ -111,7 +142,7 @@ def _compared(group: FeatureGroup, chosen: Iterable[_Served], offline: _Offline,
             unknown += 1
             continue
         # An entity that left the partition is online with the defaults.
-        expected = defaults if row.reason else offline.rows.get((row.entity_id, row.as_of), defaults)
+        expected = offline.of_served(group, row) or defaults
         columns = [place[name] for name in row.features]
         wrong = min((differs(one[:, columns], row.values)[0] for one in expected), key=lambda mask: int(mask.sum()))
         compared += 1

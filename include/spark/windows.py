@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import Final
 
@@ -25,6 +25,10 @@ from spark.tiles import Tiles
 
 #: How long kept windows stay: longer than late events may make anybody go back.
 _KEPT: Final = timedelta(hours=100)
+#: A backfill goes back further, from what it kept itself: what is younger than one may take is perhaps in use.
+_BACKFILL: Final = timedelta(hours=24)
+#: As many of the oldest days are looked at in one go, so that what a long backfill left does not slow the hour down.
+_OLDEST: Final = 4
 
 
 def raw_state(raws: Iterable[RawManifest]) -> str:
@@ -63,8 +67,9 @@ def keep(tiles: Tiles, points: DataFrame, hour: datetime, state: str) -> None:
     manifest = WindowManifest(group=name, hour=hour, counts=tiles.fingerprint, raw=state, files=named)
     files.write(folder + lake.MANIFEST, manifest.model_dump_json(indent=2))
     last_day = f"dt={hour - _KEPT:%Y-%m-%d}"
-    for day in files.names(lake.all_windows(name)):
-        if day < last_day:
+    unused_since = datetime.now(UTC) - _BACKFILL
+    for day in files.names(lake.all_windows(name))[:_OLDEST]:
+        if day < last_day and (files.last_written(lake.all_windows(name) + day) or unused_since) <= unused_since:
             files.delete(lake.all_windows(name) + day)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import DownstreamTasksSkipped
+from airflow.sdk.execution_time import macros
 
 from adrank.contracts import registry
+from adrank_airflow import spark_code
+from adrank_airflow.operators.spark_submit_step import SparkSubmitStepOperator
 from tests.dags.test_training_invariants import can_run, graph
 
 GROUPS = [group.name for group in registry.load().groups]
-EMR = {f"compute.{name}" for name in GROUPS}
-SUBMIT = {f"spark_submit.{name}" for name in GROUPS}
-PUSH = {"push.redis", "push.dynamodb"}
+STORES = ("redis", "dynamodb")
+ENGINES = {"emr": "emr", "spark-submit": "spark_submit"}
+COMPUTE = {engine: {f"{engine}.compute.{name}" for name in GROUPS} for engine in ENGINES.values()}
+PUSH = {engine: {f"{engine}.push.{store}" for store in STORES} for engine in ENGINES.values()}
 
 
 @pytest.fixture(scope="session")
@@ -22,38 +28,76 @@ def backfill(dags: dict[str, Any]) -> Any:
 
 def test_both_engines_do_the_same_work(backfill: Any) -> None:
     for name in GROUPS:
-        emr, submit = (backfill.get_task(f"{engine}.{name}") for engine in ("compute", "spark_submit"))
+        emr, submit = (backfill.get_task(f"{engine}.compute.{name}") for engine in ENGINES.values())
         assert submit.operator_class.__name__ == "SparkSubmitStepOperator"
         kept = ("entry_point", "sql", "arguments", "leased")
         assert {k: emr.partial_kwargs[k] for k in kept} == {k: submit.partial_kwargs[k] for k in kept}
         assert emr.partial_kwargs["leased"]
+    for name in ("validate", *(f"push.{store}" for store in STORES)):
+        emr, submit = (backfill.get_task(f"{engine}.{name}") for engine in ENGINES.values())
+        assert submit.application == spark_code.application(emr.settings.lake, emr.entry_point)
+        assert (submit.arguments, submit.sql, submit.leased) == (emr.arguments, emr.sql, emr.leased)
+        assert (submit.trigger_rule, submit.pool) == (emr.trigger_rule, emr.pool)
 
 
-def test_the_form_chooses_one_engine_whole(backfill: Any) -> None:
-    branches = backfill.get_task("choose_engine").branches
-    assert set(branches) == set(backfill.params.get_param("engine").schema["enum"])
-    assert backfill.get_task("choose_engine").downstream_task_ids == EMR | SUBMIT
-    chosen = {engine: set(backfill.task_group_dict[group].children) for engine, group in branches.items()}
-    assert chosen == {"emr": EMR, "spark-submit": SUBMIT}
+def test_spark_submit_does_without_emr(backfill: Any) -> None:
+    tasks = [task for task in backfill.tasks if task.task_id.startswith("spark_submit.")]
+    operators = [getattr(task, "operator_class", type(task)) for task in tasks]
+    assert len(operators) == len(GROUPS) + 1 + len(STORES)
+    assert all(issubclass(operator, SparkSubmitStepOperator) for operator in operators)
 
 
-def test_a_groups_chunks_are_computed_one_at_a_time_and_all_share_the_clusters_pool(backfill: Any) -> None:
-    for task in (backfill.get_task(task_id) for task_id in EMR | SUBMIT):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_form_chooses_one_engine_whole(backfill: Any, engine: str) -> None:
+    branch = backfill.get_task("choose_engine")
+    assert set(branch.branches) == set(backfill.params.get_param("engine").schema["enum"]) == set(ENGINES)
+    context = {"ti": SimpleNamespace(task=branch, map_index=-1, xcom_push=lambda **_: None)}
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        branch.do_branch(context, branch.branches[engine])
+    (other,) = set(ENGINES.values()) - {ENGINES[engine]}
+    # The other's validation would run when all before it is skipped, were it not skipped itself; its pushes follow it.
+    assert {task_id for task_id, _ in skipped.value.tasks} == COMPUTE[other] | {f"{other}.validate"}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values())
+def test_a_groups_chunks_are_computed_one_at_a_time_and_all_share_the_clusters_pool(backfill: Any, engine: str) -> None:
+    for task in (backfill.get_task(task_id) for task_id in COMPUTE[engine]):
         assert task.max_active_tis_per_dagrun == 1
         assert task.pool == "adrank_emr"
-        assert task.upstream_task_ids == {"choose_engine", f"plan.{task.task_id.split('.')[1]}"}
+        assert task.upstream_task_ids == {"choose_engine", f"plan.{task.task_id.split('.')[-1]}"}
 
 
-def test_the_skipped_engine_and_what_was_whole_hold_nothing_up_but_a_failure_does(backfill: Any) -> None:
-    rule, upstream = graph(backfill)["validate"]
+@pytest.mark.parametrize("engine", ENGINES.values())
+def test_what_was_whole_holds_nothing_up_but_a_failure_does(backfill: Any, engine: str) -> None:
+    rule, upstream = graph(backfill)[f"{engine}.validate"]
     assert rule == "none_failed"
-    assert upstream == EMR | SUBMIT
+    assert upstream == COMPUTE[engine] | {"choose_engine"}
 
 
-def test_nothing_goes_online_without_validation(backfill: Any) -> None:
-    assert can_run(graph(backfill), never=SUBMIT) >= PUSH
-    assert can_run(graph(backfill), never=EMR) >= PUSH
-    assert not can_run(graph(backfill), never={"validate"}) & PUSH
+@pytest.mark.parametrize("engine", ENGINES.values())
+def test_nothing_goes_online_without_validation(backfill: Any, engine: str) -> None:
+    (other,) = set(ENGINES.values()) - {engine}
+    not_chosen = COMPUTE[other] | {f"{other}.validate"}
+    assert can_run(graph(backfill), never=not_chosen) & (PUSH[engine] | PUSH[other]) == PUSH[engine]
+    assert not can_run(graph(backfill), never={f"{engine}.validate"}) & PUSH[engine]
+
+
+@pytest.mark.parametrize("engine", ENGINES.values())
+@pytest.mark.parametrize("end", ["2026-03-02T00:00:00+00:00", "2026-03-02T00:30:00Z", "2026-03-02T06:15:59+05:30"])
+def test_what_is_checked_and_pushed_ends_with_the_last_whole_hour_however_the_form_puts_it(
+    backfill: Any, engine: str, end: str
+) -> None:
+    def rendered(task_id: str) -> list[str]:
+        task = backfill.get_task(task_id)
+        context = {"params": {"start": "2026-03-01T00:00:00+00:00", "end": end}, "macros": macros, "run_id": "r"}
+        found: list[str] = task.render_template(task.arguments, context)
+        return found
+
+    for store in STORES:
+        pushed = rendered(f"{engine}.push.{store}")
+        assert pushed[pushed.index("--hour") + 1] == "2026-03-01T23:00:00+00:00"
+    checked = rendered(f"{engine}.validate")
+    assert checked[checked.index("--end") + 1] == "2026-03-02T00:00:00+00:00"
 
 
 def test_the_form_needs_a_range_and_nothing_else(backfill: Any) -> None:

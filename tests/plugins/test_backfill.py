@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from adrank.contracts import lake as layout
 from adrank.contracts import registry
-from adrank.contracts.manifests import FeatureManifest
+from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.contracts.settings import Settings
 from adrank_airflow.operators.backfill import PlanChunksOperator
 
@@ -59,6 +59,15 @@ def test_a_backfill_that_broke_off_goes_on_where_it_was(lake: Any, settings: Set
     assert [chunk["start"][:10] for chunk in plan(settings)] == ["2026-03-02", "2026-03-03"]
     compute(lake, settings, range(30, 54))
     assert plan(settings) == []
+
+
+def test_what_late_events_outdated_is_computed_again(lake: Any, settings: Settings) -> None:
+    compute(lake, settings, range(54))
+    hour = FIRST - 24 * layout.HOUR  # reaches into the range for three days
+    raw = RawManifest(hour=hour, revision=1, revision_time=FIRST, watermark=FIRST, rows=0)
+    key = layout.raw_events_manifest(hour)
+    lake.put_object(Bucket=settings.lake.bucket, Key=key, Body=raw.model_dump_json().encode())
+    assert [chunk["start"][:10] for chunk in plan(settings)] == ["2026-03-01", "2026-03-02", "2026-03-03"]
 
 
 def test_recompute_leaves_nothing_out(lake: Any, settings: Settings) -> None:

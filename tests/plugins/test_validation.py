@@ -10,6 +10,7 @@ from airflow.sdk import DAG
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Lake, Settings
+from adrank_airflow.operators.submitted_validation import SubmitValidationOperator
 from adrank_airflow.operators.validation import DataDocsLink, ValidateFeaturesOperator
 
 RUN = "scheduled__2026-03-01T13:00:00+00:00"
@@ -25,7 +26,7 @@ def rendered(settings: Settings, **more: Any) -> ValidateFeaturesOperator:
     return task
 
 
-def link(task: ValidateFeaturesOperator) -> str:
+def link(task: Any) -> str:
     (found,) = task.operator_extra_links
     return found.get_link(task, ti_key=SimpleNamespace(run_id=RUN))  # type: ignore[arg-type]
 
@@ -45,6 +46,18 @@ def test_the_task_links_to_the_data_docs_of_its_own_run(settings: Settings) -> N
         "https://adrank-lake.s3.eu-west-1.amazonaws.com/validation/dt=2026-03-01/hr=12/runs/"
         "scheduled__2026-03-01T13~3A00~3A00~2B00~3A00/docs/index.html"
     )
+
+
+def test_with_spark_submit_it_is_the_same_validation_with_the_same_link(settings: Settings) -> None:
+    submitted = SubmitValidationOperator(
+        task_id="validate", settings=settings, start="2026-03-01T11:00:00+00:00", end="{{ end }}"
+    )
+    context = {"dag": SimpleNamespace(dag_id="d"), "task": submitted, "run_id": RUN}
+    submitted.render_template_fields({**context, "end": "2026-03-01T13:00:00+00:00"})
+    step = rendered(settings)
+    assert ["--bucket", "adrank-lake", *submitted.arguments] == step.command()[-len(submitted.arguments) - 2 :]
+    assert submitted.application == next(word for word in step.command() if word.endswith(".py"))
+    assert link(submitted) == link(step) != ""
 
 
 def test_where_people_read_the_lake_is_a_setting() -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
+from adrank.decisions.lateness import RawLog
 
 
 class Asked(BaseModel):
@@ -70,12 +71,17 @@ def chunks(asked: Asked) -> list[Chunk]:
     return [Chunk(start=start, end=end) for start, end in pairwise(cuts)]
 
 
-def unfinished(group: FeatureGroup, planned: Iterable[Chunk], there: Iterable[FeatureManifest]) -> list[Chunk]:
-    """Those of ``planned`` of which an hour was not computed, or only in another layout than the group's."""
+def unfinished(
+    group: FeatureGroup, planned: Iterable[Chunk], there: Iterable[FeatureManifest], log: RawLog
+) -> list[Chunk]:
+    """Those of ``planned`` of which an hour was not computed, or only in another layout than the group's or from
+    another raw log than ``log``."""
     newest: dict[datetime, FeatureManifest] = {}
     for manifest in there:
         known = newest.get(manifest.hour)
         if known is None or known.revision < manifest.revision:
             newest[manifest.hour] = manifest
-    whole: Collection[datetime] = {hour for hour, m in newest.items() if m.fingerprint == group.fingerprint}
+    whole: Collection[datetime] = {
+        hour for hour, m in newest.items() if m.fingerprint == group.fingerprint and log.still_gives(group, m)
+    }
     return [chunk for chunk in planned if any(hour not in whole for hour in chunk.hours)]

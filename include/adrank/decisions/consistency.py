@@ -57,9 +57,13 @@ def _findings(group: GroupAudit, limit: float) -> list[_Finding]:
     served = group.served
     if served.compared:
         detail = f"{served.mismatched or 'none'} mismatched{_most(served.features)}"
+        detail += f"; {served.defaults} answered with defaults" if served.defaults else ""
+        detail += f"; {served.unknown} more cannot be compared" if served.unknown else ""
         found.append(
             _finding(group.group, served.mismatched, served.compared, served.rows, limit, "served rows", detail)
         )
+    elif served.unknown:
+        found.append(_Finding(0, f"{group.group}: no served row was compared, {served.unknown} cannot be"))
     return found
 
 

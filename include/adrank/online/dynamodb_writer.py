@@ -68,6 +68,9 @@ class DynamoDBWriter:
         )
         return None if item is None else StoreState.model_validate_json(item["state"]["S"])
 
+    def require_keeping(self) -> None:
+        """Nothing to refuse: a table drops no item before it expires."""
+
     def instance(self) -> str:
         """Always the same: DynamoDB loses nothing."""
         return ""

@@ -46,6 +46,10 @@ return 1
 _Answer = TypeVar("_Answer")
 
 
+class EvictingRedisError(RuntimeError):
+    """Redis drops rows by itself when its memory is full: what it says of its rows would not be true."""
+
+
 class RedisWriter:
     """Packed values under ``f:<group>:<entity>``, and the state of the pushes under a key of its own."""
 
@@ -76,6 +80,17 @@ class RedisWriter:
         """What Redis says of its rows; None: nothing."""
         text = self._patiently(lambda: self._client.get(REDIS_STATE_KEY))
         return None if text is None else StoreState.model_validate_json(text)
+
+    def require_keeping(self) -> None:
+        """Refuse a Redis that, when full, drops rows rather than refuse new ones."""
+        memory = self._patiently(lambda: self._client.info("memory"))
+        limit, policy = memory["maxmemory"], memory["maxmemory_policy"]
+        if limit and policy != "noeviction":
+            raise EvictingRedisError(
+                f"Redis has maxmemory-policy {policy} and maxmemory {limit}: when full it drops feature rows unseen, "
+                "and later pushes write only what changed; set maxmemory-policy to noeviction (managed: in its "
+                "parameter group), then push with --full if rows may be gone"
+            )
 
     def instance(self) -> str:
         """The run id of the server process."""

@@ -22,6 +22,10 @@ class OnlineWriter(Protocol):
         """What the store says of its rows; None: nothing."""
         ...
 
+    def require_keeping(self) -> None:
+        """Refuse a store that may drop rows before they expire, with its own error."""
+        ...
+
     def instance(self) -> str:
         """Names the server process, where rows could be lost with it."""
         ...

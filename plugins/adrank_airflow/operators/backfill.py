@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from adrank.contracts import registry
 from adrank.contracts.settings import Settings
-from adrank.decisions import backfill
+from adrank.decisions import backfill, lateness
 from adrank.decisions.backfill import Asked, Chunk
+from adrank.decisions.lateness import RawLog
 from adrank_airflow.hooks.lake import LakeHook
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class PlanChunksOperator(BaseOperator):
     """Return the chunks of the form's range that a group lacks, ``[{"start": ISO, "end": ISO}, ...]``, in order.
 
     Chunks that are whole are left out, so that a backfill that broke off goes on where it was, unless the form says
-    ``recompute``. Of a group that the form leaves out there is nothing to do.
+    ``recompute``; a chunk of which late events have outdated an hour is not whole. Of a group that the form leaves out
+    there is nothing to do.
 
     :param group: the feature group.
     """
@@ -33,7 +35,7 @@ class PlanChunksOperator(BaseOperator):
         self.group = group
 
     def execute(self, context: Context) -> list[dict[str, str]]:
-        """Read the form and, of the group's manifests, what is there."""
+        """Read the form and, of the manifests of the group and the raw log, what is there."""
         try:
             asked = Asked.model_validate(dict(context["params"]))
         except ValidationError as error:
@@ -54,6 +56,7 @@ class PlanChunksOperator(BaseOperator):
         settings, group = self.settings, registry.load().group(self.group)
         hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
         there = hook.feature_manifests(group, asked.start, asked.end)
-        todo = backfill.unfinished(group, planned, there)
+        log = RawLog.of(hook.raw_manifests(lateness.reach_start(asked.start), asked.end))
+        todo = backfill.unfinished(group, planned, there, log)
         self.log.info("%s: %d of %d chunk(s) are whole", self.group, len(planned) - len(todo), len(planned))
         return todo

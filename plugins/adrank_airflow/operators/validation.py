@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperatorLink
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
 
+ENTRY_POINT: Final = "validate_features.py"
+
 
 class DataDocsLink(BaseOperatorLink):
     """Leads to the Data Docs of the run that the task belongs to."""
@@ -24,10 +26,24 @@ class DataDocsLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """The address of the Data Docs' first page; empty where the task's hours were never known."""
-        return operator.data_docs(ti_key.run_id) if isinstance(operator, ValidateFeaturesOperator) else ""
+        return operator.data_docs(ti_key.run_id) if isinstance(operator, Validation) else ""
 
 
-class ValidateFeaturesOperator(EmrSparkStepOperator):
+class Validation:
+    """What a validation has wherever it runs."""
+
+    operator_extra_links: Collection[BaseOperatorLink] = (DataDocsLink(),)
+    settings: Settings
+    start: str
+    end: str
+
+    def data_docs(self, run_id: str) -> str:
+        """Where people read what a run found; to be asked once the hours are known."""
+        *_, last = lake.hours(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
+        return self.settings.browse(f"{lake.data_docs(last, run_id)}index.html")
+
+
+class ValidateFeaturesOperator(Validation, EmrSparkStepOperator):
     """Run Great Expectations on every group's partitions of a range of hours, as one EMR step.
 
     :param start: first hour (ISO); templated.
@@ -36,7 +52,6 @@ class ValidateFeaturesOperator(EmrSparkStepOperator):
     """
 
     template_fields: Sequence[str] = (*EmrSparkStepOperator.template_fields, "start", "end")
-    operator_extra_links = (DataDocsLink(),)
 
     def __init__(
         self, *, settings: Settings, start: str, end: str, revised_from: str | None = None, **kwargs: Any
@@ -44,15 +59,14 @@ class ValidateFeaturesOperator(EmrSparkStepOperator):
         self.start = start
         self.end = end
         revised = ["--revised-from", revised_from] if revised_from else []
-        arguments = ["--start", start, "--end", end, *revised, "--run", "{{ run_id }}"]
         super().__init__(
             settings=settings,
-            entry_point="validate_features.py",
-            arguments=[*arguments, *settings.expectations.arguments()],
+            entry_point=ENTRY_POINT,
+            arguments=arguments(settings, start, end, *revised),
             **kwargs,
         )
 
-    def data_docs(self, run_id: str) -> str:
-        """Where people read what a run found; to be asked once the hours are known."""
-        *_, last = lake.hours(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
-        return self.settings.browse(f"{lake.data_docs(last, run_id)}index.html")
+
+def arguments(settings: Settings, start: str, end: str, *more: str) -> list[str]:
+    """The command line of a validation."""
+    return ["--start", start, "--end", end, *more, "--run", "{{ run_id }}", *settings.expectations.arguments()]

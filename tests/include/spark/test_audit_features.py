@@ -307,6 +307,33 @@ def test_served_rows_are_held_against_the_hour_that_they_name_in_any_revision(
     assert seen.features == {"impressions_7d": 3, "clicks_7d": 2}
     assert found.skew == 3 / 8
     assert metric(metric_names.SERVED_MISMATCHED, ADS.name) == [3]
+    assert metric(metric_names.SERVED_DEFAULTS, ADS.name) == [2]
+    assert metric(metric_names.SERVED_UNKNOWN, ADS.name) == [2]
+
+
+def test_who_was_served_defaults_though_a_row_was_due_counts_as_mismatched(
+    features: FeatureLake, raw_lake: TestLake, stores: Stores, audit: Audit
+) -> None:
+    """The store may have had its rows back by the time of the audit."""
+    ads = {"evicted": 1.0, "stale": 1.0, "away": 1.0}
+    features.hour(at(0), {ADS.name: {**ads, "left": 1.0}})
+    features.hour(at(1), {ADS.name: {**ads, "appeared": 1.0}})
+    features.hour(at(2), {ADS.name: {}})
+    stores.push(ADS, ads, at(2))
+    defaults = dict.fromkeys(("clicks_7d", "impressions_7d"), 0.0)
+
+    def without(entity: str, reason: str, minute: int = 30) -> dict[str, Any]:
+        return row(entity, at(2), None, reason, **defaults) | {"event_time": at(2, minute).isoformat()}
+
+    right = [
+        *(without(entity, "missing") for entity in ("nobody", "left", "appeared")),
+        without("evicted", "missing", minute=5),  # the hour that ended at 2 is due ten minutes later
+        *(without("away", reason) for reason in ("outage", "other layout")),
+    ]
+    served(raw_lake, at(2), *right, without("evicted", "missing"), without("stale", "stale"))
+    seen = of(audit(at(2)), ADS).served
+    assert (seen.compared, seen.defaults, seen.mismatched) == (8, 8, 2)
+    assert seen.features == {"clicks_7d": 2, "impressions_7d": 2}
 
 
 def test_a_broken_line_of_the_served_log_is_an_error(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import random
 import re
 import shutil
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -287,3 +289,18 @@ def test_a_torn_hour_is_refused(raw_lake: TestLake, spark: SparkSession) -> None
     (path.parent / "part-0.parquet").unlink()
     with pytest.raises(RawHourTornError, match=r"hr=00/part-0\.parquet is missing"):
         run(raw_lake, "ad_engagement", at(0), at(1))
+
+
+def test_old_windows_go_unless_a_backfill_of_their_days_may_be_under_way(
+    raw_lake: TestLake, spark: SparkSession
+) -> None:
+    raw_lake.land(at(0), [event("i", "impression", at(0), "a")])
+    written = {at(-125): timedelta(hours=25), at(-150): timedelta(hours=23), at(-90): timedelta(hours=90)}
+    for hour, age in written.items():
+        kept = raw_lake.path(lake.windows("ad_engagement", hour)) / "part-0.parquet"
+        kept.parent.mkdir(parents=True)
+        kept.touch()
+        os.utime(kept, times=(0, time.time() - age.total_seconds()))
+    run(raw_lake, "ad_engagement", at(0), at(1))
+    days = {path.name for path in raw_lake.path(lake.all_windows("ad_engagement")).iterdir()}
+    assert days == {f"dt={hour:%Y-%m-%d}" for hour in (at(-150), at(-90), at(0))}

@@ -13,7 +13,7 @@ from redis import Redis
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import PushManifest
 from adrank.contracts.online_layout import OnlineRow, redis_key, unpack
-from adrank.online.redis_writer import RedisWriter
+from adrank.online.redis_writer import EvictingRedisError, RedisWriter
 from adrank.online.state import SLICES, TakenOverError
 from spark import online_push
 from spark.push_features import main
@@ -57,10 +57,10 @@ class Pusher:
         self._client = client
         self._port = port
 
-    def push(self, hour: int, *more: str) -> PushManifest:
+    def push(self, hour: int, *more: str, minute: int = 0) -> PushManifest:
         where = ["--redis-host", "127.0.0.1", "--redis-port", str(self._port), "--table", "none", "--region", "none"]
         patience = ["--patience-seconds", "20"]
-        main(["--bucket", BUCKET, "--store", "redis", "--hour", at(hour).isoformat(), *where, *patience, *more])
+        main(["--bucket", BUCKET, "--store", "redis", "--hour", at(hour, minute).isoformat(), *where, *patience, *more])
         return PushManifest.model_validate(self._lake.read_json(lake.push_manifest("redis", at(hour))))
 
     def rows(self) -> dict[str, OnlineRow]:
@@ -129,6 +129,27 @@ def test_pushing_again_changes_nothing_and_an_old_hour_never_wins(
     assert pusher.rows() == there
     assert pusher.push(1, "--full").written == 3
     assert pusher.rows() == there
+
+
+def test_a_moment_within_an_hour_names_the_hour(features: FeatureLake, pusher: Pusher) -> None:
+    features.hour(at(0), ads({"a": 1}))
+    assert pusher.push(0, minute=30).hour == at(0)
+    assert pusher.rows() == {"a": OnlineRow(at(1), values(ADS, 1))}
+
+
+def test_to_a_redis_that_evicts_nothing_is_pushed_and_nothing_called_done(
+    features: FeatureLake, pusher: Pusher, store: Redis
+) -> None:
+    features.hour(at(0), ads({"a": 1}))
+    pusher.push(0)
+    store.config_set("maxmemory", "100mb")
+    store.config_set("maxmemory-policy", "volatile-lru")
+    try:
+        with pytest.raises(EvictingRedisError, match="volatile-lru"):
+            pusher.push(0)
+    finally:
+        store.config_set("maxmemory", "0")
+        store.config_set("maxmemory-policy", "noeviction")
 
 
 def test_a_corrected_hour_replaces_what_differs_and_what_is_gone(features: FeatureLake, pusher: Pusher) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import datetime, timedelta
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from adrank import leases
 from adrank.contracts import lake, registry
-from tests.include.spark.conftest import TestLake, at, event
+from adrank.decisions.lateness import RawLog
+from adrank.leases import LeaseLostError
+from spark import feature_partitions, partition_files, raw_log
+from spark.lake_files import LakeFiles
+from tests.include.spark.conftest import BUCKET, TestLake, at, event
 from tests.include.spark.test_compute_features import manifest, rows, run
 
 pytestmark = pytest.mark.spark
@@ -115,3 +122,56 @@ def test_another_layout_begins_again_at_revision_0(raw_lake: TestLake, spark: Sp
     run(raw_lake, GROUP, at(0), at(1))
     assert revisions(raw_lake, at(0)) == ["rev=000"], "nothing can read the old ones any more"
     assert manifest(raw_lake, GROUP, at(0)).fingerprint == registry.load().group(GROUP).fingerprint
+
+
+@pytest.fixture
+def others() -> Iterator[ExitStack]:
+    """Ends what took leases over, after their former holder."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def take_over(others: ExitStack) -> None:
+    others.enter_context(
+        leases.held(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step", wait=timedelta(seconds=0.1))
+    )
+
+
+def write(spark: SparkSession, lease: leases.Lease) -> None:
+    """Other rows of the first hour: none."""
+    group, files = registry.load().group(GROUP), LakeFiles(spark, BUCKET)
+    columns = ", ".join(f"{name} float" for name in group.names)
+    features: DataFrame = spark.createDataFrame([], f"hour timestamp, entity_id string, {columns}")
+    log = RawLog.of(raw_log.closed_hours(files, at(0), at(1)))
+    feature_partitions.write(features, files, group, [at(0)], log, lease)
+
+
+def test_who_lost_the_lease_touches_nothing(raw_lake: TestLake, spark: SparkSession, others: ExitStack) -> None:
+    landed(raw_lake, 1)
+    run(raw_lake, GROUP, at(0), at(1))
+    before = content(raw_lake, f"features/{GROUP}/")
+    with leases.held(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step") as lost:
+        take_over(others)
+        with pytest.raises(LeaseLostError):
+            write(spark, lost)
+    assert content(raw_lake, f"features/{GROUP}/") == before
+
+
+def test_who_lost_the_lease_while_it_cleared_writes_no_data(
+    raw_lake: TestLake, spark: SparkSession, others: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landed(raw_lake, 1)
+    run(raw_lake, GROUP, at(0), at(1))
+    theirs = raw_lake.path(lake.features(GROUP, at(0))) / "part-theirs.parquet"
+
+    def withdraw(files: LakeFiles, manifest: str, folder: str) -> None:
+        withdrawn(files, manifest, folder)
+        take_over(others)
+        theirs.parent.mkdir()
+        theirs.touch()
+
+    withdrawn = partition_files.withdraw
+    monkeypatch.setattr(partition_files, "withdraw", withdraw)
+    with leases.held(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step") as lost, pytest.raises(LeaseLostError):
+        write(spark, lost)
+    assert set(content(raw_lake, f"features/{GROUP}/")) == {"dt=2026-03-01/hr=00/rev=000/part-theirs.parquet"}

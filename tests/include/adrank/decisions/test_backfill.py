@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from adrank.contracts import lake, registry
-from adrank.contracts.manifests import FeatureManifest
+from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.decisions import backfill
 from adrank.decisions.backfill import Asked, Chunk
+from adrank.decisions.lateness import RawLog
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 GROUP = registry.load().groups[0]
@@ -21,6 +22,10 @@ GROUP = registry.load().groups[0]
 
 def at(hours: int) -> datetime:
     return FIRST + hours * lake.HOUR
+
+
+RAW = [RawManifest(hour=at(n), revision_time=at(n + 1), watermark=at(n + 1), rows=0) for n in range(72)]
+UNREVISED = RawLog.of(RAW)
 
 
 def asked(start: datetime, end: datetime, **more: Any) -> Asked:
@@ -85,14 +90,25 @@ def test_a_form_that_makes_no_sense_is_refused_by_name(wrong: dict[str, Any], na
 def test_a_chunk_is_whole_when_every_hour_has_the_present_layout() -> None:
     planned = backfill.chunks(asked(at(0), at(72), chunk_days=1))
     there = [manifest(at(n)) for n in range(72)]
-    assert backfill.unfinished(GROUP, planned, there) == []
-    assert backfill.unfinished(GROUP, planned, there[:30] + there[31:]) == [planned[1]]
+    assert backfill.unfinished(GROUP, planned, there, UNREVISED) == []
+    assert backfill.unfinished(GROUP, planned, there[:30] + there[31:], UNREVISED) == [planned[1]]
     there[50] = manifest(at(50), fingerprint="another layout")
-    assert backfill.unfinished(GROUP, planned, there) == [planned[2]]
+    assert backfill.unfinished(GROUP, planned, there, UNREVISED) == [planned[2]]
+
+
+def test_a_chunk_of_which_late_events_outdated_an_hour_is_not_whole_however_long_ago() -> None:
+    planned = backfill.chunks(asked(at(0), at(72), chunk_days=1))
+    late = RawLog.of([*RAW[:30], RAW[30].model_copy(update={"revision": 1}), *RAW[31:]])
+    there = [manifest(at(n)).model_copy(update={"raw_state": UNREVISED.state(GROUP, at(n))}) for n in range(72)]
+    assert backfill.unfinished(GROUP, planned, there, UNREVISED) == []
+    assert backfill.unfinished(GROUP, planned, there, late) == [planned[1], planned[2]]
+    revised = [m.model_copy(update={"revision": 1, "raw_state": late.state(GROUP, m.hour)}) for m in there[30:]]
+    assert backfill.unfinished(GROUP, planned, [*there, *revised], late) == []
 
 
 def test_the_newest_revision_of_an_hour_counts() -> None:
     planned = backfill.chunks(asked(at(0), at(1)))
     old, new = manifest(at(0), 0, "another layout"), manifest(at(0), 1)
-    assert backfill.unfinished(GROUP, planned, [new, old]) == []
-    assert backfill.unfinished(GROUP, planned, [manifest(at(0), 1, "another layout"), manifest(at(0))]) == planned
+    assert backfill.unfinished(GROUP, planned, [new, old], UNREVISED) == []
+    old, new = manifest(at(0)), manifest(at(0), 1, "another layout")
+    assert backfill.unfinished(GROUP, planned, [new, old], UNREVISED) == planned

@@ -20,7 +20,7 @@ from adrank.contracts.online_layout import OnlineRow, dynamodb_key, redis_key, u
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.dynamodb_writer import DynamoDBWriter
 from adrank.online.patience import Patience, StoreRefusesError
-from adrank.online.redis_writer import RedisWriter
+from adrank.online.redis_writer import EvictingRedisError, RedisWriter
 from adrank.online.state import StoreLostError, StoreState, TakenOverError, Ticket
 from adrank.online.writer import DynamoDBAddress, OnlineWriter, RedisAddress
 from tests.include.online_stores import AS_OF, REGION, TABLE, RedisServer
@@ -214,6 +214,24 @@ def test_a_redis_that_stays_full_is_an_error_at_the_limit(to_redis: RedisWriter,
     impatient = RedisWriter(full_redis, Patience.of(0.3))
     with pytest.raises(StoreRefusesError, match=r"Redis refused until the limit of the push: .*maxmemory"):
         impatient.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+
+
+@pytest.mark.parametrize("policy", ["volatile-lru", "volatile-ttl", "allkeys-lfu", "noeviction"])
+def test_a_redis_that_drops_rows_when_it_is_full_is_refused_by_policy_and_remedy(
+    to_redis: RedisWriter, redis: Redis, policy: str
+) -> None:
+    redis.config_set("maxmemory-policy", policy)
+    try:
+        to_redis.require_keeping()  # it has no limit, so it is never full
+        redis.config_set("maxmemory", "100mb")
+        if policy == "noeviction":
+            to_redis.require_keeping()
+            return
+        with pytest.raises(EvictingRedisError, match=f"policy {policy} .*set maxmemory-policy to noeviction"):
+            to_redis.require_keeping()
+    finally:
+        redis.config_set("maxmemory", "0")
+        redis.config_set("maxmemory-policy", "noeviction")
 
 
 def test_a_redis_that_is_not_there_is_an_error_at_the_limit() -> None:

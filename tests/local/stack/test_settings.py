@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,13 @@ from pydantic import ValidationError
 
 from stack import paths
 from stack.settings import PORT_LABELS, Ports, StackSettings
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have moved a stack of their own."""
+    for name in [name for name in os.environ if name.startswith("STACK_")]:
+        monkeypatch.delenv(name)
 
 
 def test_ports_are_numbered_from_the_base() -> None:

@@ -41,7 +41,8 @@ lint: setup ## ruff and mypy: what pre-commit runs too
 test: lint ## lint, types, all tests but the long campaigns
 	$(BIN)/python -m pytest -m "not verify" --durations=15
 
-verify: setup ## the long campaigns
+verify: ## the long campaigns
+	@PYTHONPATH=local $(PYTHON) -m stack.install --browser
 	$(BIN)/python -m pytest -m verify --durations=0
 
 bench: setup ## side-by-side measurements; the ratios are in build/bench/results.json

@@ -46,6 +46,12 @@ def test_make_test_lints_and_leaves_only_the_long_campaigns_out() -> None:
     assert 'pytest -m "not verify"' in commands
 
 
+def test_only_the_campaigns_set_up_a_browser() -> None:
+    assert "stack.install --browser" in recipe("verify")
+    assert "stack.install\n" in recipe("demo") + recipe("test")
+    assert "--browser" not in recipe("demo") + recipe("test")
+
+
 def test_every_target_is_explained() -> None:
     text = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)

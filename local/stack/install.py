@@ -1,7 +1,8 @@
 """``python3.11 -m stack.install`` (``make setup``): everything a bare checkout needs before anything else runs.
 
 System parts by apt where the user may, the virtual environment and Node packages from their lock files. Standard
-library only. What was installed from is remembered by digest, so a second run only looks.
+library only. What was installed from is remembered by digest, so a second run only looks. ``--browser`` adds what
+looks at Airflow's UI.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from stack import system_parts
+from stack.system_parts import Part
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -55,13 +58,13 @@ class SetupError(Exception):
     """Set-up cannot go on; the message tells a person what to do."""
 
 
-def main() -> int:
+def main(options: Sequence[str] = ()) -> int:
     """Set up; 1 with one clear message when something is missing that cannot be installed."""
     try:
         if sys.version_info[:2] != (3, 11):
             found = f"{sys.version_info[0]}.{sys.version_info[1]} ({sys.executable})"
             raise SetupError(f"Python 3.11 is needed, this is {found}; on Debian 12: apt-get install python3.11")
-        _system_parts()
+        _system_parts(system_parts.for_the_browser() if "--browser" in options else [])
         _checkout()
     except (SetupError, subprocess.CalledProcessError) as error:
         print(f"setup: {error}", file=sys.stderr)
@@ -104,8 +107,8 @@ def locked_version(package: str, lock: Path) -> str:
     return found.group(1)
 
 
-def _system_parts() -> None:
-    parts = system_parts.missing(system_parts.needed())
+def _system_parts(besides: Sequence[Part]) -> None:
+    parts = system_parts.missing([*system_parts.needed(), *besides])
     if not parts:
         return
     root = become_root()
@@ -151,4 +154,4 @@ def _run(*command: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -39,6 +39,16 @@ def needed() -> list[Part]:
     ]
 
 
+def for_the_browser() -> list[Part]:
+    """What the campaigns that look at Airflow's UI need besides; a demo does without it."""
+    return [Part("Chromium", ("chromium",), lambda: browser() is not None)]
+
+
+def browser() -> str | None:
+    """Path of the Chromium that is installed, under any of its names."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
 def missing(parts: Sequence[Part]) -> list[Part]:
     """The parts that are not here."""
     return [part for part in parts if not part.is_here()]

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 Policy = Callable[[Any], list[str]]
-_SCARCE = (
-    *("EmrSparkStepOperator", "SparkSubmitStepOperator"),
-    *("SageMakerProcessingJobOperator", "SageMakerTrainingJobOperator"),
-)
+#: What takes a cluster or instances, whatever extends it.
+_SCARCE = {"EmrSparkStepOperator", "SparkSubmitOperator", "_SageMakerJobOperator"}
 _INTERVAL_WORDS = ("data_interval_start", "data_interval_end")
 _DOC_PARTS = ("**What.**", "**When.**", "**Reads.**", "**Writes.**", "**Owner.**", "**When it fails.**")
 
 
-def _operator(task: Any) -> str:
-    """The operator's class, of a mapped task too."""
-    return str(getattr(task, "operator_class", type(task)).__name__)
+def _kinds(task: Any) -> set[str]:
+    """The operator's class and those that it extends, of a mapped task too."""
+    return {kind.__name__ for kind in getattr(task, "operator_class", type(task)).__mro__}
 
 
 def has_an_owner(dag: Any) -> list[str]:
@@ -54,7 +52,7 @@ def runs_one_at_a_time(dag: Any) -> list[str]:
 
 
 def takes_scarce_work_from_a_pool(dag: Any) -> list[str]:
-    return [t.task_id for t in dag.tasks if _operator(t) in _SCARCE and t.pool == "default_pool"]
+    return [t.task_id for t in dag.tasks if _kinds(t) & _SCARCE and t.pool == "default_pool"]
 
 
 def reads_intervals_from_a_data_interval_timetable(dag: Any) -> list[str]:

@@ -47,6 +47,19 @@ def test_a_careless_dag_is_caught_by(policy: Policy) -> None:
     assert policy(careless) != []
 
 
+class PatientStepOperator(EmrSparkStepOperator):
+    """Scarce by what it extends."""
+
+
+def test_scarce_work_is_known_by_what_it_extends_mapped_or_not() -> None:
+    with DAG(dag_id="careless", schedule=None) as careless:
+        PatientStepOperator(task_id="once", hour="1")
+        PatientStepOperator.partial(task_id="often").expand(hour=["1", "2"])
+        PatientStepOperator(task_id="in_turn", hour="1", pool="emr")
+        BaseOperator(task_id="light")
+    assert policies.takes_scarce_work_from_a_pool(careless) == ["once", "often"]
+
+
 @pytest.mark.parametrize("path", DAG_FILES, ids=lambda path: path.name)
 def test_no_dag_file_schedules_by_a_bare_cron(path: Path) -> None:
     assert policies.bare_crons(path) == []

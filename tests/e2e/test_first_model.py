@@ -1,4 +1,7 @@
-"""With nothing in production there is nothing to test against: a model goes live once approved, without an A/B."""
+"""With nothing in production there is nothing to test against: a model goes live once approved, without an A/B.
+
+The product manager answers where a person does, in the UI.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ import pytest
 from mlflow import MlflowClient
 
 from demo import approval, weekly
-from demo.airflow_client import Airflow, DagRun, Question
-from stack.airflow_client import AirflowClient
+from demo.airflow_client import DagRun, Question
+from stack.environment import url
+from tests.e2e import browser
 from tests.e2e.conftest import Lived
 
 pytestmark = [pytest.mark.verify, pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1200)]
@@ -23,6 +27,15 @@ class FirstRun:
     states: dict[str, str]
     question: Question
     package_digest: str
+    refused_with: int
+
+
+def press_approve(lived: Lived, user: str, run: DagRun, package_digest: str) -> int:
+    """Press Approve as a user who reads of the package; HTTP's status of what the server said to it."""
+    with browser.signed_in(lived.stack, user) as page:
+        page.goto(approval.address(url(lived.stack, "airflow"), run, weekly.ASKED))
+        page.get_by_text(package_digest).first.wait_for()
+        return browser.press(page, approval.APPROVE).status
 
 
 def registry(lived: Lived) -> MlflowClient:
@@ -46,19 +59,20 @@ def first(lived: Lived) -> FirstRun:
     take_production_away(lived)
     airflow, as_of = lived.airflow, lived.record.source.end
     run = airflow.trigger(weekly.DAG_ID, "first-model", {"as_of": as_of.isoformat()})
-    manager = Airflow(AirflowClient(lived.stack, approval.APPROVER))
-    watch = weekly.WeeklyWatch(airflow, lambda stage, line: None)
+    watch, refused_with = weekly.WeeklyWatch(airflow, lambda stage, line: None), []
 
     def approve() -> None:
-        evidence = airflow.returned(run.dag_id, run.run_id, "approval.collect_evidence")
-        assert approval.answer(manager, run, weekly.ASKED, evidence) == approval.APPROVE
+        digest = airflow.returned(run.dag_id, run.run_id, "approval.collect_evidence")["package_digest"]
+        refused_with.append(press_approve(lived, "ml_engineer", run, digest))
+        assert press_approve(lived, approval.APPROVER, run, digest) == 200
 
     watch.when(weekly.ASKED, ("awaiting_input",), approve)
     run, tasks = watch.follow(run, 900)
     evidence = airflow.returned(run.dag_id, run.run_id, "approval.collect_evidence")
     question = airflow.question(run.dag_id, run.run_id, weekly.ASKED)
     assert question is not None
-    return FirstRun(run, {task.task_id: task.state for task in tasks}, question, evidence["package_digest"])
+    states = {task.task_id: task.state for task in tasks}
+    return FirstRun(run, states, question, evidence["package_digest"], *refused_with)
 
 
 def test_it_goes_past_the_experiment_but_not_past_the_approval(first: FirstRun) -> None:
@@ -67,6 +81,10 @@ def test_it_goes_past_the_experiment_but_not_past_the_approval(first: FirstRun) 
     assert {first.states[f"ab_test.{task}"] for task in ("start_routing", "await_verdict")} == {"skipped"}
     assert (first.question.chosen, first.question.by) == ((approval.APPROVE,), approval.APPROVER)
     assert first.package_digest in first.question.body
+
+
+def test_who_is_not_asked_may_not_answer(first: FirstRun) -> None:
+    assert first.refused_with == 403
 
 
 def test_what_was_approved_serves_and_is_what_the_registry_calls_production(lived: Lived, first: FirstRun) -> None:

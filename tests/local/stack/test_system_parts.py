@@ -62,6 +62,15 @@ def test_an_old_java_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert "Java 17 or newer" in [lack.name for lack in system_parts.missing(system_parts.needed())]
 
 
+def test_only_the_campaigns_need_a_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "Chromium" not in [part.name for part in system_parts.needed()]
+    assert [lack.name for lack in system_parts.missing(system_parts.for_the_browser())] == ["Chromium"]
+    (tmp_path / "chromium-browser").write_text("#!/bin/sh\n")
+    (tmp_path / "chromium-browser").chmod(0o755)
+    assert system_parts.missing(system_parts.for_the_browser()) == []
+
+
 def test_a_user_who_may_not_install_gets_one_error_and_nothing_is_touched(tmp_path: Path) -> None:
     script = (
         "from stack import install; install.become_root = lambda: None; "

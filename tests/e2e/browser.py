@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Page, Response, expect, sync_playwright
+from playwright.sync_api import Page, Response, sync_playwright
 
 from stack import credentials, system_parts
 from stack.environment import url
@@ -31,7 +31,6 @@ def signed_in(stack: StackSettings, user: str) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=system_parts.browser(), args=_QUIET)
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.set_default_timeout(_PATIENCE)
-        expect.set_options(timeout=_PATIENCE)
         page.goto(url(stack, "airflow"))
         page.locator("input[name=username]").fill(user)
         page.locator("input[name=password]").fill(credentials.airflow_password(stack, user))

@@ -71,6 +71,15 @@ def test_only_the_campaigns_need_a_browser(monkeypatch: pytest.MonkeyPatch, tmp_
     assert system_parts.missing(system_parts.for_the_browser()) == []
 
 
+def test_set_up_looks_for_a_browser_when_told_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(install, "become_root", lambda: None)
+    assert (install.main(), "Chromium" in capsys.readouterr().err) == (1, False)
+    assert (install.main(["--browser"]), "Chromium" in capsys.readouterr().err) == (1, True)
+
+
 def test_a_user_who_may_not_install_gets_one_error_and_nothing_is_touched(tmp_path: Path) -> None:
     script = (
         "from stack import install; install.become_root = lambda: None; "

@@ -59,7 +59,7 @@ def compute(group: str, start: datetime, end: datetime) -> None:
     from spark.compute_features import main
 
     arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
-    main([*arguments, "--sql", f"s3://{BUCKET}/code/sql/features/{group}.sql"])
+    main([*arguments, "--queries", f"s3://{BUCKET}/code/sql"])
 
 
 def timed(spark: SparkSession, work: Callable[[], object]) -> dict[str, float]:
@@ -133,7 +133,8 @@ def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
     """An hour's tile from the raw log, and the windows that it gives: all that the rate needs. Nothing is kept."""
     from adrank.decisions import lateness
     from spark import counting, raw_log
-    from spark.catalogue_views import CatalogueViews
+    from spark.catalogue_views import Catalogue, CatalogueViews
+    from spark.event_views import EventLog
     from spark.lake_files import LakeFiles
     from spark.tiles import Tiles
 
@@ -141,8 +142,9 @@ def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
     group = registry.load().group("ad_engagement")
     files.delete(lake.tiles_hour(group.name, hour).rstrip("/"))
     raws = raw_log.closed_hours(files, lateness.reach_start(hour - lake.HOUR), hour + lake.HOUR)
+    views = CatalogueViews.for_group(spark, Catalogue(spark, files, [group], ()), group)
     tiles = Tiles(
-        spark, files, group, files.read(f"code/sql/tiles/{group.name}.sql"), CatalogueViews(spark, files, (), ())
+        spark, files, group, files.read(f"code/sql/tiles/{group.name}.sql"), views, EventLog(spark, files, [group])
     )
     counted = counting.windows_of(tiles, raws, hour, hour + lake.HOUR)
     rates = counted.hourly.selectExpr("entity_id", "try_divide(clicks_7d, impressions_7d) AS ctr_7d")

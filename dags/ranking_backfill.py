@@ -1,8 +1,8 @@
 """### Backfill of ranking features
 
-**What.** Computes the features of a range of hours, group by group in chunks of days, checks them, and brings the last
-hour online. The same code and SQL as the hourly run: an hour computed here has the digest that the hourly run would
-have left, and late events make a new revision of it here as there.
+**What.** Computes the features of a range of hours in chunks of days, groups side by side, checks them, and brings
+the last hour online. The same code and SQL as the hourly run: an hour computed here has the digest that the hourly
+run would have left, and late events make a new revision of it here as there.
 
 **When.** By hand, from the form: after history landed, or after a definition changed (then with `recompute`: what is
 whole in the present layout is left alone otherwise).
@@ -12,14 +12,15 @@ whole in the present layout is left alone otherwise).
 **Writes.** `features/<group>/dt=/hr=/rev=NNN/` of every hour in the range, with the tiles and windows that they are
 made from · `validation/` · the online stores (newer values win).
 
-**Owner.** data-platform. Of a group one chunk is computed at a time, each from the windows that the one before left;
-groups share the cluster's pool. `engine` says where all of it runs, validation and push too: steps of the EMR cluster,
-or spark-submit to the target of the Spark connection, which needs no EMR. The hourly run and a backfill never write the
-same group and day at once: who comes second waits for the lease.
+**Owner.** data-platform. One chunk is computed at a time, each from the windows that the one before left, all groups
+that lack it in one application. `engine` says where all of it runs, validation and push too: steps of the EMR
+cluster, or spark-submit to the target of the Spark connection, which needs no EMR. The hourly run and a backfill
+never write the same group and day at once: who comes second waits for the lease.
 
-**When it fails.** Every task is safe to clear. A failed chunk leaves no half-written partition visible. Start the same
-range again, in this run (clear `plan`) or in a new one: chunks that are whole, and no late event has outdated, are not
-computed twice. `validate` looks at all groups: those that the form leaves out must have been computed before.
+**When it fails.** Every task is safe to clear. The message of a failed chunk names the groups that failed; the others
+of it are whole, and no half-written partition is visible. Start the same range again, in this run (clear `plan`) or
+in a new one: what is whole, and no late event has outdated, is not computed twice. `validate` looks at all groups:
+those that the form leaves out must have been computed before.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _END = (
 )
 END = f"{{{{ {_END}.isoformat() }}}}"
 LAST_HOUR = f"{{{{ ({_END} - macros.timedelta(hours=1)).isoformat() }}}}"
-DAYS = "{{ task.hours['start'][:10] }} .. {{ task.hours['end'][:13] }}"
+CHUNK = "{{ task.hours['start'][:10] }} .. {{ task.hours['end'][:13] }}: {{ task.hours['groups'] | join(', ') }}"
 ENGINES = {
     "emr": ("emr", EmrSparkStepOperator, ValidateFeaturesOperator),
     "spark-submit": ("spark_submit", SparkSubmitStepOperator, SubmitValidationOperator),
@@ -85,8 +86,7 @@ with DAG(
     },
     tags=["adrank", "features", "manual", "oncall:retry-safe"],
 ) as dag:
-    with TaskGroup("plan", tooltip="What each group lacks of the range"):
-        plans = {name: PlanChunksOperator(task_id=name, group=name) for name in GROUPS}
+    plan = PlanChunksOperator(task_id="plan")
 
     choose_engine = VerdictBranchOperator(
         task_id="choose_engine",
@@ -96,19 +96,17 @@ with DAG(
 
     for engine, (task_group, step, validation) in ENGINES.items():
         with TaskGroup(task_group, tooltip=f"All of the work, by {engine}"):
-            with TaskGroup("compute", tooltip="A group's chunks one by one, groups side by side") as compute:
-                for name in GROUPS:
-                    step.partial(
-                        task_id=name,
-                        entry_point="compute_features.py",
-                        sql=f"features/{name}.sql",
-                        arguments=["--group", name, *SETTINGS.cdc.history_arguments()],
-                        leased=True,
-                        pool=SETTINGS.tenancy.emr_pool,
-                        execution_timeout=SETTINGS.emr.step_timeout,
-                        max_active_tis_per_dagrun=1,
-                        map_index_template=f"{name} {DAYS}",
-                    ).expand(hours=plans[name].output)
+            compute = step.partial(
+                task_id="compute",
+                entry_point="compute_features.py",
+                queries=True,
+                arguments=["--recompute", "{{ params.recompute | lower }}", *SETTINGS.cdc.history_arguments()],
+                leased=True,
+                pool=SETTINGS.tenancy.emr_pool,
+                execution_timeout=SETTINGS.emr.step_timeout,
+                max_active_tis_per_dagrun=1,
+                map_index_template=CHUNK,
+            ).expand(hours=plan.output)
 
             validate = validation(
                 task_id="validate",

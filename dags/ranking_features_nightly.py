@@ -55,7 +55,7 @@ with DAG(
             EmrSparkStepOperator(
                 task_id=group.name,
                 entry_point="check_windows.py",
-                sql=f"tiles/{group.name}.sql",
+                queries=True,
                 arguments=["--group", group.name, "--day", DATE],
             )
 

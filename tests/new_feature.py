@@ -43,7 +43,7 @@ def computed(raw_lake: TestLake, hour: datetime) -> None:
     shutil.copytree(INCLUDE / "sql", raw_lake.path("code/sql"))
     kinds = ("impression", "click", "click", "contact")
     raw_lake.land(hour, [event(f"e{number}", kind, hour, "a") for number, kind in enumerate(kinds)])
-    compute([*asked(hour), "--group", GROUP.name, "--sql", f"s3://{BUCKET}/code/sql/features/{GROUP.name}.sql"])
+    compute([*asked(hour), "--group", GROUP.name, "--queries", f"s3://{BUCKET}/code/sql"])
     for group in registry.load().groups:
         if group != GROUP:
             nothing = FeatureManifest(

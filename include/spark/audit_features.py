@@ -1,24 +1,19 @@
 """Reads an hour's features back from the online stores and compares them with the offline partition, bit for bit.
 
-    spark-submit audit_features.py --bucket B --hour ISO --redis-host H --redis-port P [--redis-tls] --table T
-        --region R [--sample N] [--max-skew X]
-
-Of each group: N rows of the hour's newest revision, chosen by a hash of entity and hour, through the reader that
-serves; N keys met in the store, which must have a row or be the defaults; and N of the rows that the endpoints served
-for requests of that hour. What a later hour has pushed meanwhile is not compared. Writes
+Of each group: ``sample`` rows of the hour's newest revision, chosen by a hash of entity and hour, through the reader
+that serves; as many keys met in the store, which must have a row or be the defaults; and as many of the rows that the
+endpoints served for requests of that hour. What a later hour has pushed meanwhile is not compared. Writes
 ``audit/dt=/hr=/results.json`` and CloudWatch metrics. A skew is a result, not a failure of the step.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import datetime
 from typing import Final
 
 import boto3
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import AuditManifest, FeatureAudit, FeatureManifest, GroupAudit
@@ -29,51 +24,42 @@ from spark.audited_stores import AuditedStores
 from spark.lake_files import LakeFiles
 from spark.sampled_rows import absent, sampled
 from spark.served_rows import ServedRows
-from spark.session import session
 
 _EXAMPLES: Final = 10
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the step."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bucket", required=True)
-    parser.add_argument("--hour", required=True, type=datetime.fromisoformat)
-    parser.add_argument("--redis-host", required=True)
-    parser.add_argument("--redis-port", required=True, type=int)
-    parser.add_argument("--redis-tls", action="store_true")
-    parser.add_argument("--table", required=True)
-    parser.add_argument("--region", required=True)
-    parser.add_argument("--sample", type=int, default=5000)
-    parser.add_argument("--max-skew", type=float, default=0.01)
-    asked = parser.parse_args(argv)
-
-    spark = session(f"audit {asked.hour.isoformat()}")
-    files = LakeFiles(spark, asked.bucket)
-    served = ServedRows(spark, files, asked.hour)
-    where = (asked.redis_host, asked.redis_port, asked.redis_tls, asked.table, asked.region)
-    with closing(AuditedStores(*where)) as stores:
-        met, cursors = stores.scan(asked.sample, _cursors(files, asked.hour))
-        found = []
-        for group in registry.load().groups:
-            manifest = feature_manifests.manifest_of(files, group, asked.hour)
-            rows = feature_partitions.read(spark, files, group, [manifest])
-            stored = _stored(stores, rows, manifest, met.get(group.name, []), asked.sample)
-            found.append(stored.model_copy(update={"served": served.audit(group, asked.sample)}))
-    verdict = consistency.judge(found, asked.max_skew)
-    audit = AuditManifest(
-        hour=asked.hour,
+def audit(
+    spark: SparkSession,
+    files: LakeFiles,
+    hour: datetime,
+    stores: AuditedStores,
+    sample: int,
+    max_skew: float,
+    region: str,
+) -> str:
+    """Compare, publish what is found, and say whether the stores are consistent."""
+    served = ServedRows(spark, files, hour)
+    met, cursors = stores.scan(sample, _cursors(files, hour))
+    found = []
+    for group in registry.load().groups:
+        manifest = feature_manifests.manifest_of(files, group, hour)
+        rows = feature_partitions.read(spark, files, group, [manifest])
+        stored = _stored(stores, rows, manifest, met.get(group.name, []), sample)
+        found.append(stored.model_copy(update={"served": served.audit(group, sample)}))
+    verdict = consistency.judge(found, max_skew)
+    results = AuditManifest(
+        hour=hour,
         fingerprint=registry.load().fingerprint,
-        max_skew=asked.max_skew,
+        max_skew=max_skew,
         consistent=verdict.consistent,
         skew=verdict.skew,
         reasons=verdict.reasons,
         groups=tuple(found),
         cursors=cursors,
     )
-    files.write(lake.audit(asked.hour), audit.model_dump_json(indent=2))
-    audit_metrics.publish(boto3.client("cloudwatch", region_name=asked.region), audit)
-    print("\n".join([f"consistent: {verdict.consistent}, skew {verdict.skew:.2%}", *verdict.reasons]))
+    files.write(lake.audit(hour), results.model_dump_json(indent=2))
+    audit_metrics.publish(boto3.client("cloudwatch", region_name=region), results)
+    return "; ".join([f"consistent: {verdict.consistent}, skew {verdict.skew:.2%}", *verdict.reasons])
 
 
 def _stored(
@@ -113,7 +99,3 @@ def _cursors(files: LakeFiles, hour: datetime) -> dict[str, str]:
     """Where the audit of the hour before stopped meeting keys."""
     key = lake.audit(hour - lake.HOUR)
     return AuditManifest.model_validate_json(files.read(key)).cursors if files.exists(key) else {}
-
-
-if __name__ == "__main__":
-    main()

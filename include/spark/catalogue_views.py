@@ -1,10 +1,12 @@
-"""The catalogue's history as the views that queries read."""
+"""The catalogue's history as the views that queries read, folded once for all groups of an application."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import count
 from typing import Final
 
 from pyspark.sql import SparkSession
@@ -12,38 +14,74 @@ from pyspark.sql import SparkSession
 from adrank.contracts import lake
 from adrank.contracts.registry import FeatureGroup
 from spark import catalogue_snapshots, validity
-from spark.catalogue_fold import Table
+from spark.catalogue_fold import Table, micros
 from spark.lake_files import LakeFiles
 
 _TABLES: Final[tuple[Table, ...]] = ("ads", "sellers")
 
 
+class Catalogue:
+    """Histories that groups share, whichever asks first.
+
+    :param lookback: the longest that any of the groups declares.
+    :param ignored: columns that change data may have, ``table.column``.
+    """
+
+    def __init__(
+        self,
+        spark: SparkSession,
+        files: LakeFiles,
+        groups: Iterable[FeatureGroup],
+        ignored: Collection[str],
+    ) -> None:
+        self._spark = spark
+        self._files = files
+        self._ignored = ignored
+        self._lookback = max((group.looks_back for group in groups), default=timedelta(0))
+        self._locks: dict[Table, threading.Lock] = {table: threading.Lock() for table in _TABLES}
+        self._folded: dict[tuple[Table, datetime, datetime], str] = {}
+        self._numbers = count()
+
+    def history(self, table: Table, start: datetime, end: datetime) -> str:
+        """The global view of what was true at some time in ``[start - lookback, end)``.
+
+        Keeps a snapshot of the first day first, so that the next hour folds no more than this one.
+        """
+        with self._locks[table]:
+            if (table, start, end) not in self._folded:
+                since = start - self._lookback
+                catalogue_snapshots.keep(self._spark, self._files, table, lake.floor_day(since), self._ignored)
+                known = validity.history(self._spark, self._files, table, since, end, self._ignored)
+                name = f"{table}_history_{next(self._numbers)}"
+                # Queries read it many times, and each time would fold it.
+                known.persist().createOrReplaceGlobalTempView(name)
+                self._folded[table, start, end] = f"global_temp.{name}"
+            return self._folded[table, start, end]
+
+
 @dataclass
 class CatalogueViews:
-    """Views of the tables that a group declares. ``ignored``: columns that change data may have, ``table.column``."""
+    """One session's views of the tables that a group declares."""
 
     spark: SparkSession
-    files: LakeFiles
+    catalogue: Catalogue
     tables: Sequence[Table]
-    ignored: Collection[str]
-    _shown: tuple[datetime, datetime] | None = field(default=None, init=False)
+    _registered: tuple[datetime, datetime, timedelta] | None = field(default=None, init=False)
 
     @classmethod
-    def of(cls, spark: SparkSession, files: LakeFiles, group: FeatureGroup, ignored: Collection[str]) -> CatalogueViews:
+    def for_group(cls, spark: SparkSession, catalogue: Catalogue, group: FeatureGroup) -> CatalogueViews:
         """The views that the group's queries read."""
-        return cls(spark, files, [table for table in _TABLES if table in group.inputs], ignored)
+        return cls(spark, catalogue, [table for table in _TABLES if table in group.inputs])
 
-    def show(self, since: datetime, end: datetime) -> None:
-        """Let ``<table>_history`` be what was true at some time in ``[since, end)``.
-
-        Keeps a snapshot of the day of ``since`` first, so that the next hour folds no more than this one.
-        """
+    def register(self, start: datetime, end: datetime, lookback: timedelta = timedelta(0)) -> None:
+        """Let ``<table>_history`` be what was true at some time in ``[start - lookback, end)``."""
         # Tiles and features of one hour ask for the same.
-        if self._shown == (since, end):
+        if self._registered == (start, end, lookback):
             return
         for table in self.tables:
-            catalogue_snapshots.keep(self.spark, self.files, table, lake.floor_day(since), self.ignored)
-            known = validity.history(self.spark, self.files, table, since, end, self.ignored)
-            # A query reads it several times, and each time would fold it.
-            known.persist().createOrReplaceTempView(f"{table}_history")
-        self._shown = since, end
+            shared = self.catalogue.history(table, start, end)
+            since = micros(start - lookback)
+            self.spark.table(shared).where(f"unix_micros(valid_to) > {since}").createOrReplaceTempView(
+                f"{table}_history"
+            )
+        self._registered = start, end, lookback

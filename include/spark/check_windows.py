@@ -1,6 +1,6 @@
 """Proves that a group's windows are what its tiles add up to: every entity and column, not a sample.
 
-    spark-submit check_windows.py --bucket B --group G --day YYYY-MM-DD --sql s3://.../sql/tiles/G.sql
+    spark-submit check_windows.py --bucket B --group G --day YYYY-MM-DD --queries s3://…/sql
 
 Windows are carried from hour to hour and roll-ups stand for a day's tiles, so what once went wrong would stay. Looked
 at are the newest windows of the day and the one after that would be carried on, and every roll-up of the days before
@@ -24,7 +24,8 @@ from adrank.contracts.manifests import TileManifest
 from adrank.contracts.registry import Counts
 from adrank.decisions import lateness
 from spark import raw_log, windows
-from spark.catalogue_views import CatalogueViews
+from spark.catalogue_views import Catalogue, CatalogueViews
+from spark.event_views import EventLog
 from spark.lake_files import LakeFiles, in_parallel
 from spark.rollups import Rollups
 from spark.session import session
@@ -56,13 +57,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--bucket", required=True)
     parser.add_argument("--group", required=True)
     parser.add_argument("--day", required=True, type=datetime.fromisoformat)
-    parser.add_argument("--sql", required=True)
+    parser.add_argument("--queries", required=True)
     asked = parser.parse_args(argv)
     spark = session(f"check windows {asked.group} {asked.day:%Y-%m-%d}")
     files = LakeFiles(spark, asked.bucket)
-    query = files.read(asked.sql.removeprefix(files.root))
     group = registry.load().group(asked.group)
-    tiles = Tiles(spark, files, group, query, CatalogueViews.of(spark, files, group, ()))
+    query = files.read(f"{asked.queries.removeprefix(files.root)}/tiles/{group.name}.sql")
+    views = CatalogueViews.for_group(spark, Catalogue(spark, files, [group], ()), group)
+    tiles = Tiles(spark, files, group, query, views, EventLog(spark, files, [group]))
     compared = check(tiles, asked.day.replace(tzinfo=UTC))
     for found in compared:
         print(f"{asked.group}: {found.rows} rows of {found.what} compared, {found.wrong} difference(s)")

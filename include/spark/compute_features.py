@@ -1,88 +1,158 @@
-"""Computes one feature group for whole hours: one for the hourly run, all of history for a range step; one SQL.
+"""Computes feature groups for whole hours, side by side in one application: one chunk of a backfill, one SQL a group.
 
-    spark-submit compute_features.py --bucket B --group G --start ISO --end ISO --sql s3://.../sql/features/G.sql
-        [--revise] [--ignored-column TABLE.COLUMN] [--owner NAME]
+    spark-submit compute_features.py --bucket B --group G [--group G …] --start ISO --end ISO --queries s3://…/sql
+        [--recompute false] [--ignored-column TABLE.COLUMN] [--owner NAME]
 
-A group that counts events first counts each raw hour once (``sql/tiles/G.sql`` beside ``--sql``) and carries its
-windows on from the hour before. Its query then sees ``windows``, the views of its other declared inputs
-(``ads_history`` and ``sellers_history`` with ``valid_from``/``valid_to``, as far back as it declares) and ``hours``
-(``hour_no``, ``hour``, ``hour_end``), which are the hours to compute; and no clock. Which revision the rows become is
-:mod:`spark.feature_partitions`' rule; ``--revise`` leaves out the hours of the range that late events did not touch or
-that nobody has computed yet. ``--owner`` names the work for whom the group's days are leased.
+A group that counts events first counts each raw hour once (``<queries>/tiles/G.sql``) and carries its windows on from
+the hour before. Its query (``<queries>/features/G.sql``) then sees ``windows``, the views of its other declared
+inputs (``ads_history`` and ``sellers_history`` with ``valid_from``/``valid_to``, as far back as it declares) and
+``hours`` (``hour_no``, ``hour``, ``hour_end``), which are the hours to compute; and no clock. Which revision the rows
+become is :mod:`spark.feature_partitions`' rule. With ``--recompute false`` a group whose hours are whole is left
+alone. ``--owner`` names the work for whom the groups' days are leased. A group that fails does not stop the others;
+the step then fails, naming each.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import PurePosixPath
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from adrank import leases
 from adrank.contracts import lake, registry
+from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank.decisions import lateness
 from adrank.decisions.lateness import RawLog
+from adrank.leases import Lease
 from spark import counting, feature_manifests, feature_partitions, raw_log
-from spark.catalogue_views import CatalogueViews
+from spark.catalogue_views import Catalogue, CatalogueViews
+from spark.event_views import EventLog
 from spark.lake_files import LakeFiles
-from spark.session import session
+from spark.parts import Parts, Work
+from spark.session import beside, session
 from spark.tiles import Tiles
+
+
+@dataclass(frozen=True)
+class FeatureQueries:
+    """The queries of all groups below one prefix, and what they are run on.
+
+    ``raws`` are the closed raw hours from the reach of the hour before the first computed one on.
+    """
+
+    files: LakeFiles
+    prefix: str
+    raws: Sequence[RawManifest]
+    catalogue: Catalogue
+    events: EventLog
+
+    @classmethod
+    def of(
+        cls,
+        files: LakeFiles,
+        prefix: str,
+        raws: Sequence[RawManifest],
+        groups: Sequence[FeatureGroup],
+        ignored: Collection[str],
+    ) -> FeatureQueries:
+        """What ``groups`` are computed from, side by side. ``ignored``: columns that change data may have besides."""
+        return cls(
+            files, prefix, raws, Catalogue(files.spark, files, groups, ignored), EventLog(files.spark, files, groups)
+        )
+
+    def compute(
+        self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime], lease: Lease
+    ) -> list[FeatureManifest]:
+        """Compute ``hours``, in order, of one group; returns the manifests that now are the newest.
+
+        ``spark`` is a session whose views nobody else uses meanwhile.
+        """
+        start, end = hours[0], hours[-1] + lake.HOUR
+        raws = [raw for raw in self.raws if lateness.reach_start(start - lake.HOUR) <= raw.hour < end]
+        catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
+        _hours(spark, hours).createOrReplaceTempView("hours")
+        counted = None
+        if group.counts is not None:
+            counted = counting.windows_of(self._tiles(spark, group, catalogue), raws, start, end)
+            counted.hourly.createOrReplaceTempView("windows")
+        catalogue.register(start, end, group.looks_back)
+        rows = spark.sql(self._query("features", group))
+        manifests = feature_partitions.write(rows, self.files, group, hours, RawLog.of(raws), lease)
+        if counted is not None:
+            lease.require_held()
+            counted.keep()
+        return manifests
+
+    def outdated(self, group: FeatureGroup, hours: Iterable[datetime]) -> list[datetime]:
+        """Those of ``hours``, in order, that were computed from another log than this one."""
+        return lateness.outdated(group, feature_manifests.computed(self.files, group, hours), RawLog.of(self.raws))
+
+    def is_whole(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime]) -> bool:
+        """Whether all hours were computed from this log in the group's present layout, and the last one's windows are
+        kept."""
+        log, found = RawLog.of(self.raws), feature_manifests.computed(self.files, group, hours)
+        if len(found) < len(hours) or any(manifest.fingerprint != group.fingerprint for manifest in found):
+            return False
+        if lateness.outdated(group, found, log):
+            return False
+        catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
+        return group.counts is None or counting.is_kept(self._tiles(spark, group, catalogue), self.raws, hours[-1])
+
+    def _tiles(self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews) -> Tiles:
+        return Tiles(spark, self.files, group, self._query("tiles", group), catalogue, self.events)
+
+    def _query(self, kind: str, group: FeatureGroup) -> str:
+        return self.files.read(f"{self.prefix.removeprefix(self.files.root)}/{kind}/{group.name}.sql")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the step."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--bucket", required=True)
-    parser.add_argument("--group", required=True)
+    parser.add_argument("--group", required=True, action="append")
     parser.add_argument("--start", required=True, type=datetime.fromisoformat)
     parser.add_argument("--end", required=True, type=datetime.fromisoformat)
-    parser.add_argument("--sql", required=True)
-    parser.add_argument("--revise", action="store_true")
+    parser.add_argument("--queries", required=True)
+    parser.add_argument("--recompute", choices=("true", "false"), default="true")
     parser.add_argument("--ignored-column", action="append", default=[], metavar="TABLE.COLUMN")
     parser.add_argument("--owner")
-    asked = parser.parse_args(argv)
-    hours = list(lake.hours(asked.start, lake.floor_hour(asked.end)))
+    args = parser.parse_args(argv)
+    hours = list(lake.hours(args.start, lake.floor_hour(args.end)))
     if not hours:
-        parser.error(f"there is no whole hour from {asked.start.isoformat()} to {asked.end.isoformat()}")
-    group = registry.load().group(asked.group)
-    with leases.held(bucket=asked.bucket, group=group.name, days=hours, owner=asked.owner) as lease:
-        _compute(asked, group, hours, lease)
-
-
-def _compute(asked: argparse.Namespace, group: FeatureGroup, hours: list[datetime], lease: leases.Lease) -> None:
-    spark = session(f"features {group.name} {asked.start.isoformat()}")
-    files = LakeFiles(spark, asked.bucket)
+        parser.error(f"there is no whole hour from {args.start.isoformat()} to {args.end.isoformat()}")
+    spark = session(f"features {' '.join(args.group)} {args.start.isoformat()}")
+    files = LakeFiles(spark, args.bucket)
     raws = raw_log.closed_hours(files, lateness.reach_start(hours[0] - lake.HOUR), hours[-1] + lake.HOUR)
-    log = RawLog.of(raws)
-    if asked.revise:
-        hours = lateness.outdated(group, feature_manifests.computed(files, group, hours), log)
-        if not hours:
-            print(f"{group.name}: late events outdated none of these hours")
-            return
-    start, end = hours[0], hours[-1] + lake.HOUR
-    catalogue = CatalogueViews.of(spark, files, group, asked.ignored_column)
-    _hours(spark, hours).createOrReplaceTempView("hours")
-    sql = PurePosixPath(asked.sql.removeprefix(files.root))
-    query = files.read(str(sql))
-    counted = None
-    if group.counts is not None:
-        tiles = Tiles(spark, files, group, files.read(str(sql.parents[1] / "tiles" / sql.name)), catalogue)
-        counted = counting.windows_of(tiles, raws, start, end)
-        counted.hourly.createOrReplaceTempView("windows")
-    catalogue.show(start - group.looks_back, end)
-    manifests = feature_partitions.write(spark.sql(query), files, group, hours, log, lease)
-    if counted is not None:
-        lease.require_held()
-        counted.keep()
-    for manifest in manifests:
-        print(
-            f"{group.name} {manifest.hour.isoformat()} revision={manifest.revision} rows={manifest.rows} "
-            f"digest={manifest.content_digest[:12]}"
-        )
+    groups = [registry.load().group(name) for name in args.group]
+    queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
+
+    def work(group: FeatureGroup) -> Work:
+        def compute() -> str:
+            own = beside(spark)
+            if args.recompute == "false" and queries.is_whole(own, group, hours):
+                return "whole already"
+            with leases.held(bucket=args.bucket, group=group.name, days=hours, owner=args.owner) as lease:
+                return described(queries.compute(own, group, hours, lease))
+
+        return compute
+
+    parts = Parts()
+    parts.run({group.name: work(group) for group in groups})
+    parts.require_success()
+
+
+def described(manifests: Sequence[FeatureManifest]) -> str:
+    """What was computed, in one line."""
+    rows, last = sum(manifest.rows for manifest in manifests), manifests[-1]
+    return (
+        f"{rows} rows in {len(manifests)} hour(s), the last {last.hour.isoformat()} "
+        f"revision={last.revision} digest={last.content_digest[:12]}"
+    )
 
 
 def _hours(spark: SparkSession, hours: Sequence[datetime]) -> DataFrame:

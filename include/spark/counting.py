@@ -67,8 +67,16 @@ def windows_of(tiles: Tiles, raws: Sequence[RawManifest], start: datetime, end: 
         }
     points = windows.points(tiles, base, entering, leaving).persist()
     last = end - lake.HOUR
-    state = windows.raw_state(raw for raw in raws if lateness.reach_start(last) <= raw.hour <= last)
-    return Counted(windows.hourly(tiles, points, end), tiles, points, last, state, start, entering)
+    return Counted(windows.hourly(tiles, points, end), tiles, points, last, _state(raws, last), start, entering)
+
+
+def is_kept(tiles: Tiles, raws: Sequence[RawManifest], hour: datetime) -> bool:
+    """Whether the windows at the end of ``hour`` are there, made from this raw log."""
+    return windows.kept_manifest(tiles, hour, _state(raws, hour)) is not None
+
+
+def _state(raws: Sequence[RawManifest], hour: datetime) -> str:
+    return windows.raw_state(raw for raw in raws if lateness.reach_start(hour) <= raw.hour <= hour)
 
 
 def _leaving(start: datetime, end: datetime, hours: int) -> list[datetime]:

@@ -24,6 +24,7 @@ class LakeFiles:
     """One bucket; keys and prefixes are relative to it."""
 
     def __init__(self, spark: SparkSession, bucket: str) -> None:
+        self.spark = spark
         self.root = f"s3://{bucket}/"
         # Looked up once: the way to a Java class is a question to the JVM for every part of its name.
         jvm: Any = spark._jvm

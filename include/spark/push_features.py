@@ -17,8 +17,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from datetime import datetime
 
+from pyspark.sql import SparkSession
+
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest, PushedHour, PushManifest
+from adrank.contracts.registry import Store
 from adrank.online import state as states
 from adrank.online.patience import Patience
 from adrank.online.state import StoreState
@@ -48,32 +51,47 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--full", action="store_true")
     asked = parser.parse_args(argv)
 
-    patience = Patience.of(asked.patience_seconds)
-    spark = session(f"push {asked.store} {asked.hour.isoformat()}")
-    files = LakeFiles(spark, asked.bucket)
-    groups = registry.load().of_store(asked.store)
-    manifests = {group.name: feature_manifests.manifest_of(files, group, asked.hour) for group in groups}
-    require_validated(files, asked.hour, manifests.values())
     address: Address = (
         RedisAddress(asked.redis_host, asked.redis_port, asked.redis_tls)
         if asked.store == "redis"
         else DynamoDBAddress(asked.table, asked.region)
     )
-    wanted = pushed_hour(asked.hour, manifests.values())
-    push = Push(spark, files, address, patience, groups, manifests, wanted)
-    key = lake.push_manifest(asked.store, asked.hour)
+    spark = session(f"push {asked.store} {asked.hour.isoformat()}")
+    files = LakeFiles(spark, asked.bucket)
+    print(push(spark, files, asked.store, asked.hour, address, Patience.of(asked.patience_seconds), full=asked.full))
+
+
+def push(
+    spark: SparkSession,
+    files: LakeFiles,
+    store: Store,
+    hour: datetime,
+    address: Address,
+    patience: Patience,
+    *,
+    full: bool = False,
+) -> str:
+    """Bring the store to the hour and say what was written.
+
+    :raises NotValidatedError: the hour's validation is missing, failed, or was of other rows.
+    """
+    groups = registry.load().of_store(store)
+    manifests = {group.name: feature_manifests.manifest_of(files, group, hour) for group in groups}
+    require_validated(files, hour, manifests.values())
+    wanted = pushed_hour(hour, manifests.values())
+    work = Push(spark, files, address, patience, groups, manifests, wanted)
+    key = lake.push_manifest(store, hour)
     with closing(address.open(patience)) as writer:
         writer.require_keeping()
         there = writer.state()
         later = states.superseded_by(there, wanted)
-        if later is None and not asked.full and _is_done(files, key, there, wanted):
-            print(f"{asked.store}: all of {asked.hour.isoformat()} is there already")
-            return
-        pushed = Pushed(base=None) if later else push.run(writer, full=asked.full)
+        if later is None and not full and _is_done(files, key, there, wanted):
+            return f"{store}: all of {hour.isoformat()} is there already"
+        pushed = Pushed(base=None) if later else work.run(writer, full=full)
     rows = sum(manifest.rows for manifest in manifests.values())
     manifest = PushManifest(
-        store=asked.store,
-        hour=asked.hour,
+        store=store,
+        hour=hour,
         fingerprint=registry.load().fingerprint,
         groups=tuple(group.name for group in groups),
         offered=rows if later else pushed.offered,
@@ -87,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         superseded_by=later,
     )
     files.write(key, manifest.model_dump_json(indent=2))
-    print(_told(manifest, rows))
+    return _told(manifest, rows)
 
 
 def _hour(text: str) -> datetime:

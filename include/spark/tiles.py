@@ -19,8 +19,9 @@ from pyspark.sql import functions as F  # noqa: N812
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest, TileManifest
 from adrank.contracts.registry import Counts, FeatureGroup
-from spark import examination, partition_files, raw_log
+from spark import partition_files
 from spark.catalogue_views import CatalogueViews
+from spark.event_views import EventLog
 from spark.lake_files import LakeFiles, in_parallel
 
 _REVISION: Final = "rev="
@@ -32,13 +33,14 @@ class NothingCountedError(RuntimeError):
 
 @dataclass(frozen=True)
 class Tiles:
-    """The tiles of one group. ``sql`` is its tile query, which may read ``catalogue``'s views besides the events."""
+    """The tiles of one group. ``sql`` is its tile query, which reads the views of ``events`` and of ``catalogue``."""
 
     spark: SparkSession
     files: LakeFiles
     group: FeatureGroup
     sql: str
     catalogue: CatalogueViews
+    events: EventLog
 
     @property
     def counts(self) -> Counts:
@@ -89,9 +91,8 @@ class Tiles:
     def _count(self, raws: Sequence[RawManifest]) -> dict[datetime, TileManifest]:
         name = self.group.name
         attempt = f"attempt={uuid.uuid4().hex}"
-        self.catalogue.show(raws[0].hour, raws[-1].hour + lake.HOUR)
-        raw_log.events(self.spark, self.files, raws).createOrReplaceTempView("events")
-        examination.view(self.spark, self.files, [raw.hour for raw in raws]).createOrReplaceTempView("examination")
+        self.catalogue.register(raws[0].hour, raws[-1].hour + lake.HOUR)
+        self.events.register(self.spark, raws)
         revisions = ", ".join(f"({int(raw.hour.timestamp()) // 3600}, '{raw.revision:03d}')" for raw in raws)
         stamps = self.spark.sql(f"SELECT * FROM VALUES {revisions} AS stamps(hour_no, rev)")  # noqa: S608
         hour = F.timestamp_seconds(F.col("hour_no") * 3600)

@@ -41,15 +41,22 @@ def raw_state(raws: Iterable[RawManifest]) -> str:
 
 def kept(tiles: Tiles, hour: datetime, state: str) -> DataFrame | None:
     """The windows at the end of ``hour``, if they are kept and were made from this state of the raw log."""
+    manifest = kept_manifest(tiles, hour, state)
+    if manifest is None:
+        return None
     folder = lake.windows(tiles.group.name, hour)
-    if not tiles.files.exists(folder + lake.MANIFEST):
-        return None
-    manifest = WindowManifest.model_validate_json(tiles.files.read(folder + lake.MANIFEST))
-    if (manifest.counts, manifest.raw) != (tiles.fingerprint, state):
-        return None
     paths = [tiles.files.uri(folder + name) for name in manifest.files]
     schema = ", ".join(["entity_id string", *(f"{name} bigint" for name in columns(tiles.counts))])
     return tiles.spark.read.schema(schema).parquet(*paths) if paths else tiles.spark.createDataFrame([], schema)
+
+
+def kept_manifest(tiles: Tiles, hour: datetime, state: str) -> WindowManifest | None:
+    """What is kept of the windows at the end of ``hour``, made from this state of the raw log."""
+    key = lake.windows(tiles.group.name, hour) + lake.MANIFEST
+    if not tiles.files.exists(key):
+        return None
+    manifest = WindowManifest.model_validate_json(tiles.files.read(key))
+    return manifest if (manifest.counts, manifest.raw) == (tiles.fingerprint, state) else None
 
 
 def keep(tiles: Tiles, points: DataFrame, hour: datetime, state: str) -> None:

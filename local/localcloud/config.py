@@ -59,7 +59,8 @@ class Config(BaseSettings):
     spark_master: str = "local[2]"
     spark_driver_memory: str = "2g"
     spark_java_options: str = Field(
-        default="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        # The quick compiler's code outgrows its cache in minutes; then nothing is compiled any more.
+        default="-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC",
         description="of the driver's JVM; the default halves the start-up of small steps, heavy ones want the full JIT",
     )
     spark_classes: Path | None = Field(default=None, description="archive made by localcloud.class_archive")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Lake
@@ -19,11 +20,12 @@ def application(settings: Lake, entry_point: str) -> str:
 
 
 def arguments(
-    settings: Lake, given: Sequence[str], hours: Mapping[str, str] | None, sql: str | None, owner: str | None
+    settings: Lake, given: Sequence[str], hours: Mapping[str, Any] | None, queries: bool, owner: str | None
 ) -> list[str]:
-    """The entry point's command line: bucket, what was given, range of hours, query under ``<code prefix>/sql/``, owner
-    of the leases that it takes."""
+    """The entry point's command line: bucket, what was given, range of hours with its groups, where the published
+    queries are, owner of the leases that it takes."""
     covered = ["--start", hours["start"], "--end", hours["end"]] if hours else []
-    query = ["--sql", lake.uri(settings.bucket, f"{settings.code_prefix}/sql/{sql}")] if sql else []
+    covered += [word for group in (hours or {}).get("groups", ()) for word in ("--group", group)]
+    published = ["--queries", lake.uri(settings.bucket, f"{settings.code_prefix}/sql")] if queries else []
     owned = ["--owner", owner] if owner else []
-    return ["--bucket", settings.bucket, *given, *covered, *query, *owned]
+    return ["--bucket", settings.bucket, *given, *covered, *published, *owned]

@@ -17,7 +17,7 @@ from tests.dags.test_training_invariants import can_run, graph
 GROUPS = [group.name for group in registry.load().groups]
 STORES = ("redis", "dynamodb")
 ENGINES = {"emr": "emr", "spark-submit": "spark_submit"}
-COMPUTE = {engine: {f"{engine}.compute.{name}" for name in GROUPS} for engine in ENGINES.values()}
+COMPUTE = {engine: {f"{engine}.compute"} for engine in ENGINES.values()}
 PUSH = {engine: {f"{engine}.push.{store}" for store in STORES} for engine in ENGINES.values()}
 
 
@@ -27,23 +27,22 @@ def backfill(dags: dict[str, Any]) -> Any:
 
 
 def test_both_engines_do_the_same_work(backfill: Any) -> None:
-    for name in GROUPS:
-        emr, submit = (backfill.get_task(f"{engine}.compute.{name}") for engine in ENGINES.values())
-        assert submit.operator_class.__name__ == "SparkSubmitStepOperator"
-        kept = ("entry_point", "sql", "arguments", "leased")
-        assert {k: emr.partial_kwargs[k] for k in kept} == {k: submit.partial_kwargs[k] for k in kept}
-        assert emr.partial_kwargs["leased"]
+    emr, submit = (backfill.get_task(f"{engine}.compute") for engine in ENGINES.values())
+    assert submit.operator_class.__name__ == "SparkSubmitStepOperator"
+    kept = ("entry_point", "queries", "arguments", "leased")
+    assert {k: emr.partial_kwargs[k] for k in kept} == {k: submit.partial_kwargs[k] for k in kept}
+    assert emr.partial_kwargs["leased"]
     for name in ("validate", *(f"push.{store}" for store in STORES)):
         emr, submit = (backfill.get_task(f"{engine}.{name}") for engine in ENGINES.values())
         assert submit.application == spark_code.application(emr.settings.lake, emr.entry_point)
-        assert (submit.arguments, submit.sql, submit.leased) == (emr.arguments, emr.sql, emr.leased)
+        assert (submit.arguments, submit.queries, submit.leased) == (emr.arguments, emr.queries, emr.leased)
         assert (submit.trigger_rule, submit.pool) == (emr.trigger_rule, emr.pool)
 
 
 def test_spark_submit_does_without_emr(backfill: Any) -> None:
     tasks = [task for task in backfill.tasks if task.task_id.startswith("spark_submit.")]
     operators = [getattr(task, "operator_class", type(task)) for task in tasks]
-    assert len(operators) == len(GROUPS) + 1 + len(STORES)
+    assert len(operators) == 2 + len(STORES)
     assert all(issubclass(operator, SparkSubmitStepOperator) for operator in operators)
 
 
@@ -60,11 +59,20 @@ def test_the_form_chooses_one_engine_whole(backfill: Any, engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES.values())
-def test_a_groups_chunks_are_computed_one_at_a_time_and_all_share_the_clusters_pool(backfill: Any, engine: str) -> None:
-    for task in (backfill.get_task(task_id) for task_id in COMPUTE[engine]):
-        assert task.max_active_tis_per_dagrun == 1
-        assert task.pool == "adrank_emr"
-        assert task.upstream_task_ids == {"choose_engine", f"plan.{task.task_id.split('.')[-1]}"}
+def test_chunks_are_computed_one_at_a_time_in_the_clusters_pool(backfill: Any, engine: str) -> None:
+    task = backfill.get_task(f"{engine}.compute")
+    assert task.max_active_tis_per_dagrun == 1
+    assert task.pool == "adrank_emr"
+    assert task.upstream_task_ids == {"choose_engine", "plan"}
+
+
+@pytest.mark.parametrize(("recompute", "told"), [(True, "true"), (False, "false")])
+def test_the_step_is_told_whether_to_compute_what_is_whole(backfill: Any, recompute: bool, told: str) -> None:
+    task = backfill.get_task("emr.compute")
+    words = backfill.get_task("emr.validate").render_template(
+        task.partial_kwargs["arguments"], {"params": {"recompute": recompute}}
+    )
+    assert words[:2] == ["--recompute", told]
 
 
 @pytest.mark.parametrize("engine", ENGINES.values())
@@ -115,6 +123,7 @@ def test_every_group_that_counts_is_proved_every_night_by_what_it_counts(nightly
     counting = {group.name for group in registry.load().groups if group.counts}
     checks = {task.task_id: task for task in nightly.tasks if task.task_id.startswith("check.")}
     assert set(checks) == {f"check.{name}" for name in counting}
-    assert {task.sql for task in checks.values()} == {f"tiles/{name}.sql" for name in counting}
+    assert {task.arguments[1] for task in checks.values()} == counting
+    assert all(task.queries for task in checks.values())
     assert {task.entry_point for task in checks.values()} == {"check_windows.py"}
     assert set(nightly.task_dict) == {"wait_for_windows", *checks}

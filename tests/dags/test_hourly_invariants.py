@@ -1,4 +1,4 @@
-"""What must hold of the hourly graph: late events never hold an hour up, and nothing unchecked goes online."""
+"""What must hold of the hourly graph: one step does the work, and every part of it is seen and can fail the run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from adrank.contracts import registry
+from adrank_airflow.operators.features.hourly_features import FeaturePartOperator
 from tests.dags.test_training_invariants import can_run, graph
 
-COMPUTE = {f"compute.{group.name}" for group in registry.load().groups}
-PUSH = {"push.redis", "push.dynamodb"}
+GROUPS = {f"compute.{group.name}" for group in registry.load().groups}
+PARTS = GROUPS | {"validate", "push.redis", "push.dynamodb", "audit"}
 
 
 @pytest.fixture(scope="session")
@@ -18,34 +19,31 @@ def hourly(dags: dict[str, Any]) -> Any:
     return dags["ranking_features_hourly"]
 
 
-def test_every_group_that_reads_events_is_revised_and_no_other(hourly: Any) -> None:
-    revised = {task for task in graph(hourly) if task.startswith("revise.")}
-    assert revised == {f"revise.{group.name}" for group in registry.load().groups if "events" in group.inputs}
-    assert hourly.get_task("find_late_hours").revisions == {task.removeprefix("revise."): task for task in revised}
-    assert hourly.get_task("find_late_hours").downstream_task_ids == revised, "else it would skip more than revisions"
+def test_the_hour_is_computed_once_its_raw_hour_is_closed(hourly: Any) -> None:
+    assert graph(hourly)["run_features"] == ("all_success", {"wait_for_raw_hour"})
+    assert "run_features" not in can_run(graph(hourly), never={"wait_for_raw_hour"})
 
 
-def test_an_hour_is_computed_when_its_revisions_succeed_or_are_skipped_but_not_when_one_fails(hourly: Any) -> None:
-    for task in COMPUTE:
-        rule, upstream = graph(hourly)[task]
-        assert rule == "none_failed"
-        assert upstream == {task for task in graph(hourly) if task.startswith("revise.")}
+def test_every_part_of_the_step_is_a_task_of_its_name_and_there_are_no_others(hourly: Any) -> None:
+    assert {task.task_id for task in hourly.tasks if isinstance(task, FeaturePartOperator)} == PARTS
+    assert set(hourly.task_dict) == PARTS | {"wait_for_raw_hour", "run_features"}
 
 
-@pytest.mark.parametrize("guard", ["wait_for_raw_hour", "validate"])
-def test_nothing_goes_online_without(guard: str, hourly: Any) -> None:
-    assert can_run(graph(hourly), never=set()) >= PUSH
-    assert not can_run(graph(hourly), never={guard}) & PUSH
+def test_a_part_is_shown_whatever_became_of_the_step_and_fails_the_run_when_it_failed(hourly: Any) -> None:
+    for part in PARTS:
+        assert graph(hourly)[part] == ("all_done", {"run_features"})
+        assert not hourly.get_task(part).downstream_task_ids, "a leaf: its state is the run's"
+    assert hourly.get_task("run_features").downstream_task_ids == PARTS, "else a failed step could end a run green"
 
 
-def test_what_is_online_is_audited_once_both_stores_were_pushed_and_holds_nothing_up(hourly: Any) -> None:
-    rule, upstream = graph(hourly)["audit"]
-    assert rule == "all_success"
-    assert upstream == PUSH
-    assert not hourly.get_task("audit").downstream_task_ids
-    assert {"--sample", "--max-skew", "--hour"} <= set(hourly.get_task("audit").arguments)
-
-
-def test_a_push_around_the_validation_is_caught(hourly: Any) -> None:
-    shortcut = {**graph(hourly), "push.redis": ("all_success", frozenset(COMPUTE))}
-    assert "push.redis" in can_run(shortcut, never={"validate"})
+def test_the_step_knows_stores_bounds_and_sample(hourly: Any) -> None:
+    told = set(hourly.get_task("run_features").arguments)
+    assert {
+        "--hour",
+        "--late-lookback-hours",
+        "--row-ratio",
+        "--redis-host",
+        "--table",
+        "--sample",
+        "--max-skew",
+    } <= told

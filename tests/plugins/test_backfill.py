@@ -41,16 +41,16 @@ def compute(lake: Any, settings: Settings, hours: range) -> None:
         lake.put_object(Bucket=settings.lake.bucket, Key=key, Body=manifest.model_dump_json().encode())
 
 
-def plan(settings: Settings, group: str = GROUP.name, **form: Any) -> list[dict[str, str]]:
-    task = PlanChunksOperator(task_id="plan", settings=settings, group=group)
+def plan(settings: Settings, **form: Any) -> list[dict[str, Any]]:
+    task = PlanChunksOperator(task_id="plan", settings=settings)
     return task.execute({"params": {**FORM, **form}})
 
 
 def test_an_empty_lake_lacks_every_chunk(lake: Any, settings: Settings) -> None:
     assert plan(settings) == [
-        {"start": "2026-03-01T00:00:00+00:00", "end": "2026-03-02T00:00:00+00:00"},
-        {"start": "2026-03-02T00:00:00+00:00", "end": "2026-03-03T00:00:00+00:00"},
-        {"start": "2026-03-03T00:00:00+00:00", "end": "2026-03-03T06:00:00+00:00"},
+        {"start": "2026-03-01T00:00:00+00:00", "end": "2026-03-02T00:00:00+00:00", "groups": [GROUP.name]},
+        {"start": "2026-03-02T00:00:00+00:00", "end": "2026-03-03T00:00:00+00:00", "groups": [GROUP.name]},
+        {"start": "2026-03-03T00:00:00+00:00", "end": "2026-03-03T06:00:00+00:00", "groups": [GROUP.name]},
     ]
 
 
@@ -75,8 +75,15 @@ def test_recompute_leaves_nothing_out(lake: Any, settings: Settings) -> None:
     assert len(plan(settings, recompute=True)) == 3
 
 
-def test_of_a_group_that_was_not_asked_for_nothing_is_computed(settings: Settings) -> None:
-    assert plan(settings, group=registry.load().groups[1].name) == []
+def test_groups_that_lack_a_chunk_are_computed_with_it_and_no_others(lake: Any, settings: Settings) -> None:
+    compute(lake, settings, range(30))
+    other, third, *_ = (group.name for group in registry.load().groups[1:])
+    planned = {chunk["start"][:10]: chunk["groups"] for chunk in plan(settings, groups=[GROUP.name, other])}
+    assert planned == {
+        "2026-03-01": [other],
+        "2026-03-02": [GROUP.name, other],
+        "2026-03-03": [GROUP.name, other],
+    }, f"{third} was not asked for"
 
 
 def test_a_wrong_form_fails_for_good_and_says_why(settings: Settings) -> None:

@@ -24,7 +24,7 @@ def operator(settings: Settings) -> EmrSparkStepOperator:
         task_id="ad_engagement",
         settings=settings,
         entry_point="compute_features.py",
-        sql="features/ad_engagement.sql",
+        queries=True,
         arguments=["--group", "ad_engagement"],
         step_name="ranking_features_hourly.compute.ad_engagement run-1",
     )
@@ -49,7 +49,7 @@ def test_the_step_runs_the_published_code_on_the_published_sql(settings: Setting
     command = operator(settings).command()
     assert command[:2] == ["spark-submit", "--py-files"]
     assert "s3://adrank-lake/code/current/spark/compute_features.py" in command
-    assert command[-2:] == ["--sql", "s3://adrank-lake/code/current/sql/features/ad_engagement.sql"]
+    assert command[-2:] == ["--queries", "s3://adrank-lake/code/current/sql"]
 
 
 def named(settings: Settings, **more: Any) -> list[str]:

@@ -23,7 +23,7 @@ WORK: dict[str, Any] = {
     "entry_point": "compute_features.py",
     "arguments": ["--group", "ad_engagement"],
     "hours": HOURS,
-    "sql": "features/ad_engagement.sql",
+    "queries": True,
 }
 
 
@@ -62,7 +62,7 @@ def test_the_target_is_the_connections_and_the_work_is_that_of_an_emr_step(setti
     assert argv[script + 1 :] == [
         *("--bucket", "adrank-lake", "--group", "ad_engagement"),
         *("--start", HOURS["start"], "--end", HOURS["end"]),
-        *("--sql", "s3://adrank-lake/code/current/sql/features/ad_engagement.sql"),
+        *("--queries", "s3://adrank-lake/code/current/sql"),
     ]
 
 

@@ -251,6 +251,11 @@ def features_manifest(group: str, hour: datetime, revision: int = 0) -> str:
     return features(group, hour, revision) + MANIFEST
 
 
+def feature_run(hour: datetime, run_id: str) -> str:
+    """Key of what one run has done for an hour's features, part by part."""
+    return f"reports/features/{hour_partition(hour)}/{segment(run_id)}.json"
+
+
 def validation(hour: datetime) -> str:
     """Prefix of the Great Expectations results of one hour."""
     return f"validation/{hour_partition(hour)}/"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -100,6 +101,30 @@ class FeatureManifest(_Strict):
     content_digest: str
     files: tuple[str, ...]
     raw_state: str = ""
+
+
+PartState = Literal["success", "failed", "skipped"]
+
+
+class PartOutcome(_Strict):
+    """What came of one part of a feature application. ``detail`` is one line: what it did, or why it failed."""
+
+    name: str
+    state: PartState
+    seconds: float = Field(ge=0)
+    detail: str
+
+
+class FeatureRun(_Strict):
+    """What one run has done for an hour, as far as it came: the parts that have ended, in the order of their ends.
+
+    ``revised_from`` is the first hour that late events had outdated, noted before any is revised.
+    """
+
+    hour: datetime
+    run: str
+    revised_from: datetime | None = None
+    parts: tuple[PartOutcome, ...] = ()
 
 
 class TileManifest(_Strict):

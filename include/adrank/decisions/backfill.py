@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal, Self
@@ -69,6 +69,22 @@ def chunks(asked: Asked) -> list[Chunk]:
     pieces = -((first - asked.end) // step)
     cuts = [asked.start, *(first + n * step for n in range(1, pieces)), asked.end]
     return [Chunk(start=start, end=end) for start, end in pairwise(cuts)]
+
+
+class GroupsChunk(Chunk):
+    """A chunk and the groups that lack an hour of it."""
+
+    groups: tuple[str, ...]
+
+
+def side_by_side(lacking: Mapping[str, Iterable[Chunk]]) -> list[GroupsChunk]:
+    """The chunks that any group lacks, in order, each with all groups that lack it in the order of ``lacking``."""
+    groups: dict[Chunk, list[str]] = {}
+    for name, chunks_of_group in lacking.items():
+        for chunk in chunks_of_group:
+            groups.setdefault(chunk, []).append(name)
+    ordered = sorted(groups, key=lambda chunk: chunk.start)
+    return [GroupsChunk(start=chunk.start, end=chunk.end, groups=tuple(groups[chunk])) for chunk in ordered]
 
 
 def unfinished(

@@ -30,8 +30,9 @@ class EmrSparkStepOperator(BaseOperator):
 
     :param entry_point: file under ``<code prefix>/spark/``.
     :param arguments: its command line; templated.
-    :param hours: ``start`` and ``end`` (ISO) to hand over as ``--start`` and ``--end``: what a task may be mapped over.
-    :param sql: a query under ``<code prefix>/sql/`` to hand over as ``--sql``.
+    :param hours: ``start`` and ``end`` (ISO) to hand over as ``--start`` and ``--end``, and ``groups``, each as
+        ``--group``: what a task may be mapped over.
+    :param queries: whether to hand over, as ``--queries``, where the published SQL is.
     :param leased: whether the work takes leases (:mod:`adrank.leases`); ``--owner`` is then the step's name: who
         submits a step under the name of an earlier one knows that one dead, and need not wait for what it held.
     """
@@ -45,8 +46,8 @@ class EmrSparkStepOperator(BaseOperator):
         settings: Settings,
         entry_point: str,
         arguments: Sequence[str],
-        hours: Mapping[str, str] | None = None,
-        sql: str | None = None,
+        hours: Mapping[str, Any] | None = None,
+        queries: bool = False,
         leased: bool = False,
         step_name: str = STEP_NAME,
         **kwargs: Any,
@@ -56,7 +57,7 @@ class EmrSparkStepOperator(BaseOperator):
         self.entry_point = entry_point
         self.arguments = list(arguments)
         self.hours = hours
-        self.sql = sql
+        self.queries = queries
         self.leased = leased
         self.step_name = step_name
         self._step: tuple[str, str] | None = None
@@ -71,16 +72,16 @@ class EmrSparkStepOperator(BaseOperator):
         code = self.settings.lake
         script = spark_code.application(code, self.entry_point)
         owner = self.step_name if self.leased else None
-        given = spark_code.arguments(code, self.arguments, self.hours, self.sql, owner)
+        given = spark_code.arguments(code, self.arguments, self.hours, self.queries, owner)
         return ["spark-submit", "--py-files", spark_code.library(code), script, *given]
 
     def execute(self, context: Context) -> None:
         """Attach to the live step of this name, or submit it; then defer."""
-        del context
         hook, emr = self.hook, self.settings.emr
         cluster_id = hook.find_cluster(emr.cluster_name)
         step_id = hook.live_step(cluster_id, self.step_name)
         if step_id is None:
+            self.before_submit(context)
             step_id = hook.submit(cluster_id, self.step_name, self.command())
             self.log.info("Submitted step %s on %s: %s", step_id, cluster_id, " ".join(self.command()))
         else:
@@ -100,6 +101,9 @@ class EmrSparkStepOperator(BaseOperator):
             method_name="finish",
             kwargs={"cluster_id": cluster_id, "step_id": step_id},
         )
+
+    def before_submit(self, context: Context) -> None:
+        """What has to be done before there is a step of this name again."""
 
     def finish(self, context: Context, event: dict[str, Any], cluster_id: str, step_id: str) -> dict[str, str]:
         """Return the step's ids, or fail with the reason and the step's own log."""

@@ -28,8 +28,9 @@ class SparkSubmitStepOperator(SparkSubmitOperator):
 
     :param entry_point: file under ``<code prefix>/spark/``.
     :param arguments: its command line; templated.
-    :param hours: ``start`` and ``end`` (ISO) to hand over as ``--start`` and ``--end``: what a task may be mapped over.
-    :param sql: a query under ``<code prefix>/sql/`` to hand over as ``--sql``.
+    :param hours: ``start`` and ``end`` (ISO) to hand over as ``--start`` and ``--end``, and ``groups``, each as
+        ``--group``: what a task may be mapped over.
+    :param queries: whether to hand over, as ``--queries``, where the published SQL is.
     :param leased: whether the work takes leases (:mod:`adrank.leases`); ``--owner`` is then a name of this try alone: a
         worker that dies may leave a driver running, and a retry has to wait for what that one holds.
     """
@@ -43,8 +44,8 @@ class SparkSubmitStepOperator(SparkSubmitOperator):
         settings: Settings,
         entry_point: str,
         arguments: Sequence[str],
-        hours: Mapping[str, str] | None = None,
-        sql: str | None = None,
+        hours: Mapping[str, Any] | None = None,
+        queries: bool = False,
         leased: bool = False,
         name: str = STEP_NAME,
         **kwargs: Any,
@@ -61,7 +62,7 @@ class SparkSubmitStepOperator(SparkSubmitOperator):
         self.settings = settings
         self.arguments = list(arguments)
         self.hours = hours
-        self.sql = sql
+        self.queries = queries
         self.leased = leased
 
     def execute(self, context: Context) -> None:
@@ -72,5 +73,7 @@ class SparkSubmitStepOperator(SparkSubmitOperator):
         if "yarn" in (connection.conn_type, connection.host) and extra.get("deploy-mode") == "cluster":
             self._yarn_track_via_rm_api = self.durable = _RESOURCE_MANAGER in extra
         owner = f"{self.name} try {context['ti'].try_number}" if self.leased else None
-        self.application_args = spark_code.arguments(self.settings.lake, self.arguments, self.hours, self.sql, owner)
+        self.application_args = spark_code.arguments(
+            self.settings.lake, self.arguments, self.hours, self.queries, owner
+        )
         super().execute(context)

@@ -10,7 +10,7 @@ from adrank_airflow.operators import validation
 from adrank_airflow.operators.spark_submit_step import SparkSubmitStepOperator
 
 
-class SubmitValidationOperator(validation.Validation, SparkSubmitStepOperator):
+class SubmitValidationOperator(validation.RangeValidation, SparkSubmitStepOperator):
     """Run Great Expectations on every group's partitions of a range of hours, with spark-submit.
 
     :param start: first hour (ISO); templated.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -34,39 +35,50 @@ class Validation:
 
     operator_extra_links: Collection[BaseOperatorLink] = (DataDocsLink(),)
     settings: Settings
+
+    @property
+    @abstractmethod
+    def last_hour(self) -> datetime:
+        """The last hour that is looked at; to be asked once the hours are known."""
+
+    def data_docs(self, run_id: str) -> str:
+        """Where people read what a run found."""
+        return self.settings.browse(f"{lake.data_docs(self.last_hour, run_id)}index.html")
+
+
+class RangeValidation(Validation):
+    """What a validation of a range of hours has wherever it runs."""
+
     start: str
     end: str
 
-    def data_docs(self, run_id: str) -> str:
-        """Where people read what a run found; to be asked once the hours are known."""
+    @property
+    def last_hour(self) -> datetime:
+        """The last hour of the range."""
         *_, last = lake.hours(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
-        return self.settings.browse(f"{lake.data_docs(last, run_id)}index.html")
+        return last
 
 
-class ValidateFeaturesOperator(Validation, EmrSparkStepOperator):
+class ValidateFeaturesOperator(RangeValidation, EmrSparkStepOperator):
     """Run Great Expectations on every group's partitions of a range of hours, as one EMR step.
 
     :param start: first hour (ISO); templated.
     :param end: end of the last hour (ISO); templated.
-    :param revised_from: hours from here on that were computed are looked at too; templated.
     """
 
     template_fields: Sequence[str] = (*EmrSparkStepOperator.template_fields, "start", "end")
 
-    def __init__(
-        self, *, settings: Settings, start: str, end: str, revised_from: str | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, settings: Settings, start: str, end: str, **kwargs: Any) -> None:
         self.start = start
         self.end = end
-        revised = ["--revised-from", revised_from] if revised_from else []
         super().__init__(
             settings=settings,
             entry_point=ENTRY_POINT,
-            arguments=arguments(settings, start, end, *revised),
+            arguments=arguments(settings, start, end),
             **kwargs,
         )
 
 
-def arguments(settings: Settings, start: str, end: str, *more: str) -> list[str]:
+def arguments(settings: Settings, start: str, end: str) -> list[str]:
     """The command line of a validation."""
-    return ["--start", start, "--end", end, *more, "--run", "{{ run_id }}", *settings.expectations.arguments()]
+    return ["--start", start, "--end", end, "--run", "{{ run_id }}", *settings.expectations.arguments()]

@@ -6,6 +6,7 @@ import json
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,7 +21,7 @@ from adrank.contracts.manifests import AuditManifest, GroupAudit
 from adrank.contracts.online_layout import dynamodb_key, pack, redis_key
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.reader import StoreUnavailableError
-from spark.audit_features import main
+from spark import audit_features
 from spark.audited_stores import AuditedStores
 from spark.feature_manifests import manifest_of
 from spark.feature_partitions import read
@@ -107,10 +108,11 @@ def audit(
     raw_lake: TestLake, redis_server: RedisServer, tables: TableServer, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Audit]:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", tables.url)
-    where = ["--redis-host", "127.0.0.1", "--redis-port", str(redis_server.port), "--table", TABLE, "--region", REGION]
+    spark = SparkSession.active()
 
-    def run(hour: datetime, *more: str) -> AuditManifest:
-        main(["--bucket", BUCKET, "--hour", hour.isoformat(), *where, *more])
+    def run(hour: datetime, max_skew: float = 0.01, sample: int = 5000) -> AuditManifest:
+        with closing(AuditedStores("127.0.0.1", redis_server.port, False, TABLE, REGION)) as stores:
+            audit_features.audit(spark, LakeFiles(spark, BUCKET), hour, stores, sample, max_skew, REGION)
         return AuditManifest.model_validate(raw_lake.read_json(lake.audit(hour)))
 
     with mock_aws():
@@ -145,7 +147,7 @@ def test_a_skew_of_one_percent_of_the_keys_is_found_with_exact_counts(
     stores.push(ADS, THOUSAND, at(1) - timedelta(hours=20))
     stores.push(SELLERS, TWO_HUNDRED, at(1))
 
-    clean = audit(at(0), "--max-skew", "0")
+    clean = audit(at(0), max_skew=0)
     assert clean.consistent
     assert clean.skew == 0
     assert (of(clean, ADS).compared, of(clean, SELLERS).compared) == (1000, 200)
@@ -156,7 +158,7 @@ def test_a_skew_of_one_percent_of_the_keys_is_found_with_exact_counts(
     stores.redis.delete(*(redis_key(ADS, f"ad{n}") for n in range(20, 24)))
     stores.put(SELLERS, {f"s{n}": pack(SELLERS, at(1), values(SELLERS, 7000)) for n in (3, 4)})
 
-    found = audit(at(0), "--max-skew", "0.005")
+    found = audit(at(0), max_skew=0.005)
     ads, sellers = of(found, ADS), of(found, SELLERS)
     assert (ads.mismatched, ads.missing, ads.stale, ads.other_layout, ads.extra) == (6, 4, 0, 0, 0)
     assert ads.features["clicks_7d"].mismatched == 6 + 4

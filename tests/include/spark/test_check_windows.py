@@ -18,8 +18,9 @@ from pyspark.sql import SparkSession
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import RollupManifest, TileManifest, WindowManifest
 from spark import check_windows, raw_log, windows
-from spark.catalogue_views import CatalogueViews
+from spark.catalogue_views import Catalogue, CatalogueViews
 from spark.check_windows import NothingKeptError, TileMissingError
+from spark.event_views import EventLog
 from spark.lake_files import LakeFiles
 from spark.tiles import Tiles
 from tests.include.spark.conftest import BUCKET, FIRST, TestLake, at, event
@@ -33,8 +34,8 @@ LAST = at(HOURS - 1)
 
 
 def check() -> None:
-    sql = f"s3://{BUCKET}/code/sql/tiles/{GROUP}.sql"
-    check_windows.main(["--bucket", BUCKET, "--group", GROUP, "--day", f"{FIRST:%Y-%m-%d}", "--sql", sql])
+    queries = f"s3://{BUCKET}/code/sql"
+    check_windows.main(["--bucket", BUCKET, "--group", GROUP, "--day", f"{FIRST:%Y-%m-%d}", "--queries", queries])
 
 
 def number(hour: int) -> int:
@@ -47,7 +48,8 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
     shutil.copytree(SQL, raw_lake.path("code/sql"))
     group = registry.load().group(GROUP)
     files = LakeFiles(spark, BUCKET)
-    tiles = Tiles(spark, files, group, SQL_OF_TILES.read_text(), CatalogueViews.of(spark, files, group, ()))
+    views = CatalogueViews.for_group(spark, Catalogue(spark, files, [group], ()), group)
+    tiles = Tiles(spark, files, group, SQL_OF_TILES.read_text(), views, EventLog(spark, files, [group]))
     for hour in range(HOURS):
         raw_lake.land(at(hour), [])
     raws = raw_log.closed_hours(files, at(0), at(HOURS))

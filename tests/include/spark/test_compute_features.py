@@ -20,7 +20,7 @@ from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
 from spark.compute_features import main as compute
-from spark.raw_log import HourNotReadyError, RawHourTornError
+from spark.parts import PartsFailedError
 from tests.include.spark.conftest import BUCKET, TestLake, at, event
 
 pytestmark = pytest.mark.spark
@@ -32,7 +32,7 @@ def run(lake_: TestLake, group: str, start: datetime, end: datetime, *more: str)
     SparkSession.active().catalog.clearCache()
     shutil.copytree(SQL, lake_.path("code/sql"), dirs_exist_ok=True)
     arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
-    compute([*arguments, "--sql", f"s3://{BUCKET}/code/sql/features/{group}.sql", *more])
+    compute([*arguments, "--queries", f"s3://{BUCKET}/code/sql", *more])
 
 
 def manifest(lake_: TestLake, group: str, hour: datetime, revision: int = 0) -> FeatureManifest:
@@ -270,7 +270,7 @@ def test_a_hole_in_the_log_is_refused_by_name(
     raw_lake.land(at(first), [])
     for hour in range(2, 169):
         raw_lake.land(at(hour), [])
-    with pytest.raises(HourNotReadyError, match=missing):
+    with pytest.raises(PartsFailedError, match=f"HourNotReadyError: .*{missing}"):
         run(raw_lake, "ad_engagement", at(168), at(169))
 
 
@@ -284,10 +284,12 @@ def test_a_torn_hour_is_refused(raw_lake: TestLake, spark: SparkSession) -> None
     raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
     path = raw_lake.path(lake.raw_events_manifest(at(0)))
     path.write_text(path.read_text().replace('"rows":1', '"rows":2'))
-    with pytest.raises(RawHourTornError, match=r"hr=00/part-0\.parquet holds 1 rows, its manifest says 2"):
+    with pytest.raises(
+        PartsFailedError, match=r"RawHourTornError: .*hr=00/part-0\.parquet holds 1 rows, its manifest says 2"
+    ):
         run(raw_lake, "ad_engagement", at(0), at(1))
     (path.parent / "part-0.parquet").unlink()
-    with pytest.raises(RawHourTornError, match=r"hr=00/part-0\.parquet is missing"):
+    with pytest.raises(PartsFailedError, match=r"RawHourTornError: .*hr=00/part-0\.parquet is missing"):
         run(raw_lake, "ad_engagement", at(0), at(1))
 
 

@@ -13,9 +13,11 @@ from pyspark.sql import DataFrame, SparkSession
 
 from adrank import leases
 from adrank.contracts import lake, registry
+from adrank.decisions import lateness
 from adrank.decisions.lateness import RawLog
 from adrank.leases import LeaseLostError
 from spark import feature_partitions, partition_files, raw_log
+from spark.compute_features import FeatureQueries
 from spark.lake_files import LakeFiles
 from tests.include.spark.conftest import BUCKET, TestLake, at, event
 from tests.include.spark.test_compute_features import manifest, rows, run
@@ -29,6 +31,19 @@ def landed(raw_lake: TestLake, hours: int) -> None:
         raw_lake.land(at(hour), [event(f"i{hour}", "impression", at(hour), "a")])
 
 
+def revise(start: datetime, end: datetime) -> list[datetime]:
+    """Compute the hours of the range again that late events outdated; returns them."""
+    spark, group = SparkSession.active(), registry.load().group(GROUP)
+    spark.catalog.clearCache()
+    files = LakeFiles(spark, BUCKET)
+    raws = raw_log.closed_hours(files, lateness.reach_start(start - lake.HOUR), end)
+    queries = FeatureQueries.of(files, f"s3://{BUCKET}/code/sql", raws, [group], ())
+    if late := queries.outdated(group, lake.hours(start, end)):
+        with leases.held(bucket=BUCKET, group=GROUP, days=late, owner="step") as lease:
+            queries.compute(spark, group, late, lease)
+    return late
+
+
 def revisions(raw_lake: TestLake, hour: datetime) -> list[str]:
     return sorted(path.name for path in raw_lake.path(lake.features_hour(GROUP, hour)).iterdir())
 
@@ -40,14 +55,12 @@ def content(raw_lake: TestLake, prefix: str) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_a_late_file_revises_exactly_the_partitions_that_it_touches(
-    raw_lake: TestLake, spark: SparkSession, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_late_file_revises_exactly_the_partitions_that_it_touches(raw_lake: TestLake, spark: SparkSession) -> None:
     landed(raw_lake, 4)
     run(raw_lake, GROUP, at(0), at(4))
     before = content(raw_lake, f"features/{GROUP}/")
     raw_lake.late(at(2), [event("late", "impression", at(2, 30), "b")], revision_time=at(3, 20))
-    run(raw_lake, GROUP, at(0), at(4), "--revise")
+    assert revise(at(0), at(4)) == [at(2), at(3)]
 
     assert [revisions(raw_lake, at(hour)) for hour in range(4)] == [["rev=000"]] * 2 + [["rev=000", "rev=001"]] * 2
     after = content(raw_lake, f"features/{GROUP}/")
@@ -59,9 +72,7 @@ def test_a_late_file_revises_exactly_the_partitions_that_it_touches(
     assert manifest(raw_lake, GROUP, at(2), 1).available_at == at(3, 30)
     assert manifest(raw_lake, GROUP, at(3), 1).available_at == at(4, 10), "not before the hour had ended"
 
-    capsys.readouterr()
-    run(raw_lake, GROUP, at(0), at(4), "--revise")
-    assert "outdated none" in capsys.readouterr().out
+    assert revise(at(0), at(4)) == []
     assert content(raw_lake, f"features/{GROUP}/") == after, "nothing is late any more"
 
     revised_manifest = manifest(raw_lake, GROUP, at(3), 1)
@@ -85,20 +96,18 @@ def test_running_a_late_hour_normally_makes_a_revision_too(raw_lake: TestLake, s
 
 
 def test_late_rows_that_change_nothing_make_no_revision_and_are_not_late_for_ever(
-    raw_lake: TestLake, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+    raw_lake: TestLake, spark: SparkSession
 ) -> None:
     landed(raw_lake, 1)
     run(raw_lake, GROUP, at(0), at(1))
     before = manifest(raw_lake, GROUP, at(0))
     raw_lake.late(at(0), [event("i0", "impression", at(0), "a")], revision_time=at(7))
-    run(raw_lake, GROUP, at(0), at(1), "--revise")
+    assert revise(at(0), at(1)) == [at(0)]
     assert revisions(raw_lake, at(0)) == ["rev=000"]
     after = manifest(raw_lake, GROUP, at(0))
     assert after == before.model_copy(update={"raw_state": after.raw_state})
     assert after.raw_state != before.raw_state
-    capsys.readouterr()
-    run(raw_lake, GROUP, at(0), at(1), "--revise")
-    assert "outdated none" in capsys.readouterr().out
+    assert revise(at(0), at(1)) == []
 
 
 def test_an_hour_first_computed_after_its_late_events_is_visible_only_after_them(
@@ -106,7 +115,7 @@ def test_an_hour_first_computed_after_its_late_events_is_visible_only_after_them
 ) -> None:
     landed(raw_lake, 1)
     raw_lake.late(at(0), [event("late", "impression", at(0), "b")], revision_time=at(9))
-    run(raw_lake, GROUP, at(0), at(1), "--revise")
+    assert revise(at(0), at(1)) == []
     assert not raw_lake.path(f"features/{GROUP}").exists(), "an hour that nobody has computed is not revised"
     run(raw_lake, GROUP, at(0), at(1))
     assert revisions(raw_lake, at(0)) == ["rev=000"]

@@ -24,7 +24,7 @@ from spark.push_features import NotValidatedError, require_validated
 from spark.push_features import main as push
 from tests.include.spark.conftest import BUCKET, TestLake, at, event
 from tests.include.spark.test_compute_features import ad, run
-from tests.include.spark.test_validate_features import validate_hours
+from tests.include.spark.test_validate_features import validate_hours, validate_revised
 
 pytestmark = pytest.mark.spark
 
@@ -176,7 +176,7 @@ def test_after_late_events_revisions_are_validated_and_the_newest_one_is_pushed(
     raw_lake.late(at(0), [event("late", "impression", at(0), "a")], at(1, 30))
     run(raw_lake, group.name, at(0), at(2))
 
-    validate_hours(1, 2, "--revised-from", at(-1).isoformat())
+    validate_revised(1, 2, at(-1))
     assert not raw_lake.path(lake.validation(at(-1))).exists(), "no hour that was never computed"
     for hour in (0, 1):
         results = raw_lake.read_json(lake.validation(at(hour)) + "results.json")

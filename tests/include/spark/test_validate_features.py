@@ -19,6 +19,7 @@ from adrank.contracts.registry import FeatureGroup, Registry
 from expectations.day_before import Bounds, Told
 from expectations.finding import Finding
 from expectations.inspection import Inspection
+from spark import validate_features
 from spark.lake_files import LakeFiles
 from spark.validate_features import main as validate
 from spark.validate_features import written
@@ -30,9 +31,15 @@ ENGAGEMENT, AFFINITY, SELLERS = map(registry.load().group, ("ad_engagement", "us
 Row = Mapping[str, Any]
 
 
-def validate_hours(start: int, end: int, *more: str, run: str = "manual__1") -> None:
+def validate_hours(start: int, end: int, run: str = "manual__1") -> None:
     where = ["--bucket", BUCKET, "--start", at(start).isoformat(), "--end", at(end).isoformat(), "--run", run]
-    validate([*where, "--row-ratio", "0.5", "2", "--compared-from", "3", *more])
+    validate([*where, "--row-ratio", "0.5", "2", "--compared-from", "3"])
+
+
+def validate_revised(start: int, end: int, revised_from: datetime) -> None:
+    """Hours from ``revised_from`` on that were computed are looked at too."""
+    spark = SparkSession.active()
+    validate_features.validate(spark, LakeFiles(spark, BUCKET), at(start), at(end), revised_from, "manual__1", BOUNDS)
 
 
 def row(group: FeatureGroup, entity: str | None, end: datetime, **values: float) -> dict[str, Any]:
@@ -220,7 +227,7 @@ def test_an_hour_with_far_fewer_rows_than_the_day_before_stops_the_push(
 def test_hours_before_the_range_are_looked_at_where_they_were_computed(raw_lake: TestLake, spark: SparkSession) -> None:
     landed(raw_lake, 1)
     landed(raw_lake, 3)
-    validate_hours(3, 4, "--revised-from", at(0).isoformat())
+    validate_revised(3, 4, at(0))
     told = [number for number in range(4) if raw_lake.path(lake.validation(at(number)) + "results.json").exists()]
     assert told == [1, 3]
 

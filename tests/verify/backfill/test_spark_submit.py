@@ -67,9 +67,9 @@ def submit(entry_point: str, arguments: list[str], **more: Any) -> None:
 def compute(start: datetime, end: datetime) -> None:
     submit(
         "compute_features.py",
-        ["--group", GROUP],
-        hours={"start": start.isoformat(), "end": end.isoformat()},
-        sql=f"features/{GROUP}.sql",
+        [],
+        hours={"start": start.isoformat(), "end": end.isoformat(), "groups": [GROUP]},
+        queries=True,
         leased=True,
     )
 
@@ -83,7 +83,7 @@ def test_chunks_computed_by_spark_submit_are_whole_and_their_windows_prove_right
         assert (manifest.rows, manifest.fingerprint) == (1, registry.load().group(GROUP).fingerprint)
     lease = LeaseRecord.model_validate_json(target.path(lake.lease(GROUP, at(HOURS - 1))).read_text())
     assert (lease.owner, lease.released) == ("backfill a run try 1", True)
-    submit("check_windows.py", ["--group", GROUP, "--day", f"{FIRST:%Y-%m-%d}"], sql=f"tiles/{GROUP}.sql")
+    submit("check_windows.py", ["--group", GROUP, "--day", f"{FIRST:%Y-%m-%d}"], queries=True)
 
 
 def test_a_driver_that_fails_fails_the_task_with_its_own_words(target: Cloud) -> None:

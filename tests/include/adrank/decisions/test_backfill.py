@@ -112,3 +112,13 @@ def test_the_newest_revision_of_an_hour_counts() -> None:
     assert backfill.unfinished(GROUP, planned, [new, old], UNREVISED) == []
     old, new = manifest(at(0)), manifest(at(0), 1, "another layout")
     assert backfill.unfinished(GROUP, planned, [new, old], UNREVISED) == planned
+
+
+def test_each_chunk_is_computed_once_for_all_groups_that_lack_it() -> None:
+    days = backfill.chunks(asked(at(0), at(72), chunk_days=1))
+    planned = backfill.side_by_side({"a": days[1:], "b": days[:2], "c": []})
+    assert [(chunk.start, chunk.groups) for chunk in planned] == [
+        (at(0), ("b",)),
+        (at(24), ("a", "b")),
+        (at(48), ("a",)),
+    ]

@@ -1,0 +1,107 @@
+"""An hour's features as one EMR step, and what came of each of its parts as a task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import FeatureRun
+from adrank.contracts.settings import Settings
+from adrank_airflow.hooks.lake import LakeHook
+from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
+from adrank_airflow.operators.validation import DataDocsLink, Validation
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+ENTRY_POINT: Final = "hourly_features.py"
+
+
+class HourlyFeaturesOperator(EmrSparkStepOperator):
+    """Compute, validate, push and audit the features of one hour in one Spark application.
+
+    The step keeps a report of its parts in the lake (:class:`adrank.contracts.manifests.FeatureRun`). A retry attaches
+    to a step that lives, else it submits another, which does what is missing.
+
+    :param hour: ISO start of the hour; templated.
+    """
+
+    template_fields: Sequence[str] = (*EmrSparkStepOperator.template_fields, "hour")
+
+    def __init__(self, *, settings: Settings, hour: str, **kwargs: Any) -> None:
+        self.hour = hour
+        lookback = settings.events.late_lookback / timedelta(hours=1)
+        super().__init__(
+            settings=settings,
+            entry_point=ENTRY_POINT,
+            arguments=[
+                *("--hour", hour, "--run", "{{ run_id }}", "--late-lookback-hours", f"{lookback:g}"),
+                *settings.cdc.history_arguments(),
+                *settings.expectations.arguments(),
+                *settings.online.arguments(settings.region),
+                *settings.audit.arguments(),
+            ],
+            queries=True,
+            leased=True,
+            **kwargs,
+        )
+
+    def before_submit(self, context: Context) -> None:
+        """Withdraw what an earlier step reported: of a step that never began, nothing is to be believed."""
+        hook, key = _hook(self.settings), lake.feature_run(datetime.fromisoformat(self.hour), context["run_id"])
+        if hook.exists(key):
+            before = FeatureRun.model_validate(hook.read_json(key))
+            hook.write_json(key, before.model_copy(update={"parts": ()}).model_dump(mode="json"))
+
+
+class FeaturePartOperator(BaseOperator):
+    """Succeed, fail or be skipped as the part of the hour's application that is called like this task.
+
+    Does no work: whoever wants the part done again clears the step.
+
+    :param hour: ISO start of the hour; templated.
+    """
+
+    template_fields: Sequence[str] = ("hour",)
+    ui_color = "#e4edf7"
+
+    def __init__(self, *, settings: Settings, hour: str, **kwargs: Any) -> None:
+        # A part may have done its work although the step failed.
+        super().__init__(**{"trigger_rule": "all_done", **kwargs})
+        self.settings = settings
+        self.hour = hour
+
+    def execute(self, context: Context) -> str:
+        """Return what the part did, in one line."""
+        hook, key = _hook(self.settings), lake.feature_run(datetime.fromisoformat(self.hour), context["run_id"])
+        report = FeatureRun.model_validate(hook.read_json(key)) if hook.exists(key) else None
+        outcome = next((part for part in report.parts if part.name == self.task_id), None) if report else None
+        if outcome is None:
+            raise AirflowFailException(f"the step ended before {self.task_id} did; its own task says why")
+        # Reading it again would change nothing: no retry.
+        if outcome.state == "failed":
+            raise AirflowFailException(outcome.detail)
+        if outcome.state == "skipped":
+            raise AirflowSkipException(outcome.detail)
+        self.log.info("%s, in %.1f s", outcome.detail, outcome.seconds)
+        return outcome.detail
+
+
+class ValidationPartOperator(Validation, FeaturePartOperator):
+    """The validation of the hour, with a link to what it found."""
+
+    operator_extra_links: Collection[BaseOperatorLink] = (DataDocsLink(),)
+
+    @property
+    def last_hour(self) -> datetime:
+        """The hour."""
+        return datetime.fromisoformat(self.hour)
+
+
+def _hook(settings: Settings) -> LakeHook:
+    return LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)

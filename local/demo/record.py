@@ -164,6 +164,19 @@ class TrafficSecond(_Record):
         return sum(self.answered.values()) + self.failed
 
 
+class TrafficTotals(_Record):
+    """Live traffic as a whole. Speeds are event seconds per wall second: the wanted one, and the one in effect.
+
+    ``held_seconds``: wall time for which the event clock was held because the archiver was behind.
+    """
+
+    requests: int
+    failed_requests: int
+    speed: float
+    effective_speed: float
+    held_seconds: float
+
+
 class Production(_Record):
     """The shift: from its start to the end of verification."""
 
@@ -190,6 +203,7 @@ class DemoRecord(_Record):
     approval: Approval | None = None
     production: Production | None = None
     traffic: tuple[TrafficSecond, ...] = ()
+    traffic_totals: TrafficTotals | None = None
     failure: str = ""
     addresses: str = ""
 

@@ -101,6 +101,7 @@ class Demo:
             approval=results.approval,
             production=results.production,
             traffic=traffic_process.seconds(state),
+            traffic_totals=traffic_process.totals(state),
             failure=failure,
             addresses=addresses,
         )

@@ -17,6 +17,7 @@ def summary(record: DemoRecord) -> dict[str, Any]:
         "gate": record.gate.model_dump(mode="json") if record.gate else None,
         "registry": record.registry.model_dump() if record.registry else None,
         "experiment": _experiment(record),
+        "traffic": _traffic(record),
         "approval": record.approval.model_dump(include={"decision", "by", "package_digest"})
         if record.approval
         else None,
@@ -39,6 +40,14 @@ def _experiment(record: DemoRecord) -> dict[str, Any] | None:
         return None
     users = {name: experiment.users.get(name, 0) for name in ("control", "treatment")}
     return {"verdict": experiment.verdict, "users": users, "looks": len(experiment.looks)}
+
+
+def _traffic(record: DemoRecord) -> dict[str, Any] | None:
+    totals = record.traffic_totals
+    if totals is None:
+        return None
+    rounded = ("speed", "effective_speed", "held_seconds")
+    return totals.model_dump() | {name: round(getattr(totals, name), 1) for name in rounded}
 
 
 def _production(record: DemoRecord) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from demo.plan import DemoPlan
-from demo.record import TrafficSecond
+from demo.record import TrafficSecond, TrafficTotals
 from stack.programs import MARKER
 from stack.settings import ROOT
 
@@ -20,6 +20,9 @@ from stack.settings import ROOT
 SEARCHES_PER_DAY: Final = 7200
 #: Event seconds per wall second: a day in three minutes.
 SPEED: Final = 480
+#: Messages, and told event hours, by which the archive may be behind before the event clock is held: about two hours.
+MAX_LAG: Final = 15_000
+MAX_OPEN_HOURS: Final = 2
 #: Event hours until traffic ends by itself: a product manager may think for half a day of the wall's.
 MAX_HOURS: Final = 8000
 _STOP_SECONDS: Final = 60
@@ -38,6 +41,7 @@ def command(plan: DemoPlan, data: Path | None, state: Path) -> list[str]:
         *(sys.executable, "-m", "simulator.traffic"),
         *("--start", plan.end.isoformat(), "--hours", "24", "--searches", str(SEARCHES_PER_DAY)),
         *("--speed", str(SPEED), "--state", str(state), "--max-hours", str(MAX_HOURS)),
+        *("--max-lag", str(MAX_LAG), "--max-open-hours", str(MAX_OPEN_HOURS)),
         *(*source, "--seed", str(plan.seed), "--history-days", str(history_days)),
     ]
 
@@ -103,6 +107,20 @@ class TrafficProcess:
 def state_file(directory: Path) -> Path:
     """The state file of a traffic process that keeps its files in ``directory``."""
     return directory / "state.json"
+
+
+def totals(state: Mapping[str, Any]) -> TrafficTotals | None:
+    """Requests and pace so far; None before the event clock has started."""
+    clock = state.get("clock")
+    if not clock:
+        return None
+    return TrafficTotals(
+        requests=state["requests"],
+        failed_requests=state["failed_requests"],
+        speed=clock["speed"],
+        effective_speed=clock["effective_speed"],
+        held_seconds=clock["held_seconds"],
+    )
 
 
 def seconds(state: Mapping[str, Any]) -> tuple[TrafficSecond, ...]:

@@ -17,3 +17,10 @@ def whole_hour(spelled: str) -> datetime:
     if lake.floor_hour(moment) != moment:
         raise argparse.ArgumentTypeError(f"{spelled} is not a whole hour")
     return moment
+
+
+def positive(text: str) -> int:
+    """A whole number, 1 or more."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number, 1 or more")
+    return int(text)

@@ -1,10 +1,10 @@
 """The live loop: search, rank, react, tell, one event hour after the other.
 
-Each event hour has a fixed number of searches. They are sent at their event time, a few at a time; when the ranker
-cannot keep up, the event clock slows down and no search is dropped. A failed request shows nothing to its user and is
-counted. Impressions are told to the outlet as soon as their search is ranked, as a marketplace's backend logs them. The
-rest of an hour is told when the event clock has passed its end and every request of it is answered, strictly in order.
-Answers that come in a later hour are told with that hour.
+Each event hour has a fixed number of searches. They are sent at their event time, a few at a time; when the ranker or
+the archiver cannot keep up, the event clock slows down and no search is dropped. A failed request shows nothing to its
+user and is counted. Impressions are told to the outlet as soon as their search is ranked, as a marketplace's backend
+logs them. The rest of an hour is told when the event clock has passed its end and every request of it is answered,
+strictly in order. Answers that come in a later hour are told with that hour.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from adrank.contracts import lake
 from ingestion import event_table
+from simulator.back_pressure import BackPressure
 from simulator.budget import SearchBudget
 from simulator.clock import EventClock
 from simulator.history import split
@@ -67,6 +68,7 @@ class LiveTraffic:
         outlet: Outlet,
         progress: Progress,
         stop: threading.Event,
+        back_pressure: BackPressure | None = None,
     ) -> None:
         self._plan = plan
         self._source = source
@@ -74,11 +76,13 @@ class LiveTraffic:
         self._outlet = outlet
         self._progress = progress
         self._stop = stop
+        self._back_pressure = back_pressure
 
     def run(self, first_hour: datetime, pending: pa.Table) -> None:
         """Run from ``first_hour``. ``pending`` holds answers to earlier searches that come in it or later."""
         plan = self._plan
-        clock = EventClock(_micros(first_hour), plan.speed, self._stop)
+        clock = EventClock(_micros(first_hour), plan.speed, self._stop, self._back_pressure)
+        self._progress.watch_clock(clock.reading)
         slots = threading.Semaphore(plan.concurrency)
         with ThreadPoolExecutor(plan.concurrency, thread_name_prefix="search") as pool:
             for hour in lake.hours(first_hour, plan.start + plan.max_hours * lake.HOUR):
@@ -140,6 +144,8 @@ class LiveTraffic:
         rows = delivered(pa.concat_tables([told, answers]), self._plan.duplicate_share, rng)
         inside, after = split(pa.concat_tables([pending, rows.slice(told.num_rows)]), hour + lake.HOUR)
         self._outlet.hour(hour + lake.HOUR, self._source.changes(hour), inside)
+        if self._back_pressure is not None:
+            self._back_pressure.hour_told(hour + lake.HOUR)
         self._progress.told(hour, pa.concat_tables([told, inside]))
         return after
 

@@ -4,8 +4,9 @@ Fields: ``state`` (starting, running, stopped, finished, failed), ``error``, ``s
 ``event_now``, ``last_hour_told``, ``hours_told``, ``rows_told``, ``requests`` (answered or failed),
 ``failed_requests``, ``failures`` (message -> count), ``by_variant`` and ``by_model_version`` (requests so far, and
 clicks, contacts, sales, revenue of told hours; a request outside an experiment has variant ``none``), ``latency_ms``,
-and ``log``: one entry per wall-clock second with requests, ``{"t": epoch second, "served": {model_version: count},
-"failed": count}``, for the last two hours.
+``clock`` (:class:`simulator.clock.ClockReading` of this process's event clock; null before that starts), and ``log``:
+one entry per wall-clock second with requests, ``{"t": epoch second, "served": {model_version: count}, "failed":
+count}``, for the last two hours.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import json
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from simulator.clock import ClockReading
 from simulator.rows import Exposure
 
 _LOG_SECONDS: Final = 7200
@@ -52,6 +56,11 @@ class Progress:
         }
         self._log: deque[dict[str, Any]] = deque(maxlen=_LOG_SECONDS)
         self._latencies: deque[float] = deque(maxlen=_LATENCIES)
+        self._clock: Callable[[], ClockReading] | None = None
+
+    def watch_clock(self, reading: Callable[[], ClockReading]) -> None:
+        """Ask the event clock how it runs whenever the file is written."""
+        self._clock = reading
 
     def served(self, exposure: Exposure, seconds: float) -> None:
         """Count an answered request."""
@@ -107,15 +116,18 @@ class Progress:
                 raise ValueError(f"{self._path}: was written with {key} {earlier[key]!r}, not {self._document[key]!r}")
         with self._lock:
             self._log.extend(earlier.pop("log"))
-            earlier.pop("latency_ms")
+            for derived in ("latency_ms", "clock"):
+                earlier.pop(derived, None)
             self._document.update(earlier)
         last = self._document["last_hour_told"]
         return None if last is None else datetime.fromisoformat(last)
 
     def write(self) -> None:
         """Replace the file."""
+        clock = asdict(self._clock()) if self._clock else None
         with self._lock:
-            text = json.dumps({**self._document, "latency_ms": self._percentiles(), "log": list(self._log)})
+            derived = {"latency_ms": self._percentiles(), "clock": clock, "log": list(self._log)}
+            text = json.dumps({**self._document, **derived})
             part = self._path.with_name(f"{self._path.name}.part")
             part.write_text(text, encoding="utf-8")
             part.replace(self._path)

@@ -1,10 +1,13 @@
 """Live traffic through the router, on a compressed event clock, until it is told to stop.
 
 ``python -m simulator.traffic --start ISO --hours 24 --searches 6000 --speed 300 --state FILE
-[--searches-source world|replay] [--data DIR] [--seed 7] [--max-hours 168] [--resume]``
+[--searches-source world|replay] [--data DIR] [--seed 7] [--max-hours 168] [--resume]
+[--max-lag MESSAGES] [--max-open-hours 2]``
 
 ``--searches`` are spread over ``--hours`` event hours; after those the traffic goes on at the same pace, because an
-experiment may be extended. SIGTERM ends the current hour with what was served in it, and exits 0. The state
+experiment may be extended. With ``--max-lag`` the event clock is held while the archiver (its ``/metrics`` are at
+``ADRANK_EVENTS__METRICS_HOST`` and ``_PORT``) is further behind, or says nothing; without, traffic does as if there
+were no archiver. SIGTERM ends the current hour with what was served in it, and exits 0. The state
 file (:mod:`simulator.progress`) says at any time what has happened. ``--resume`` goes on after the last hour that an
 earlier process told; answers that were on their way into a later hour are lost with the process that drew them.
 """
@@ -20,8 +23,10 @@ from pathlib import Path
 from adrank.contracts import lake, settings
 from ingestion import event_table, own_logs
 from ingestion.log_file import OwnLogsError
+from simulator import archive_progress
+from simulator.back_pressure import BackPressure, BackPressureLimits
 from simulator.budget import SearchBudget
-from simulator.command_line import whole_hour
+from simulator.command_line import positive, whole_hour
 from simulator.history import answers_after
 from simulator.live import LiveTraffic, Plan
 from simulator.outlets import streamed
@@ -38,6 +43,16 @@ def source_of(chosen: argparse.Namespace) -> SearchSource:
     if chosen.searches_source == "world":
         return World(documented_world(chosen.seed, chosen.start, chosen.history_days))
     return Replay(own_logs.read(chosen.data), chosen.seed)
+
+
+def back_pressure_of(chosen: argparse.Namespace, stop: threading.Event) -> BackPressure | None:
+    """The back-pressure that the command line asks for; None without a limit."""
+    if chosen.max_lag is None:
+        return None
+    events = settings.load().events
+    address = f"http://{events.metrics_host}:{events.metrics_port}"
+    limits = BackPressureLimits(chosen.max_lag, chosen.max_open_hours)
+    return BackPressure(limits, lambda: archive_progress.read(address), stop.wait)
 
 
 def run(chosen: argparse.Namespace, stop: threading.Event) -> None:
@@ -65,7 +80,7 @@ def run(chosen: argparse.Namespace, stop: threading.Event) -> None:
         rank = router_client(chosen.endpoint, chosen.experiments_table)
         progress.state("running")
         with streamed(settings.load()) as outlet:
-            LiveTraffic(plan, source, rank, outlet, progress, stop).run(
+            LiveTraffic(plan, source, rank, outlet, progress, stop, back_pressure_of(chosen, stop)).run(
                 chosen.start if last is None else last + lake.HOUR, pending
             )
         progress.state("stopped" if stop.is_set() else "finished")
@@ -91,6 +106,12 @@ def arguments_parser() -> argparse.ArgumentParser:
     parser.add_argument("--searches", type=int, default=6000, help="over all --hours")
     parser.add_argument("--speed", type=float, default=300.0, help="event seconds per wall-clock second, at most")
     parser.add_argument("--max-hours", type=int, default=168)
+    parser.add_argument(
+        "--max-lag", type=positive, metavar="MESSAGES", help="hold the clock while the archiver is further behind"
+    )
+    parser.add_argument(
+        "--max-open-hours", type=positive, default=2, help="with --max-lag: hold it while more told hours are open"
+    )
     parser.add_argument("--concurrency", type=int, default=4)
     parser.add_argument("--endpoint", default=defaults.sagemaker.production_endpoint)
     parser.add_argument("--experiments-table", default=defaults.online.experiments_table)

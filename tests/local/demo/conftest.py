@@ -20,6 +20,7 @@ from demo.record import (
     Stage,
     Task,
     TrafficSecond,
+    TrafficTotals,
     Training,
 )
 
@@ -110,6 +111,9 @@ def record() -> DemoRecord:
         traffic=tuple(
             TrafficSecond(at=at(s), answered={INCUMBENT if s < 420 else DIGEST[:12]: 20}, failed=int(s in (300, 430)))
             for s in range(250, 460)
+        ),
+        traffic_totals=TrafficTotals(
+            requests=4200, failed_requests=2, speed=480, effective_speed=301.25001, held_seconds=17.3
         ),
         addresses="  Airflow UI http://127.0.0.1:8080",
     )

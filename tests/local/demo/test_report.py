@@ -53,7 +53,15 @@ def test_plots_do_not_share_ids_that_they_refer_to(page: str) -> None:
 
 
 def test_shows_the_key_numbers(page: str) -> None:
-    for text in (DIGEST, "product_manager", "0.5000", "1500 users in control", "ranking-model", "821 requests"):
+    for text in (
+        DIGEST,
+        "product_manager",
+        "0.5000",
+        "1500 users in control",
+        "ranking-model",
+        "821 requests",
+        "held for 17.3 s",
+    ):
         assert text in page
 
 

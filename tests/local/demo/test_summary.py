@@ -24,6 +24,7 @@ def test_has_exactly_the_documented_structure(record: DemoRecord) -> None:
         "gate": {"verdict": None, "reasons": None},
         "registry": {"name": None, "version": None, "aliases": {"previous": None, "production": None}},
         "experiment": {"verdict": None, "users": {"control": None, "treatment": None}, "looks": None},
+        "traffic": dict.fromkeys(("requests", "failed_requests", "speed", "effective_speed", "held_seconds")),
         "approval": dict.fromkeys(("decision", "by", "package_digest")),
         "production": dict.fromkeys(
             (
@@ -38,6 +39,7 @@ def test_has_exactly_the_documented_structure(record: DemoRecord) -> None:
     assert {tuple(stage) for stage in stages.values()} == {("seconds", "state")}
     assert stages["stack"] == {"seconds": 30.2, "state": "success"}
     assert document["experiment"]["looks"] == 6
+    assert document["traffic"]["effective_speed"] == 301.3
     assert document["approval"] == {"decision": "Approve", "by": "product_manager", "package_digest": DIGEST}
 
 
@@ -55,8 +57,8 @@ def test_the_second_in_which_the_shift_begins_belongs_to_it(record: DemoRecord) 
 
 def test_what_was_skipped_is_null(record: DemoRecord) -> None:
     parts = ("features", "training", "gate", "registry", "experiment", "approval", "production")
-    document = summary(record.model_copy(update=dict.fromkeys(parts)))
-    assert {part: document[part] for part in parts} == dict.fromkeys(parts)
+    document = summary(record.model_copy(update=dict.fromkeys((*parts, "traffic_totals"))))
+    assert {part: document[part] for part in (*parts, "traffic")} == dict.fromkeys((*parts, "traffic"))
 
 
 @pytest.mark.parametrize(

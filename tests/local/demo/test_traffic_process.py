@@ -4,13 +4,16 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from demo.record import TrafficSecond
-from demo.traffic_process import TrafficError, TrafficProcess, seconds
+from demo.plan import DemoPlan
+from demo.record import TrafficSecond, TrafficTotals
+from demo.traffic_process import MAX_LAG, MAX_OPEN_HOURS, TrafficError, TrafficProcess, command, seconds, totals
+from simulator.traffic import arguments_parser
+from tests.local.demo.conftest import T0
 
 GENTLE = """
 import pathlib, signal, sys, threading
@@ -69,3 +72,20 @@ def test_seconds_come_from_its_log() -> None:
     assert second == TrafficSecond(at=datetime(2026, 3, 2, 10, tzinfo=UTC), answered={"abc": 3}, failed=1)
     assert second.requests == 4
     assert seconds({}) == ()
+
+
+def test_its_pace_is_read_once_its_clock_runs() -> None:
+    counted = {"requests": 5, "failed_requests": 1}
+    clock = {"speed": 480.0, "effective_speed": 400.5, "held_seconds": 3.5, "held": ""}
+    assert totals({}) is None
+    assert totals({**counted, "clock": None}) is None
+    assert totals({**counted, "clock": clock}) == TrafficTotals(
+        requests=5, failed_requests=1, speed=480, effective_speed=400.5, held_seconds=3.5
+    )
+
+
+def test_the_demos_traffic_waits_for_the_archiver(tmp_path: Path) -> None:
+    plan = DemoPlan("world", False, 7, T0 - timedelta(days=8), T0, ("contacts",))
+    words = command(plan, None, tmp_path / "state.json")
+    args = arguments_parser().parse_args(words[3:])
+    assert (args.max_lag, args.max_open_hours) == (MAX_LAG, MAX_OPEN_HOURS)

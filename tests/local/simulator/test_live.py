@@ -21,6 +21,8 @@ from adrank.contracts.manifests import RawManifest
 from adrank.event_messages import EventMessageError
 from ingestion import event_table
 from ingestion.object_store import ObjectStore
+from simulator.archive_progress import ArchiveProgress
+from simulator.back_pressure import BackPressure, BackPressureLimits
 from simulator.budget import SearchBudget
 from simulator.clock import EventClock
 from simulator.history import answers_after
@@ -47,15 +49,22 @@ class Live:
     """A live run against a fake ranker."""
 
     def __init__(
-        self, world: World, store: ObjectStore, state: Path, rank: RankCall = by_affinity, **plan: Any
+        self,
+        world: World,
+        store: ObjectStore,
+        state: Path,
+        rank: RankCall = by_affinity,
+        back_pressure: BackPressure | None = None,
+        **plan: Any,
     ) -> None:
         self.stop = threading.Event()
         self.progress = Progress(state, source="test", seed=7, start=LIVE_START)
         self.store = store
         self.state = state
         settings = {"budget": SearchBudget(LIVE_START, 3, 60), "max_hours": 3, "speed": FAST, "seed": 7, **plan}
+        outlet = LandedOutlet(store)
         self.traffic = LiveTraffic(
-            Plan(start=LIVE_START, **settings), world, rank, LandedOutlet(store), self.progress, self.stop
+            Plan(start=LIVE_START, **settings), world, rank, outlet, self.progress, self.stop, back_pressure
         )
 
     def run(self, hour: int = 0, pending: pa.Table | None = None) -> dict[str, Any]:
@@ -329,6 +338,47 @@ def test_a_slow_ranker_slows_the_event_clock_and_drops_nothing(
     state = live.run()
     assert time.monotonic() - began >= 60 * 0.02 / 4
     assert (state["requests"], state["failed_requests"]) == (60, 0)
+
+
+def test_an_archiver_that_falls_behind_holds_the_event_clock_and_drops_nothing(
+    small_world: World, store: ObjectStore, tmp_path: Path
+) -> None:
+    """The archiver closes an hour only when somebody waits for it."""
+    closed = [LIVE_START]
+    waits: list[dict[str, Any]] = []
+
+    def read() -> ArchiveProgress:
+        return ArchiveProgress(0, int(closed[0].timestamp() * 1e6))
+
+    def wait(_: float) -> bool:
+        live.progress.write()
+        waits.append(json.loads(live.state.read_text()))
+        closed[0] += lake.HOUR
+        return False
+
+    seconds = itertools.count()  # every look at the wall clock takes a second
+    pressure = BackPressure(BackPressureLimits(10**6, 1), read, wait, lambda: float(next(seconds)))
+    live = Live(small_world, store, tmp_path / "state.json", back_pressure=pressure)
+    state = live.run()
+    assert (state["requests"], state["failed_requests"], state["hours_told"]) == (60, 0, 3)
+    assert [wait["hours_told"] for wait in waits] == [2], "two hours are told when one of them has to be closed"
+    assert "2.0 event hours are told and not closed" in waits[0]["clock"]["held"]
+    assert state["clock"]["held"] == ""
+    assert state["clock"]["held_seconds"] > 0
+    assert 0 < state["clock"]["effective_speed"] < state["clock"]["speed"] == FAST
+
+
+def test_stopping_while_the_clock_is_held_tells_the_hour_that_it_was_in(
+    small_world: World, store: ObjectStore, tmp_path: Path
+) -> None:
+    def stop(_: float) -> bool:
+        live.stop.set()
+        return True
+
+    pressure = BackPressure(BackPressureLimits(1, 1), lambda: ArchiveProgress(2, None), stop)
+    live = Live(small_world, store, tmp_path / "state.json", back_pressure=pressure)
+    state = live.run()
+    assert (state["requests"], state["hours_told"]) == (0, 1)
 
 
 def test_answers_on_their_way_when_history_ends_land_in_the_first_live_hour(store: ObjectStore, tmp_path: Path) -> None:

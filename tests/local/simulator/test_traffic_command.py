@@ -19,9 +19,11 @@ import boto3
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from moto.server import ThreadedMotoServer
+from prometheus_client import start_http_server
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Events
+from ingestion.archiver.metrics import Metrics
 from simulator.operational_database import HEARTBEAT, OperationalDatabase, ensure_schema
 from simulator.settings import documented_world
 from simulator.traffic import main
@@ -186,6 +188,39 @@ def test_traffic_runs_until_sigterm_and_tells_the_hour_that_it_was_in(
     assert len(said) - len(beats) == document["rows_told"] > 0
     assert len(beats) == 2 * document["hours_told"], "one on each partition"
     assert beaten(database) == LIVE_START + document["hours_told"] * lake.HOUR
+
+
+def test_traffic_is_held_until_the_archiver_says_how_far_it_is(
+    environment: dict[str, str], broker: Broker, tmp_path: Path
+) -> None:
+    metrics = Metrics()
+    server, _ = start_http_server(0, addr="127.0.0.1", registry=metrics.registry)
+    state = tmp_path / "state.json"
+    here = {**environment, "ADRANK_EVENTS__METRICS_PORT": str(server.server_port)}
+    process = traffic(here, state, "--hours", "2", "--searches", "200", "--speed", "1e9", "--max-lag", "10")
+
+    def clock() -> dict[str, Any]:
+        return json.loads(state.read_text())["clock"] or {}
+
+    while not (state.exists() and "does not know its lag" in clock().get("held", "")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    assert json.loads(state.read_text())["requests"] == 0
+    metrics.watch_lag(0, lambda: 10)
+    awaited(state, process, 1)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+    assert clock()["held_seconds"] > 0
+    server.shutdown()
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "many"])
+def test_a_limit_that_holds_everything_is_refused(
+    limit: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--start", LIVE_START.isoformat(), "--state", str(tmp_path / "state.json"), "--max-lag", limit])
+    assert "is not a whole number, 1 or more" in capsys.readouterr().err
 
 
 def test_traffic_replays_a_log_until_its_last_hour(

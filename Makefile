@@ -21,14 +21,13 @@ WRONG_LOGS = $(shell if ! said=$$($(BIN)/python -m ingestion.own_logs --data '$(
 
 demo: setup ## the whole lifecycle once; DATA=<dir> for your own logs, SEED=<n>, APPROVE=ask to decide yourself
 	$(if $(DATA),$(if $(WRONG_LOGS),$(error $(WRONG_LOGS))))
-	@DATA='$(DATA)' SEED='$(SEED)' APPROVE='$(APPROVE)' $(BIN)/python -m demo
+	@DATA='$(DATA)' SEED='$(SEED)' APPROVE='$(APPROVE)' STALL_SECONDS='$(STALL_SECONDS)' $(BIN)/python -m demo
 
 up: setup ## start the stack with the Airflow UI and leave it running
 	@$(BIN)/python -m stack up
 
 down: ## stop what `make up` or `make demo` started
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack down; else echo "nothing was ever set up here"; fi
-	@if [ -d build/demo/stack ]; then STACK_HOME=build/demo/stack $(BIN)/python -m stack down; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack down build/demo/stack; else echo "nothing was running"; fi
 
 status: setup ## the state of each process of the stack
 	@$(BIN)/python -m stack status
@@ -70,6 +69,5 @@ lock: setup ## resolve all requirements files anew, keeping versions that still 
 	done
 
 clean: ## stop the stack; delete its data and everything built, but not the virtual environment
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack discard; fi
-	@if [ -d build/demo/stack ]; then STACK_HOME=build/demo/stack $(BIN)/python -m stack discard; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack discard build/demo/stack; fi
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis spark-warehouse metastore_db derby.log

@@ -67,7 +67,11 @@ class Config(BaseSettings):
     spark_shuffle_partitions: int = Field(default=4, ge=1)
 
     stop_grace_seconds: float = Field(default=5, ge=0, description="between SIGTERM and SIGKILL")
-    ping_timeout_seconds: float = Field(default=90, gt=0, description="how long a serving process may take to answer")
+    ping_timeout_seconds: float = Field(
+        default=600,
+        gt=0,
+        description="how long a serving process that runs may take to answer: not only on fast machines",
+    )
     request_timeout_seconds: float = Field(default=60, gt=0, description="of one invocation, as in SageMaker")
     metrics_seconds: float = Field(default=2, gt=0, description="between publications of the gateway's metrics")
     alarms_seconds: float = Field(default=1, gt=0, description="between evaluations of the alarms")

@@ -1,10 +1,13 @@
-"""``python -m stack up|down|status|env|discard``."""
+"""``python -m stack up|down|status|env|discard``; ``down HOME ...`` stops the stacks of other homes, too."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -14,19 +17,27 @@ from stack.leftovers import LeftoverError
 from stack.ports import PortTakenError
 from stack.postgres import PostgresError
 from stack.settings import PORT_LABELS, StackSettings
+from stack.start_up import StartError
 from stack.watcher import SupervisorError
 
-_EXPECTED = (PortTakenError, PostgresError, SupervisorError, LeftoverError, lifecycle.StartError)
+#: Exit code after an interrupt, as a shell has it.
+INTERRUPTED: Final = 130
+_EXPECTED = (PortTakenError, PostgresError, SupervisorError, LeftoverError, StartError)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 1 with a plain message for what a person can put right."""
     parser = argparse.ArgumentParser(prog="python -m stack", description=__doc__)
     parser.add_argument("command", choices=("up", "down", "status", "env", "discard"))
-    command = parser.parse_args(arguments).command
+    parser.add_argument("home", nargs="*", type=Path, help="with down and discard: homes of other stacks to stop, too")
+    args = parser.parse_args(arguments)
+    if args.home and args.command not in ("down", "discard"):
+        parser.error(f"{args.command} is about one stack, that of STACK_HOME")
     try:
-        stack = StackSettings()
-        return _run(command, stack)
+        return _run(args.command, StackSettings(), args.home)
+    except KeyboardInterrupt:
+        print(f"{args.command} was interrupted; make down stops what runs", file=sys.stderr)
+        return INTERRUPTED
     except ValidationError as error:
         print(f"the stack's settings are wrong:\n{error}", file=sys.stderr)
     except _EXPECTED as error:
@@ -43,15 +54,16 @@ def addresses(stack: StackSettings) -> str:
     return "\n".join(lines)
 
 
-def _run(command: str, stack: StackSettings) -> int:
+def _run(command: str, stack: StackSettings, homes: Sequence[Path]) -> int:
     if command == "up":
         lifecycle.start(stack, _say)
         print(addresses(stack))
-    elif command == "down":
-        lifecycle.stop(stack, _say)
-    elif command == "discard":
-        lifecycle.stop(stack, _say)
-        lifecycle.discard(stack)
+    elif command in ("down", "discard"):
+        stacks = [stack, *(stack.model_copy(update={"home": home.absolute()}) for home in homes)]
+        stopped = [lifecycle.stop(each, _say) for each in stacks]
+        print("the stack is down" if any(stopped) else "nothing was running")
+        for each in stacks if command == "discard" else ():
+            lifecycle.discard(each)
     elif command == "env":
         for name, value in sorted(environment(stack).items()):
             print(f"export {name}={shlex.quote(value)}")

@@ -22,6 +22,15 @@ MARKETPLACE: Final = "marketplace"
 POOLS: Final = {"adrank_emr": 2, "adrank_sagemaker": 2}
 AIRFLOW_USERS: Final = {"admin": "admin", "ml_engineer": "op", "product_manager": "op"}
 
+#: Airflow's own limits suppose a machine that is not busy. Here a slow answer, parse or heartbeat is no failure.
+_PATIENT: Final = {
+    "core": {"dagbag_import_timeout": "300"},
+    "dag_processor": {"dag_file_processor_timeout": "360", "stale_dag_threshold": "600"},
+    "scheduler": {"task_instance_heartbeat_timeout": "1800", "scheduler_health_check_threshold": "120"},
+    "triggerer": {"triggerer_health_check_threshold": "120", "runner_health_check_threshold": "120"},
+    "workers": {"execution_api_timeout": "60", "max_failed_heartbeats": "20"},
+}
+
 _FOREIGN: Final = re.compile(
     r"^(AIRFLOW_|LOCALCLOUD_|AWS_|ADRANK_|MLFLOW_|PG[A-Z]|SAGEMAKER_|SPARK_|PYTHONPATH$|VIRTUAL_ENV$)"
 )
@@ -117,6 +126,7 @@ def _airflow(stack: StackSettings) -> dict[str, str]:
             "plugins_folder": str(ROOT / "plugins"),
             "executor": "LocalExecutor",
             "parallelism": "6",
+            **_PATIENT["core"],
             "load_examples": "False",
             "execution_api_server_url": f"{url(stack, 'airflow')}/execution/",
             "simple_auth_manager_users": ",".join(f"{user}:{role}" for user, role in AIRFLOW_USERS.items()),
@@ -131,11 +141,17 @@ def _airflow(stack: StackSettings) -> dict[str, str]:
             "instance_name": "adrank (embedded)",
         },
         # One parser and modest intervals: the machine's cores belong to the jobs.
-        "dag_processor": {"parsing_processes": "1", "min_file_process_interval": "30", "refresh_interval": "15"},
-        "scheduler": {"task_queued_timeout": "1800"},
+        "dag_processor": {
+            "parsing_processes": "1",
+            "min_file_process_interval": "30",
+            "refresh_interval": "15",
+            **_PATIENT["dag_processor"],
+        },
+        "scheduler": {"task_queued_timeout": "1800", **_PATIENT["scheduler"]},
+        "triggerer": _PATIENT["triggerer"],
         # A worker may notice the end of a task only at its next heartbeat. A task that deferred and is resumed before
         # that counts as killed from outside, so the heartbeat has to be quicker than the quickest trigger.
-        "workers": {"min_heartbeat_interval": "1"},
+        "workers": {"min_heartbeat_interval": "1", **_PATIENT["workers"]},
         "logging": {"base_log_folder": str(paths.airflow_home(stack) / "logs")},
         "usage_data_collection": {"enabled": "False"},
     }

@@ -69,6 +69,9 @@ def main(options: Sequence[str] = ()) -> int:
     except (SetupError, subprocess.CalledProcessError) as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("setup: interrupted; the next one goes on", file=sys.stderr)
+        return 130
     return 0
 
 

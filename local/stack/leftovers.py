@@ -36,8 +36,8 @@ def find(stack: StackSettings) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if _is_marked(process, stack) or _is_in(process, session)]
 
 
-def end(stack: StackSettings, report: Callable[[str], None], also: Iterable[psutil.Process] = ()) -> None:
-    """Ask what is left to end, kill what does not, and say so.
+def end(stack: StackSettings, report: Callable[[str], None], also: Iterable[psutil.Process] = ()) -> bool:
+    """Ask what is left to end, kill what does not, and say so; whether anything was left.
 
     Raises:
         LeftoverError: something survived even that.
@@ -45,7 +45,7 @@ def end(stack: StackSettings, report: Callable[[str], None], also: Iterable[psut
     known = list(also)
     left = [process for process in {*known, *find(stack)} if _is_alive(process)]
     if not left:
-        return
+        return False
     for process in left:
         report(f"ending a process that was left behind: pid {process.pid} ({_name(process)})")
         _signal(process.terminate)
@@ -55,6 +55,7 @@ def end(stack: StackSettings, report: Callable[[str], None], also: Iterable[psut
     _, immortal = psutil.wait_procs(stubborn, timeout=_GRACE_SECONDS)
     if immortal:
         raise LeftoverError(f"still alive: {', '.join(f'pid {p.pid} ({_name(p)})' for p in immortal)}")
+    return True
 
 
 def _is_marked(process: psutil.Process, stack: StackSettings) -> bool:

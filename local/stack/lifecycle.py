@@ -1,7 +1,6 @@
 """Starts a stack until it is healthy and provisioned, and stops it until nothing of it is left.
 
-Every wait asks a server until it answers or a deadline passes; what does not depend on each other starts at the same
-time. Starting a stack that runs changes nothing, unless its settings changed: then it is stopped first.
+Starting a stack that runs changes nothing, unless its settings changed: then it is stopped first.
 """
 
 from __future__ import annotations
@@ -10,49 +9,24 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+
+import psutil
 
 from adrank.contracts.settings import Settings
 from localcloud.config import Config
-from stack import (
-    aws,
-    credentials,
-    health,
-    kafka,
-    leftovers,
-    marketplace,
-    paths,
-    ports,
-    postgres,
-    provision,
-    publish,
-    spark_target,
-)
-from stack.environment import MARKETPLACE, process_environment
-from stack.programs import LOCALCLOUD, MARKER, programs
-from stack.settings import HOST, ROOT, StackSettings
+from stack import credentials, leftovers, paths, ports, postgres, spark_target
+from stack.environment import process_environment
+from stack.programs import MARKER, programs
+from stack.settings import HOST, StackSettings
+from stack.start_up import AIRFLOW, INGESTION, StartUp
 from stack.supervisor_config import render
 from stack.watcher import Watcher
 
 Report = Callable[[str], None]
-
-INGESTION: Final = ("archiver", "capture", "billing-exporter")
-AIRFLOW: Final = ("airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
-_POLL: Final = 0.25
-_LOG_LINES: Final = 30
-
-
-class StartError(RuntimeError):
-    """The stack did not come up; the message names the program and ends with its last log lines."""
 
 
 def start(stack: StackSettings, report: Report = print) -> None:
@@ -86,30 +60,24 @@ def start(stack: StackSettings, report: Report = print) -> None:
         with one_at_a_time:
             report(f"[{time.monotonic() - began:5.1f} s] {line}")
 
-    provisioned = Future[None]()
-    _in_parallel(
-        lambda: _start_databases_and_airflow(stack, variables, progress, provisioned),
-        lambda: _start_cloud(stack, settings, progress, provisioned),
-        lambda: _bring_up(stack, "redis", progress),
-    )
+    StartUp(stack, settings, variables, progress).run()
     progress("the stack is up")
 
 
-def stop(stack: StackSettings, report: Report = print) -> None:
-    """Stop what :func:`start` started, and nothing else; does nothing when it does not run."""
+def stop(stack: StackSettings, report: Report = print) -> bool:
+    """Stop what :func:`start` started, and nothing else; whether there was anything to stop."""
     watcher = Watcher(stack)
-    if watcher.pid():
+    runs = watcher.pid() is not None
+    started: list[psutil.Process] = []
+    if runs:
         started = leftovers.tree(watcher.pid())
         # First what uses the stores, so that nothing complains while it goes.
         watcher.stop((*INGESTION, "mlflow", *AIRFLOW))
         watcher.stop(("localcloud", "kafka"))
         watcher.shut_down()
-        leftovers.end(stack, report, started)
-        report("the stack is down")
-    else:
-        leftovers.end(stack, report)
-        report("the stack does not run")
+    was_left = leftovers.end(stack, report, started)
     paths.supervisor_socket(stack).unlink(missing_ok=True)
+    return runs or was_left
 
 
 def discard(stack: StackSettings) -> None:
@@ -135,97 +103,6 @@ def status(stack: StackSettings) -> dict[str, str]:
     """Program -> supervisor's state; empty when the stack does not run."""
     watcher = Watcher(stack)
     return watcher.states() if watcher.pid() else {}
-
-
-def _start_databases_and_airflow(
-    stack: StackSettings, variables: Mapping[str, str], report: Report, provisioned: Future[None]
-) -> None:
-    postgres.ensure_cluster(stack)
-    _bring_up(stack, "postgres", report)
-    postgres.ensure_databases(stack)
-    _in_parallel(
-        lambda: _bring_up(stack, "mlflow", report),
-        lambda: _start_airflow(stack, variables, report),
-        lambda: _start_capture(stack, report, provisioned),
-    )
-
-
-def _start_capture(stack: StackSettings, report: Report, provisioned: Future[None]) -> None:
-    marketplace.ensure(postgres.dsn(stack, MARKETPLACE), credentials.capture_password(stack))
-    provisioned.result()
-    _bring_up(stack, "capture", report)
-
-
-def _start_airflow(stack: StackSettings, variables: Mapping[str, str], report: Report) -> None:
-    _migrate(stack, variables)
-    report("airflow's database is migrated")
-    _in_parallel(*(lambda name=name: _bring_up(stack, name, report) for name in AIRFLOW))
-    provision.provision_airflow(stack)
-
-
-def _start_cloud(stack: StackSettings, settings: Settings, report: Report, provisioned: Future[None]) -> None:
-    """``provisioned`` is done, well or ill, when buckets, tables and secrets are there."""
-    try:
-        _in_parallel(*(lambda name=name: _bring_up(stack, name, report) for name in LOCALCLOUD))
-        provision.provision_aws(partial(aws.client, stack), settings)
-        marketplace.keep_secret(
-            aws.client(stack, "secretsmanager"), settings.cdc.secret_id, credentials.capture_password(stack)
-        )
-        publish.publish(aws.client(stack, "s3"), settings.lake.bucket, settings.lake.code_prefix)
-        report("buckets, tables, cluster and alarms are there; the jobs' code is published")
-        provisioned.set_result(None)
-    except BaseException:
-        provisioned.cancel()
-        raise
-    _bring_up(stack, "billing-exporter", report)
-    _bring_up(stack, "kafka", report)
-    kafka.ensure_topics(stack, settings.events)
-    _bring_up(stack, "archiver", report)
-
-
-def _bring_up(stack: StackSettings, program: str, report: Report) -> None:
-    """Start one program and wait until it is healthy."""
-    watcher = Watcher(stack)
-    healthy = health.checks(stack)[program]
-    watcher.start(program)
-    deadline = time.monotonic() + stack.start_timeout
-    while not healthy():
-        if watcher.has_failed(program):
-            raise StartError(_failure(stack, program, "keeps ending"))
-        if time.monotonic() > deadline:
-            raise StartError(_failure(stack, program, f"is not healthy after {stack.start_timeout:.0f} s"))
-        time.sleep(_POLL)
-    report(f"{program} is healthy")
-
-
-def _failure(stack: StackSettings, program: str, how: str) -> str:
-    log = paths.log(stack, program)
-    tail = log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if log.exists() else []
-    return "\n".join([f"{program} {how}; the end of {log}:", *(f"  {line}" for line in tail)])
-
-
-def _migrate(stack: StackSettings, variables: Mapping[str, str]) -> None:
-    """Bring Airflow's metadata database to this version's schema, unless it was made by this version."""
-    marker = paths.airflow_home(stack) / "migrated"
-    now = f"{version('apache-airflow-core')} in cluster {postgres.identity(stack)}"
-    if marker.exists() and marker.read_text() == now:
-        return
-    log = paths.log(stack, "airflow-migrate")
-    command = [sys.executable, str(ROOT / ".venv" / "bin" / "airflow"), "db", "migrate"]
-    with log.open("w") as output:
-        done = subprocess.run(  # noqa: S603
-            command, env=dict(variables), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
-    if done.returncode:
-        raise StartError(_failure(stack, "airflow-migrate", "failed"))
-    marker.write_text(now)
-
-
-def _in_parallel(*tracks: Callable[[], None]) -> None:
-    """Run all to their ends; then the first failure, if any, is raised."""
-    with ThreadPoolExecutor(len(tracks)) as pool:
-        for running_track in [pool.submit(track) for track in tracks]:
-            running_track.result()
 
 
 def _settings_of(stack: StackSettings) -> Settings:

@@ -61,7 +61,7 @@ def _tables(dynamodb: Any, settings: Settings) -> None:
     _table(dynamodb, settings.online.features_table, {"entity_id": "HASH"})
     _table(dynamodb, settings.online.experiments_table, {"endpoint": "HASH", "experiment_id": "RANGE"})
     dynamodb.get_waiter("table_exists").wait(
-        TableName=settings.online.experiments_table, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+        TableName=settings.online.experiments_table, WaiterConfig={"Delay": 1, "MaxAttempts": 300}
     )
 
 

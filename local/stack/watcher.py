@@ -19,10 +19,15 @@ from stack.settings import ROOT, StackSettings
 
 _POLL: Final = 0.1
 _DEAD: Final = {"FATAL", "EXITED", "STOPPED", "UNKNOWN"}
+_STOPPED: Final = {"STOPPING", "STOPPED"}
 
 
 class SupervisorError(RuntimeError):
     """The supervisor could not be started, or did not stop."""
+
+
+class StackStoppedError(RuntimeError):
+    """Somebody has stopped the stack, or is about it."""
 
 
 class _GoneError(Exception):
@@ -77,7 +82,7 @@ class Watcher:
         )
         if done.returncode:
             raise SupervisorError(f"supervisord did not start:\n{done.stdout}{done.stderr}")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + self._stack.start_timeout
         while self.pid() is None:
             if time.monotonic() > deadline:
                 raise SupervisorError(f"supervisord does not answer; see {paths.log(self._stack, 'supervisord')}")
@@ -90,20 +95,35 @@ class Watcher:
         return {}
 
     def pids(self) -> dict[str, int]:
-        """Program -> process id, of those that run."""
-        return {process["name"]: process["pid"] for process in self._ask("getAllProcessInfo") if process["pid"]}
+        """Program -> process id, of those that run; empty when supervisord goes or is gone."""
+        with contextlib.suppress(_GoneError):
+            return {process["name"]: process["pid"] for process in self._ask("getAllProcessInfo") if process["pid"]}
+        return {}
 
     def start(self, program: str) -> None:
         """Start one program unless it runs; does not wait."""
         state = self.states().get(program)
         if state is None:
-            raise SupervisorError(f"{program} cannot be started: supervisord goes or is gone")
+            raise StackStoppedError(f"{program} cannot be started: supervisord goes or is gone")
         if state in _DEAD:
             self._ask("startProcess", program, False)
 
     def has_failed(self, program: str) -> bool:
         """Whether the supervisor has given the program up, or is no longer there."""
         return self.states().get(program, "FATAL") == "FATAL"
+
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped the stack or is about it: a crash leaves no program stopped."""
+        try:
+            processes = self._ask("getAllProcessInfo")
+        except _GoneError:
+            return True
+        return any(process["statename"] in _STOPPED and process["start"] for process in processes)
+
+    def require_running(self) -> None:
+        """Raise :class:`StackStoppedError` when :meth:`is_stopped`."""
+        if self.is_stopped():
+            raise StackStoppedError("the stack was stopped")
 
     def stop(self, programs: Iterable[str]) -> None:
         """Stop programs at the same time and wait until none runs; the supervisor kills what does not obey."""

@@ -6,29 +6,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from functools import partial
+from pathlib import PurePath
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from demo import signals
 from demo.record import Task
+from demo.retrying_api import AirflowApi, RetryingApi
 from stack.airflow_client import AirflowApiError
+from stack.stall import ProgressWatch, StalledError
 
 _POLL_SECONDS = 1.5
-_MISSING = 404
-_SERVER_ERROR = 500
-_TRIES = 5
-
-
-class AirflowApi(Protocol):
-    """What is needed of :class:`stack.airflow_client.AirflowClient`; paths are below ``/api/v2``."""
-
-    def get(self, path: str) -> Any:
-        """GET a path."""
-
-    def post(self, path: str, body: Any) -> Any:
-        """POST a JSON body."""
-
-    def patch(self, path: str, body: Any) -> Any:
-        """PATCH with a JSON body."""
+_MISSING: Final = 404
+_CONFLICT: Final = 409
+#: What a watch calls a change in a run's tasks.
+TASKS: Final = "a task"
 
 
 class DagMissingError(RuntimeError):
@@ -37,10 +30,6 @@ class DagMissingError(RuntimeError):
 
 class RunFailedError(RuntimeError):
     """A DAG run failed; the message names the failed tasks and ends with their last log lines."""
-
-
-class RunTimeoutError(RuntimeError):
-    """A DAG run did not end in time; the message names what it was doing."""
 
 
 @dataclass(frozen=True)
@@ -72,15 +61,23 @@ class Question:
 class Airflow:
     """One user's view of Airflow."""
 
-    def __init__(self, api: AirflowApi) -> None:
-        self._api = api
+    def __init__(
+        self, api: AirflowApi, max_silence: float = 60, require_running: Callable[[], None] = lambda: None
+    ) -> None:
+        self._api = RetryingApi(api, max_silence, require_running)
 
-    def unpause(self, dag_id: str, timeout: float = 120) -> None:
-        """Let a DAG run, once Airflow has parsed it."""
-        deadline = time.monotonic() + timeout
+    def unpause(self, dag_id: str, watch: ProgressWatch) -> None:
+        """Let a DAG run, once Airflow has parsed it.
+
+        Raises:
+            DagMissingError: Airflow cannot parse it, or does nothing any more.
+        """
         while not self._is_known(dag_id):
-            if time.monotonic() > deadline:
-                raise DagMissingError(f"Airflow does not know {dag_id} after {timeout:.0f} s\n{self._import_errors()}")
+            self._require_importable(dag_id)
+            try:
+                watch.require_progress(f"Airflow does not know {dag_id}")
+            except StalledError as error:
+                raise DagMissingError(f"{error}\n{self._import_errors()}") from None
             time.sleep(_POLL_SECONDS)
         self._api.patch(f"/dags/{dag_id}?update_mask=is_paused", {"is_paused": False})
 
@@ -89,22 +86,27 @@ class Airflow:
         self._api.patch(f"/dags/{dag_id}?update_mask=is_paused", {"is_paused": True})
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, str]) -> DagRun:
-        """Start a run without a logical date; ``conf`` sets its params."""
+        """Start a run without a logical date, unless it was started; ``conf`` sets its params."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
-        return _dag_run(self._api.post(f"/dags/{dag_id}/dagRuns", body))
+        try:
+            return _dag_run(self._api.post(f"/dags/{dag_id}/dagRuns", body))
+        except AirflowApiError as error:
+            if error.status != _CONFLICT:
+                raise
+            return self.run(dag_id, run_id)
 
     def runs(self, dag_id: str) -> list[DagRun]:
         """The first hundred runs of a DAG, oldest first."""
-        found = self._get(f"/dags/{dag_id}/dagRuns?limit=100&order_by=run_after")
+        found = self._api.get(f"/dags/{dag_id}/dagRuns?limit=100&order_by=run_after")
         return [_dag_run(run) for run in found["dag_runs"]]
 
     def run(self, dag_id: str, run_id: str) -> DagRun:
         """One run as it is now."""
-        return _dag_run(self._get(_run_path(dag_id, run_id)))
+        return _dag_run(self._api.get(_run_path(dag_id, run_id)))
 
     def tasks(self, dag_id: str, run_id: str) -> list[Task]:
         """Its task instances."""
-        found = self._get(f"{_run_path(dag_id, run_id)}/taskInstances?limit=100")
+        found = self._api.get(f"{_run_path(dag_id, run_id)}/taskInstances?limit=100")
         return [_task(instance) for instance in found["task_instances"]]
 
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
@@ -112,7 +114,7 @@ class Airflow:
         query = urlencode({"deserialize": "true"})
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/return_value?{query}"
         try:
-            return self._get(path)["value"]
+            return self._api.get(path)["value"]
         except AirflowApiError as error:
             if error.status == _MISSING:
                 return None
@@ -121,51 +123,56 @@ class Airflow:
     def question(self, dag_id: str, run_id: str, task_id: str) -> Question | None:
         """What a task asks a person; None when it has not asked."""
         try:
-            return _question(self._get(_question_path(dag_id, run_id, task_id)))
+            return _question(self._api.get(_question_path(dag_id, run_id, task_id)))
         except AirflowApiError as error:
             if error.status == _MISSING:
                 return None
             raise
 
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
-        """Answer as this user."""
-        self._api.patch(_question_path(dag_id, run_id, task_id), {"chosen_options": [option], "params_input": {}})
+        """Answer as this user, unless that was the answer already."""
+        try:
+            answer = {"chosen_options": [option], "params_input": {}}
+            self._api.patch(_question_path(dag_id, run_id, task_id), answer)
+        except AirflowApiError as error:
+            question = self.question(dag_id, run_id, task_id) if error.status == _CONFLICT else None
+            if question is None or question.chosen != (option,):
+                raise
 
-    def wait(self, dag_id: str, run_id: str, timeout: float, look: Callable[[list[Task]], None]) -> list[Task]:
+    def wait(self, dag_id: str, run_id: str, watch: ProgressWatch, look: Callable[[list[Task]], None]) -> list[Task]:
         """Wait until a run has succeeded and return its tasks; ``look`` sees them every time on the way.
 
         Raises:
             RunFailedError: it failed.
-            RunTimeoutError: it did not end in ``timeout`` seconds.
+            StalledError: it does not get on.
         """
-        deadline = time.monotonic() + timeout
         while not (run := self.run(dag_id, run_id)).ended:
-            look(self.tasks(dag_id, run_id))
-            if time.monotonic() > deadline:
-                raise RunTimeoutError(self.unfinished(run, timeout))
+            tasks = self.tasks(dag_id, run_id)
+            look(tasks)
+            watch.note(TASKS, signals.states(tasks))
+            watch.require_progress(partial(self.unfinished, run))
             time.sleep(_POLL_SECONDS)
         self.require_success(run)
         return self.tasks(dag_id, run_id)
 
-    def wait_for_hours(self, dag_id: str, hours: Iterable[datetime], timeout: float) -> Iterator[DagRun]:
+    def wait_for_hours(self, dag_id: str, hours: Iterable[datetime], watch: ProgressWatch) -> Iterator[DagRun]:
         """The runs of these logical dates, each as soon as it has succeeded.
 
         Raises:
             RunFailedError: one failed.
-            RunTimeoutError: some did not succeed in ``timeout`` seconds.
+            StalledError: they do not get on.
         """
-        deadline, left = time.monotonic() + timeout, set(hours)
+        left = set(hours)
         while left:
             runs = [run for run in self.runs(dag_id) if run.logical_date in left]
             for run in runs:
+                watch.note(f"the tasks of {run.run_id}", signals.states(self.tasks(dag_id, run.run_id)))
                 if run.ended:
                     self.require_success(run)
                     left.discard(run.logical_date)
                     yield run
-            if left and time.monotonic() > deadline:
-                waiting = [self.unfinished(run, timeout) for run in runs] or [f"{dag_id} did not start {min(left)}"]
-                raise RunTimeoutError("\n".join(waiting))
             if left:
+                watch.require_progress(partial(self._unfinished_hours, dag_id, runs, left))
                 time.sleep(_POLL_SECONDS)
 
     def require_success(self, run: DagRun) -> None:
@@ -179,52 +186,48 @@ class Airflow:
         names = ", ".join(task.task_id for task in failed) or "no single task"
         return "\n".join([f"{run.dag_id} {run.run_id} failed: {names}", *map(self._tail, failed)])
 
-    def unfinished(self, run: DagRun, timeout: float) -> str:
-        """What a run was doing when its time was up."""
+    def unfinished(self, run: DagRun) -> str:
+        """What a run is doing."""
         doing = [
             f"{task.task_id} ({task.state})"
             for task in self.tasks(run.dag_id, run.run_id)
             if task.state not in ("none", "success", "skipped", "upstream_failed")
         ]
-        return f"{run.dag_id} {run.run_id} did not end in {timeout:.0f} s: {', '.join(doing) or run.state}"
+        return f"{run.dag_id} {run.run_id} does not end: {', '.join(doing) or run.state}"
 
     def log_tail(self, task: Task, lines: int = 40) -> list[str]:
         """The last lines that a task's last try logged."""
         path = f"{_run_path(task.dag_id, task.run_id)}/taskInstances/{task.task_id}/logs/{task.try_number}"
         try:
             mapped = f"&map_index={task.map_index}" if task.map_index >= 0 else ""
-            content = self._get(f"{path}?full_content=true{mapped}")["content"]
+            content = self._api.get(f"{path}?full_content=true{mapped}")["content"]
         except AirflowApiError as error:
             return [f"its log cannot be read: {error}"]
         return [line for message in content for line in log_lines(message)][-lines:]
-
-    def _get(self, path: str) -> Any:
-        """GET, again after a while when a busy server did not answer or stumbled."""
-        for _ in range(_TRIES - 1):
-            try:
-                return self._api.get(path)
-            except AirflowApiError as error:
-                if error.status < _SERVER_ERROR:
-                    raise
-            except OSError:
-                pass
-            time.sleep(_POLL_SECONDS)
-        return self._api.get(path)
 
     def _tail(self, task: Task) -> str:
         return "\n".join([f"--- the end of the log of {task.task_id} ---", *self.log_tail(task)])
 
     def _is_known(self, dag_id: str) -> bool:
         try:
-            self._get(f"/dags/{dag_id}")
+            self._api.get(f"/dags/{dag_id}")
         except AirflowApiError as error:
             if error.status == _MISSING:
                 return False
             raise
         return True
 
+    def _unfinished_hours(self, dag_id: str, runs: list[DagRun], left: set[datetime]) -> str:
+        waiting = [self.unfinished(run) for run in runs if run.logical_date in left]
+        return "\n".join(waiting) or f"{dag_id} did not start {min(left)}"
+
+    def _require_importable(self, dag_id: str) -> None:
+        errors = self._api.get("/importErrors")["import_errors"]
+        if any(PurePath(error["filename"]).stem == dag_id for error in errors):
+            raise DagMissingError(f"Airflow cannot import {dag_id}\n{self._import_errors()}")
+
     def _import_errors(self) -> str:
-        errors = self._get("/importErrors")["import_errors"]
+        errors = self._api.get("/importErrors")["import_errors"]
         return "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors) or "no import errors"
 
 

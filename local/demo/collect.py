@@ -96,7 +96,7 @@ class Collector:
 
     def experiment(self) -> Experiment | None:
         """The verdict, and every look that led to it."""
-        routed, verdict = self.returned(weekly.ROUTED), self.returned("ab_test.await_verdict")
+        routed, verdict = self.returned(weekly.ROUTED), self.returned(weekly.JUDGED)
         if not routed or not verdict:
             return None
         plan = self._settings.experiment

@@ -15,10 +15,10 @@ from typing import Any, Final
 from adrank.contracts import lake, packages
 from adrank.contracts.deployments import config_request, model_request
 from adrank.contracts.settings import Settings
+from stack.stall import ProgressWatch
 
 DIGEST_TAG: Final = "package_digest"
 DATA_TAG: Final = "model_data_url"
-_TIMEOUT: Final = 180
 _POLL: Final = 0.5
 
 
@@ -36,8 +36,8 @@ class Incumbent:
     endpoint_config: str
 
 
-def install(settings: Settings, clients: Mapping[str, Any], registry: Any) -> Incumbent:
-    """Package, upload, register and deploy; waits until the endpoint is in service.
+def install(settings: Settings, clients: Mapping[str, Any], registry: Any, watch: ProgressWatch) -> Incumbent:
+    """Package, upload, register and deploy; waits until the endpoint is in service, while ``watch`` sees it move.
 
     ``clients``: boto3 clients ``s3`` and ``sagemaker``; ``registry``: an MLflow client.
     """
@@ -48,7 +48,7 @@ def install(settings: Settings, clients: Mapping[str, Any], registry: Any) -> In
         digest = package_incumbent(directory)
         url = _upload(clients["s3"], settings.lake.bucket, directory, digest)
         version = _register(registry, settings, directory, digest, url)
-    config = _deploy(clients["sagemaker"], settings, digest, url)
+    config = _deploy(clients["sagemaker"], settings, digest, url, watch)
     return Incumbent(digest, url, version, config)
 
 
@@ -84,7 +84,7 @@ def _register(registry: Any, settings: Settings, directory: Path, digest: str, u
     return str(version)
 
 
-def _deploy(sagemaker: Any, settings: Settings, digest: str, url: str) -> str:
+def _deploy(sagemaker: Any, settings: Settings, digest: str, url: str, watch: ProgressWatch) -> str:
     model = model_request(settings, digest, url)
     config = config_request(settings, "production", model["ModelName"])
     endpoint, name = settings.sagemaker.production_endpoint, str(config["EndpointConfigName"])
@@ -93,18 +93,17 @@ def _deploy(sagemaker: Any, settings: Settings, digest: str, url: str) -> str:
     sagemaker.create_endpoint(
         EndpointName=endpoint, EndpointConfigName=name, Tags=[{"Key": "adrank:run", "Value": "before the first run"}]
     )
-    _await_service(sagemaker, endpoint)
+    _await_service(sagemaker, endpoint, watch)
     return name
 
 
-def _await_service(sagemaker: Any, endpoint: str) -> None:
-    deadline = time.monotonic() + _TIMEOUT
+def _await_service(sagemaker: Any, endpoint: str, watch: ProgressWatch) -> None:
     while True:
         there = sagemaker.describe_endpoint(EndpointName=endpoint)
         if there["EndpointStatus"] == "InService":
             return
         if there["EndpointStatus"] == "Failed":
             raise IncumbentError(f"{endpoint} failed: {there.get('FailureReason', 'no reason given')}")
-        if time.monotonic() > deadline:
-            raise IncumbentError(f"{endpoint} is still {there['EndpointStatus']} after {_TIMEOUT} s")
+        watch.note("the endpoint", there["EndpointStatus"])
+        watch.require_progress(f"{endpoint} is still {there['EndpointStatus']}")
         time.sleep(_POLL)

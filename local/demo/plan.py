@@ -58,7 +58,8 @@ def environment(plan: DemoPlan, now: datetime) -> dict[str, str]:
         "EXPERIMENT__LOOK_EVERY": timedelta(hours=4),
         "EXPERIMENT__DURATION": timedelta(hours=24),
         "EXPERIMENT__LAST_DATE_AFTER": timedelta(hours=48),
-        "EXPERIMENT__WALL_CLOCK_CAP": timedelta(minutes=40),
+        # Event time may run at any pace; whether it runs at all is watched by the demo.
+        "EXPERIMENT__WALL_CLOCK_CAP": timedelta(days=1),
         "EXPERIMENT__PRIMARY_METRIC": plan.metrics[0],
         "EXPERIMENT__EXPECTED_LIFT": 0.3,
         "EXPERIMENT__POLL_SECONDS": 2,

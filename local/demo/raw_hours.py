@@ -10,22 +10,20 @@ from typing import Final
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
 from ingestion.object_store import ObjectStore
+from stack.stall import ProgressWatch
 
 _POLL_SECONDS: Final = 0.5
 
 
-class HourNotClosedError(RuntimeError):
-    """A raw hour was not closed in time; the message names what is missing."""
+def wait_for(store: ObjectStore, keys: Sequence[str], watch: ProgressWatch) -> None:
+    """Return when every key is there.
 
-
-def wait_for(store: ObjectStore, keys: Sequence[str], seconds: float) -> None:
-    """Return when every key is there."""
-    deadline = time.monotonic() + seconds
+    Raises:
+        StalledError: neither they nor what ``watch`` looks at moves; the message names what is missing.
+    """
     while missing := [key for key in keys if next(store.keys(key), None) != key]:
-        if time.monotonic() > deadline:
-            raise HourNotClosedError(
-                f"not closed within {seconds:.0f} s: {', '.join(missing)}; see the logs of archiver and capture"
-            )
+        watch.note("an hour", missing)
+        watch.require_progress(f"not closed: {', '.join(missing)}; see the logs of archiver and capture")
         time.sleep(_POLL_SECONDS)
 
 

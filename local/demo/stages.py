@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ import boto3
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Settings
-from demo import approval, features, incumbent, raw_hours, traffic_process, weekly
+from demo import approval, features, incumbent, raw_hours, signals, traffic_process, weekly
 from demo.airflow_client import Airflow, DagRun
 from demo.collect import Collector, WeeklyResults
 from demo.narration import Narrator
@@ -28,16 +29,20 @@ from simulator.outlets import streamed
 from stack import lifecycle, paths
 from stack.airflow_client import AirflowClient
 from stack.environment import process_environment, url
+from stack.process_cpu import StackCpu
 from stack.settings import StackSettings
+from stack.stall import ProgressWatch, Signal
+from stack.watcher import Watcher
 
 BILLING: Final = "ranking_billing_nightly"
 BACKFILL: Final = "ranking_backfill"
 HOURLY: Final = "ranking_features_hourly"
-_INGESTION_TIMEOUT: Final = 120
-_BILLING_TIMEOUT: Final = 300
-_BACKFILL_TIMEOUT: Final = 900
-_HOURLY_TIMEOUT: Final = 900
-_WEEKLY_TIMEOUT: Final = 2400
+#: Seconds without any progress until a stage has failed.
+STALL_SECONDS: Final = 300
+#: How long Airflow may be silent when it is looked at for the last time, after something else has failed.
+_LAST_LOOK_SECONDS: Final = 5
+#: What an experiment may need beyond its last date, in event time: labels mature, hours are closed.
+_SETTLING: Final = timedelta(hours=6)
 _NOTHING: Final = WeeklyResults(None, None, None, None, None, None)
 
 
@@ -48,6 +53,7 @@ class Options:
     home: Path
     stack: StackSettings
     ask: bool
+    stall_seconds: float = STALL_SECONDS
 
 
 class Demo:
@@ -65,6 +71,7 @@ class Demo:
         self._results = _NOTHING
         self._traffic: TrafficProcess | None = None
         self._environment: Mapping[str, str] = {}
+        self._cpu = StackCpu(options.stack, also=os.getpid())
 
     def run(self) -> None:
         """All stages; raises what the first failing one raised. The stack is left running, traffic is not."""
@@ -114,7 +121,7 @@ class Demo:
             os.environ.clear()
             os.environ.update(self._environment)
             self._settings = Settings()
-            self._airflow = Airflow(AirflowClient(self._options.stack))
+            self._airflow = self._airflow_as("admin")
 
     def _history(self) -> None:
         with self._progress.stage("history", f"landing {self._plan.text}") as say:
@@ -130,7 +137,7 @@ class Demo:
             last = plan.end - lake.HOUR
             keys = (lake.raw_events_manifest(last), *(lake.raw_cdc_manifest(table, last) for table in cdc_hours.TABLES))
             store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
-            raw_hours.wait_for(store, keys, _INGESTION_TIMEOUT)
+            raw_hours.wait_for(store, keys, self._watch(signals.ingestion(self._settings)))
             say(f"closed up to {plan.end:%Y-%m-%d %H:%M}: {raw_hours.describe(store, plan.hourly_start, plan.end)}")
 
     def _billing(self) -> None:
@@ -140,18 +147,12 @@ class Demo:
             self._progress.skip("billing", "billed amounts, where there are any, were imported with the log")
             return
         with self._progress.stage("billing", f"{BILLING}: the export of {day:%Y-%m-%d}") as say:
-            self._airflow.unpause(BILLING)
-            run = self._airflow.trigger(BILLING, f"demo-billing-{day:%Y%m%d}", {"day": f"{day:%Y-%m-%d}"})
-            try:
-                teller = TaskTeller(lambda task, state: say(f"{task.task_id}: {state}"))
-                self._airflow.wait(run.dag_id, run.run_id, _BILLING_TIMEOUT, teller.tell)
-            finally:
-                self._tasks += self._airflow.tasks(run.dag_id, run.run_id)
+            self._run_dag(BILLING, f"demo-billing-{day:%Y%m%d}", {"day": f"{day:%Y-%m-%d}"}, say)
 
     def _incumbent(self) -> None:
         with self._progress.stage("incumbent", "putting the fixed-slot ranker into production as version 1") as say:
             clients = {name: self._client(name) for name in ("s3", "sagemaker")}
-            placed = incumbent.install(self._settings, clients, self._registry())
+            placed = incumbent.install(self._settings, clients, self._registry(), self._watch())
             say(f"version {placed.version}, package {placed.package_digest[:12]}, serves on {placed.endpoint_config}")
 
     def _history_features(self) -> None:
@@ -161,33 +162,28 @@ class Demo:
             return
         hours = (plan.hourly_start - plan.start) // lake.HOUR
         with self._progress.stage("history_features", f"{BACKFILL}: {hours} hours, one range step per group") as say:
-            self._airflow.unpause(BACKFILL)
             conf = {"start": plan.start.isoformat(), "end": plan.hourly_start.isoformat()}
-            run = self._airflow.trigger(BACKFILL, f"demo-history-{lake.run_key(plan.end)}", conf)
-            try:
-                teller = TaskTeller(lambda task, state: say(f"{task.task_id}: {state}"))
-                self._airflow.wait(run.dag_id, run.run_id, _BACKFILL_TIMEOUT, teller.tell)
-            finally:
-                self._tasks += self._airflow.tasks(run.dag_id, run.run_id)
+            self._run_dag(BACKFILL, f"demo-history-{lake.run_key(plan.end)}", conf, say)
 
     def _hourly_features(self) -> None:
         expected = set(lake.hours(self._plan.hourly_start, self._plan.end))
         with self._progress.stage("hourly_features", f"{HOURLY}: the last {len(expected)} hours, as scheduled") as say:
-            self._airflow.unpause(HOURLY)
-            try:
-                for run in self._airflow.wait_for_hours(HOURLY, expected, _HOURLY_TIMEOUT):
+            self._unpause(HOURLY)
+            with self._closing(lambda airflow: self._close_hours(airflow, expected)):
+                for run in self._airflow.wait_for_hours(HOURLY, expected, self._watch()):
                     say(f"{run.logical_date:%Y-%m-%d %H:%M} {run.state}")
-            finally:
-                self._airflow.pause(HOURLY)
-                for run in self._airflow.runs(HOURLY):
-                    if run.logical_date in expected:
-                        self._tasks += self._airflow.tasks(run.dag_id, run.run_id)
             self._features = features.count(self._settings, self._client("s3"), self._client("dynamodb"), self._redis())
             say(f"{self._features.offline_rows:,} rows of {self._features.hours} hours offline")
 
+    def _close_hours(self, airflow: Airflow, expected: set[datetime]) -> None:
+        airflow.pause(HOURLY)
+        for run in airflow.runs(HOURLY):
+            if run.logical_date in expected:
+                self._tasks += airflow.tasks(run.dag_id, run.run_id)
+
     def _weekly(self) -> None:
         airflow, plan = self._airflow, self._plan
-        airflow.unpause(weekly.DAG_ID)
+        self._unpause(weekly.DAG_ID)
         run_id = f"demo-{lake.run_key(plan.end)}"
         run = airflow.trigger(weekly.DAG_ID, run_id, {"as_of": plan.end.isoformat()})
         self._progress.say("prepare", f"{weekly.DAG_ID} as of {plan.end:%Y-%m-%d %H:%M} UTC, run {run_id}")
@@ -202,12 +198,18 @@ class Demo:
         watch.when(weekly.ROUTED, ("success",), lambda: watch.always(narrator.next_look))
         watch.when(weekly.ASKED, ("awaiting_input",), lambda: self._approve(run, collector))
         watch.always(traffic.require_alive)
-        try:
-            run, self._weekly_tasks = watch.follow(run, _WEEKLY_TIMEOUT)
-        finally:
-            self._weekly_tasks = airflow.tasks(run.dag_id, run.run_id)
-            self._results = collector.everything(self._weekly_tasks)
-        airflow.require_success(run)
+        last = plan.end + self._settings.experiment.last_date_after + _SETTLING
+        experiment = signals.experiment(
+            traffic.state, self._settings, last, is_running=lambda: watch.is_at_work(weekly.JUDGED)
+        )
+        with self._closing(lambda airflow: self._close_weekly(airflow, run)):
+            ended, self._weekly_tasks = watch.follow(run, self._watch(experiment))
+        airflow.require_success(ended)
+
+    def _close_weekly(self, airflow: Airflow, run: DagRun) -> None:
+        self._weekly_tasks = airflow.tasks(run.dag_id, run.run_id)
+        collector = Collector(self._settings, airflow, run, self._client("s3"), self._registry())
+        self._results = collector.everything(self._weekly_tasks)
 
     def _live_traffic(self) -> TrafficProcess:
         directory = self._options.home / "traffic"
@@ -231,10 +233,47 @@ class Demo:
             self._progress.say("approval", f"waiting for {approval.APPROVER} to answer at {where}")
             self._progress.say("approval", f"the password is in {paths.airflow_passwords(stack)}")
             return
-        manager = Airflow(AirflowClient(stack, approval.APPROVER))
+        manager = self._airflow_as(approval.APPROVER)
         evidence = collector.returned("approval.collect_evidence") or {}
         chosen = approval.answer(manager, run, weekly.ASKED, evidence)
         self._progress.say("approval", f"{approval.APPROVER} (simulated) has read the evidence: {chosen}")
+
+    def _run_dag(self, dag_id: str, run_id: str, conf: dict[str, str], say: Callable[[str], None]) -> None:
+        """Run a DAG once, to its successful end."""
+        self._unpause(dag_id)
+        run = self._airflow.trigger(dag_id, run_id, conf)
+        teller = TaskTeller(lambda task, state: say(f"{task.task_id}: {state}"))
+
+        def keep_tasks(airflow: Airflow) -> None:
+            self._tasks += airflow.tasks(dag_id, run_id)
+
+        with self._closing(keep_tasks):
+            self._airflow.wait(dag_id, run.run_id, self._watch(), teller.tell)
+
+    def _unpause(self, dag_id: str) -> None:
+        parser = signals.program(self._options.stack, "airflow-dag-processor", self._options.stall_seconds)
+        self._airflow.unpause(dag_id, self._watch(parser))
+
+    @contextmanager
+    def _closing(self, close: Callable[[Airflow], None]) -> Iterator[None]:
+        """Do what is due in the end; after a failure as far as that is quickly done, for the report."""
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):  # the failure is what counts
+                close(self._airflow_as("admin", _LAST_LOOK_SECONDS))
+            raise
+        close(self._airflow)
+
+    def _watch(self, more: Mapping[str, Signal] | None = None) -> ProgressWatch:
+        limit = self._options.stall_seconds
+        return ProgressWatch(limit, {**signals.work(self._cpu, limit), **(more or {})})
+
+    def _airflow_as(self, user: str, max_silence: float | None = None) -> Airflow:
+        stack = self._options.stack
+        return Airflow(
+            AirflowClient(stack, user), max_silence or self._options.stall_seconds, Watcher(stack).require_running
+        )
 
     def _client(self, service: str) -> Any:
         return boto3.client(service, region_name=self._settings.region)

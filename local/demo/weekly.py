@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
-from demo.airflow_client import Airflow, DagRun, RunTimeoutError
+from demo import signals
+from demo.airflow_client import TASKS, Airflow, DagRun
 from demo.progress import TaskTeller
 from demo.record import WEEKLY_STAGES, Stage, Task, group_stage
+from stack.stall import ProgressWatch
 
 DAG_ID: Final = "ranking_training_weekly"
 ROUTED: Final = "ab_test.start_routing"
+JUDGED: Final = "ab_test.await_verdict"
 ASKED: Final = "approval.approve_promotion"
 SHIFTED: Final = "production.shift_traffic"
 VERIFIED: Final = "production.verify_production"
@@ -35,6 +39,7 @@ class WeeklyWatch:
         self._callbacks: list[tuple[str, frozenset[str], Callable[[], None]]] = []
         self._called: set[tuple[int, int]] = set()
         self._always: list[Callable[[], None]] = []
+        self._states: dict[str, str] = {}
 
     def when(self, task_id: str, states: Sequence[str], act: Callable[[], None]) -> None:
         """Call ``act`` in each try of the task, the first time that it is in one of the states."""
@@ -44,25 +49,30 @@ class WeeklyWatch:
         """Call ``act`` every time the run is looked at; what it raises ends the watch."""
         self._always.append(act)
 
-    def follow(self, run: DagRun, timeout: float) -> tuple[DagRun, list[Task]]:
-        """Watch until the run has ended; waiting for a person does not count towards ``timeout`` seconds.
+    def follow(self, run: DagRun, watch: ProgressWatch) -> tuple[DagRun, list[Task]]:
+        """Watch until the run has ended; a person may take any time.
 
         Raises:
-            RunTimeoutError: it did not end in time.
+            StalledError: it does not get on.
         """
-        deadline = time.monotonic() + timeout
         while True:
             run = self._airflow.run(run.dag_id, run.run_id)
             tasks = self._airflow.tasks(run.dag_id, run.run_id)
+            self._states = {task.task_id: task.state for task in tasks}
             self._tell(tasks)
             self._act(tasks)
             if run.ended:
                 return run, tasks
             if any(task.state == "awaiting_input" for task in tasks):
-                deadline += _POLL_SECONDS
-            if time.monotonic() > deadline:
-                raise RunTimeoutError(self._airflow.unfinished(run, timeout))
+                watch.excuse()
+            watch.note(TASKS, signals.states(tasks))
+            watch.require_progress(partial(self._airflow.unfinished, run))
             time.sleep(_POLL_SECONDS)
+
+    def is_at_work(self, task_id: str) -> bool:
+        """Whether a task has begun and is not over, as the run was last seen."""
+        state = self._states.get(task_id, "none")
+        return state != "none" and not _is_over(state)
 
     def _tell(self, tasks: list[Task]) -> None:
         self._teller.tell(tasks)

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from demo import approval, weekly
 from demo.airflow_client import DagRun, Question
 from stack.environment import url
+from stack.stall import ProgressWatch
 from tests.e2e import browser
 from tests.e2e.conftest import Lived
 
@@ -67,7 +68,7 @@ def first(lived: Lived) -> FirstRun:
         assert press_approve(lived, approval.APPROVER, run, digest) == 200
 
     watch.when(weekly.ASKED, ("awaiting_input",), approve)
-    run, tasks = watch.follow(run, 900)
+    run, tasks = watch.follow(run, ProgressWatch(600, {}))
     evidence = airflow.returned(run.dag_id, run.run_id, "approval.collect_evidence")
     question = airflow.question(run.dag_id, run.run_id, weekly.ASKED)
     assert question is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import __main__ as demo
+from demo import command as demo
 
 ROOT = Path(__file__).resolve().parents[3]
 HEADER = "event_id,event_type,event_time,user_id,search_id,ad_id,position\n"
@@ -56,7 +56,7 @@ def test_a_directory_without_events_is_named(tmp_path: Path, capsys: pytest.Capt
     assert str(tmp_path) in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("options", [{"SEED": "seven"}, {"SEED": "-1"}, {"APPROVE": "yes"}])
+@pytest.mark.parametrize("options", [{"SEED": "seven"}, {"SEED": "-1"}, {"APPROVE": "yes"}, {"STALL_SECONDS": "0"}])
 def test_an_option_that_means_nothing_is_refused(options: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main(options) == 1
     name, value = next(iter(options.items()))

@@ -1,5 +1,6 @@
 """The incumbent bears the tags and names that a promotion would give it, and a deployment that fails is told."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from adrank.contracts import deployments
 from adrank.contracts.settings import Settings
 from adrank_airflow.hooks import model_registry
 from demo import incumbent
+from stack.stall import ProgressWatch, StalledError
 
 DIGEST, URL = "ab" * 32, "s3://adrank-lake/models/abab/model.tar.gz"
 
@@ -42,11 +44,19 @@ def test_serves_under_the_names_of_a_promotion(monkeypatch: pytest.MonkeyPatch) 
     cloud, settings = Cloud("Creating", "InService"), Settings()
     model = deployments.model_request(settings, DIGEST, URL)
     config = deployments.config_request(settings, "production", model["ModelName"])
-    assert incumbent._deploy(cloud, settings, DIGEST, URL) == config["EndpointConfigName"]
+    assert incumbent._deploy(cloud, settings, DIGEST, URL, ProgressWatch(10, {})) == config["EndpointConfigName"]
     assert (cloud.created["model"], cloud.created["config"]) == (model, config)
     assert cloud.created["endpoint"]["EndpointConfigName"] == config["EndpointConfigName"]
 
 
 def test_an_endpoint_that_fails_is_told_with_its_reason() -> None:
     with pytest.raises(incumbent.IncumbentError, match="failed: digest differs"):
-        incumbent._deploy(Cloud("Failed"), Settings(), DIGEST, URL)
+        incumbent._deploy(Cloud("Failed"), Settings(), DIGEST, URL, ProgressWatch(10, {}))
+
+
+def test_an_endpoint_that_does_not_get_on_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incumbent, "_POLL", 0)
+    seconds = itertools.count()
+    watch = ProgressWatch(5, {}, lambda: float(next(seconds)))
+    with pytest.raises(StalledError, match="production is still Creating: no progress"):
+        incumbent._deploy(Cloud(*["Creating"] * 99), Settings(), DIGEST, URL, watch)

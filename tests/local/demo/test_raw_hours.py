@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from adrank.contracts import lake
 from adrank.contracts.manifests import DataFile, RawManifest
 from demo import raw_hours
 from ingestion.object_store import ObjectStore
+from stack.stall import ProgressWatch, StalledError
 
 HOUR = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -38,7 +40,7 @@ def test_it_returns_when_the_last_key_is_there() -> None:
     store.put("a", b"")
     closer = threading.Timer(0.2, store.put, ("b", b""))
     closer.start()
-    raw_hours.wait_for(store, ["a", "b"], 20)
+    raw_hours.wait_for(store, ["a", "b"], ProgressWatch(20, {}))
     closer.join()
     assert set(store.keys()) == {"a", "b"}
 
@@ -47,8 +49,10 @@ def test_what_is_missing_is_named() -> None:
     store = Memory()
     store.put("a", b"")
     store.put("b-and-more", b"")
-    with pytest.raises(raw_hours.HourNotClosedError, match="not closed within 0 s: b; see the logs"):
-        raw_hours.wait_for(store, ["a", "b"], 0)
+    seconds = itertools.count()
+    watch = ProgressWatch(0.5, {}, lambda: float(next(seconds)))
+    with pytest.raises(StalledError, match="not closed: b; see the logs of archiver and capture: no progress for"):
+        raw_hours.wait_for(store, ["a", "b"], watch)
 
 
 def test_hours_are_described_by_their_manifests() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import generate_latest, start_http_server
 
 from ingestion.archiver.metrics import Metrics
-from simulator import archive_progress
+from simulator import archive_progress, metrics_page
 from simulator.archive_progress import ArchiveProgress, ArchiveUnknownError
 from simulator.back_pressure import BackPressure, BackPressureLimits
+from simulator.metrics_page import MetricsUnreadableError
 
 NINE = datetime(2026, 3, 9, 9, tzinfo=UTC)
 LIMITS = BackPressureLimits(max_lag=100, max_open_hours=2)
@@ -119,14 +120,17 @@ def test_whoever_looks_meanwhile_sees_how_long_and_why() -> None:
     assert pressure.reason == ""
 
 
+def told_by(metrics: Metrics) -> ArchiveProgress:
+    return archive_progress.of_samples(metrics_page.parse(generate_latest(metrics.registry).decode()))
+
+
 def test_the_archivers_own_metrics_are_understood() -> None:
     metrics = Metrics()
     metrics.watch_lag(0, lambda: 40)
     metrics.watch_lag(1, lambda: 2)
-    text = generate_latest(metrics.registry).decode()
-    assert archive_progress.parse(text) == ArchiveProgress(42, None), "no hour is closed yet"
+    assert told_by(metrics) == ArchiveProgress(42, None), "no hour is closed yet"
     metrics.closed(1, 0, NINE)
-    assert archive_progress.parse(generate_latest(metrics.registry).decode()) == ArchiveProgress(42, micros(NINE))
+    assert told_by(metrics) == ArchiveProgress(42, micros(NINE))
 
 
 def test_a_lag_that_the_archiver_does_not_know_is_not_taken_for_none() -> None:
@@ -134,21 +138,19 @@ def test_a_lag_that_the_archiver_does_not_know_is_not_taken_for_none() -> None:
     metrics.watch_lag(0, lambda: 0)
     metrics.watch_lag(1, lambda: None)
     with pytest.raises(ArchiveUnknownError, match="does not know its lag yet"):
-        archive_progress.parse(generate_latest(metrics.registry).decode())
+        told_by(metrics)
     with pytest.raises(ArchiveUnknownError, match="does not know its lag yet"):
-        archive_progress.parse("")
+        archive_progress.of_samples([])
 
 
-def test_a_page_that_is_something_else_is_no_metric() -> None:
-    with pytest.raises(ArchiveUnknownError, match="no metrics"):
-        archive_progress.parse("<html> not here </html>")
+def test_a_page_that_is_something_else_has_no_metrics() -> None:
+    with pytest.raises(MetricsUnreadableError, match="no metrics"):
+        metrics_page.parse("<html> not here </html>")
 
 
 def test_an_archiver_is_read_over_http_and_its_absence_is_told() -> None:
     metrics = Metrics()
     metrics.watch_lag(0, lambda: 7)
-    from prometheus_client import start_http_server
-
     server, thread = start_http_server(0, addr="127.0.0.1", registry=metrics.registry)
     address = f"http://127.0.0.1:{server.server_port}"
     assert archive_progress.read(address).lag == 7

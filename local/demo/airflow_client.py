@@ -155,8 +155,10 @@ class Airflow:
         self.require_success(run)
         return self.tasks(dag_id, run_id)
 
-    def wait_for_hours(self, dag_id: str, hours: Iterable[datetime], watch: ProgressWatch) -> Iterator[DagRun]:
-        """The runs of these logical dates, each as soon as it has succeeded.
+    def wait_for_hours(
+        self, dag_id: str, hours: Iterable[datetime], watch: ProgressWatch, look: Callable[[list[Task]], None]
+    ) -> Iterator[DagRun]:
+        """The runs of these logical dates, each as soon as it has succeeded; ``look`` sees their tasks on the way.
 
         Raises:
             RunFailedError: one failed.
@@ -166,7 +168,9 @@ class Airflow:
         while left:
             runs = [run for run in self.runs(dag_id) if run.logical_date in left]
             for run in runs:
-                watch.note(f"the tasks of {run.run_id}", signals.states(self.tasks(dag_id, run.run_id)))
+                tasks = self.tasks(dag_id, run.run_id)
+                look(tasks)
+                watch.note(f"{TASKS} of {run.run_id}", signals.states(tasks))
                 if run.ended:
                     self.require_success(run)
                     left.discard(run.logical_date)

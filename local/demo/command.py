@@ -111,7 +111,10 @@ def _closing_message(record: DemoRecord, ending: Ending | None) -> str:
     minutes = (record.ended - record.began).total_seconds() / 60
     result = "Done in" if ending is None else "FAILED after" if ending.is_failure else "Stopped after"
     lines = ["", f"{result} {minutes:.1f} minutes."]
-    lines += [f"  {stage.name:<17} {stage.state:<8} {stage.seconds:7.1f} s" for stage in record.stages]
+    lines += [
+        f"  {stage.name:<17} {stage.state:<8} {stage.seconds:7.1f} s {stage.cpu_seconds:7.1f} CPU s"
+        for stage in record.stages
+    ]
     lines += [f"Report:  {HOME / 'report.html'}", f"Summary: {HOME / 'summary.json'}"]
     return "\n".join([*lines, record.addresses])
 

@@ -71,7 +71,7 @@ class TaskTeller:
     def tell(self, tasks: Iterable[Task]) -> None:
         """Tell what is new; what waits for its turn, goes on after a wait or was skipped is not worth a line."""
         for task in sorted(tasks, key=lambda task: task.ended or task.started or _NEVER):
-            news = (f"{task.task_id}[{task.map_index}]", task.state, task.try_number)
+            news = (task.instance, task.state, task.try_number)
             if task.state not in _QUIET and news not in self._told:
                 self._told.add(news)
                 retry = f" (try {task.try_number})" if task.try_number > 1 else ""

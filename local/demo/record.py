@@ -20,12 +20,18 @@ class _Record(BaseModel):
 
 
 class Stage(_Record):
-    """One stage; ``started`` and ``ended`` are null when it never began."""
+    """One stage; ``started`` and ``ended`` are null when it never began.
+
+    ``cpu_seconds``: of all processes of stack and demo meanwhile. ``waited_for``: the tasks that took longest, with the
+    seconds that each was queued, running, deferred, asking or due for a retry.
+    """
 
     name: str
     state: StageState
     started: datetime | None = None
     ended: datetime | None = None
+    cpu_seconds: float = 0.0
+    waited_for: dict[str, dict[str, float]] = {}
 
     @property
     def seconds(self) -> float:
@@ -45,6 +51,11 @@ class Task(_Record):
     try_number: int = 1
     operator: str = ""
     map_index: int = Field(default=-1, description="which of a mapped task's instances; -1: it is not mapped")
+
+    @property
+    def instance(self) -> str:
+        """Its id, with its number where it is one of many."""
+        return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
 
     @property
     def group(self) -> str:

@@ -17,9 +17,10 @@ from adrank.contracts.settings import Settings
 from demo import approval, features, incumbent, raw_hours, signals, traffic_process, weekly
 from demo.airflow_client import Airflow, DagRun
 from demo.collect import Collector, WeeklyResults
+from demo.measures import Measures
 from demo.narration import Narrator
 from demo.progress import Progress, TaskTeller
-from demo.record import DemoRecord, Features, Source, Task
+from demo.record import DemoRecord, Features, Source, Stage, Task
 from demo.sources import HistorySource
 from demo.traffic_process import TrafficProcess
 from demo.weekly import WeeklyWatch
@@ -37,6 +38,7 @@ from stack.watcher import Watcher
 BILLING: Final = "ranking_billing_nightly"
 BACKFILL: Final = "ranking_backfill"
 HOURLY: Final = "ranking_features_hourly"
+_DAGS: Final = {"billing": BILLING, "history_features": BACKFILL, "hourly_features": HOURLY}
 #: Seconds without any progress until a stage has failed.
 STALL_SECONDS: Final = 300
 #: How long Airflow may be silent when it is looked at for the last time, after something else has failed.
@@ -72,9 +74,11 @@ class Demo:
         self._traffic: TrafficProcess | None = None
         self._environment: Mapping[str, str] = {}
         self._cpu = StackCpu(options.stack, also=os.getpid())
+        self._measures = Measures(self._cpu)
 
     def run(self) -> None:
         """All stages; raises what the first failing one raised. The stack is left running, traffic is not."""
+        self._measures.start()
         try:
             self._stack()
             self._history()
@@ -87,6 +91,7 @@ class Demo:
         finally:
             if self._traffic is not None:
                 self._traffic.stop()
+            self._measures.stop()
 
     def record(self, failure: str = "", addresses: str = "") -> DemoRecord:
         """Everything seen so far."""
@@ -98,7 +103,7 @@ class Demo:
             ),
             began=self._began,
             ended=datetime.now(UTC),
-            stages=(*self._progress.own_stages(), *weekly.stages_of(self._weekly_tasks)),
+            stages=tuple(map(self._measured, (*self._progress.own_stages(), *weekly.stages_of(self._weekly_tasks)))),
             tasks=(*self._tasks, *self._weekly_tasks),
             features=self._features,
             training=results.training,
@@ -112,6 +117,10 @@ class Demo:
             failure=failure,
             addresses=addresses,
         )
+
+    def _measured(self, stage: Stage) -> Stage:
+        tasks = [task for task in self._tasks if task.dag_id == _DAGS.get(stage.name)]
+        return self._measures.add_to(stage, tasks + [task for task in self._weekly_tasks if task.group == stage.name])
 
     def _stack(self) -> None:
         with self._progress.stage("stack", "starting the servers of the embedded stack") as say:
@@ -170,7 +179,7 @@ class Demo:
         with self._progress.stage("hourly_features", f"{HOURLY}: the last {len(expected)} hours, as scheduled") as say:
             self._unpause(HOURLY)
             with self._closing(lambda airflow: self._close_hours(airflow, expected)):
-                for run in self._airflow.wait_for_hours(HOURLY, expected, self._watch()):
+                for run in self._airflow.wait_for_hours(HOURLY, expected, self._watch(), self._measures.look):
                     say(f"{run.logical_date:%Y-%m-%d %H:%M} {run.state}")
             self._features = features.count(self._settings, self._client("s3"), self._client("dynamodb"), self._redis())
             say(f"{self._features.offline_rows:,} rows of {self._features.hours} hours offline")
@@ -191,7 +200,7 @@ class Demo:
         traffic = self._live_traffic()
         metric = self._settings.experiment.primary_metric
         narrator = Narrator(collector, metric, self._progress.say, lambda: traffic.state().get("requests", 0))
-        watch = WeeklyWatch(airflow, self._progress.say)
+        watch = WeeklyWatch(airflow, self._progress.say, self._measures.look)
         watch.when("train.train_model", ("success",), narrator.training)
         watch.when("gate.judge_candidate", ("success",), narrator.gate)
         watch.when(weekly.ROUTED, ("success",), self._start_traffic)
@@ -223,7 +232,7 @@ class Demo:
         self._progress.say(
             "ab_test",
             f"live traffic: {traffic_process.SEARCHES_PER_DAY:,} searches a day, "
-            f"event time runs {traffic_process.SPEED} times as fast as the wall's",
+            f"event time runs up to {traffic_process.SPEED} times as fast as the wall's",
         )
 
     def _approve(self, run: DagRun, collector: Collector) -> None:
@@ -244,11 +253,15 @@ class Demo:
         run = self._airflow.trigger(dag_id, run_id, conf)
         teller = TaskTeller(lambda task, state: say(f"{task.task_id}: {state}"))
 
+        def look(tasks: list[Task]) -> None:
+            teller.tell(tasks)
+            self._measures.look(tasks)
+
         def keep_tasks(airflow: Airflow) -> None:
             self._tasks += airflow.tasks(dag_id, run_id)
 
         with self._closing(keep_tasks):
-            self._airflow.wait(dag_id, run.run_id, self._watch(), teller.tell)
+            self._airflow.wait(dag_id, run.run_id, self._watch(), look)
 
     def _unpause(self, dag_id: str) -> None:
         parser = signals.program(self._options.stack, "airflow-dag-processor", self._options.stall_seconds)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from demo.record import DemoRecord, TrafficSecond
+from demo.record import DemoRecord, Stage, TrafficSecond
 
 
 def summary(record: DemoRecord) -> dict[str, Any]:
     """The summary; a part is null where its stage was skipped."""
     return {
         "data": record.source.text,
-        "stages": {s.name: {"seconds": round(s.seconds, 1), "state": s.state} for s in record.stages},
+        "stages": {stage.name: _stage(stage) for stage in record.stages},
         "features": record.features.model_dump() if record.features else None,
         "training": record.training.model_dump(exclude={"folds", "importance"}) if record.training else None,
         "gate": record.gate.model_dump(mode="json") if record.gate else None,
@@ -32,6 +32,15 @@ def shift_seconds(record: DemoRecord) -> tuple[TrafficSecond, ...]:
         return ()
     first = production.started.replace(microsecond=0)
     return tuple(second for second in record.traffic if first <= second.at <= production.ended)
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {
+        "seconds": round(stage.seconds, 1),
+        "state": stage.state,
+        "cpu_seconds": round(stage.cpu_seconds, 1),
+        "waited_for": stage.waited_for,
+    }
 
 
 def _experiment(record: DemoRecord) -> dict[str, Any] | None:

@@ -29,11 +29,12 @@ Say = Callable[[str, str], None]
 
 
 class WeeklyWatch:
-    """Follows a run until it ends, whatever its end. ``say`` takes stage and line."""
+    """Follows a run until it ends, whatever its end. ``say`` takes stage and line; ``look`` sees all its tasks."""
 
-    def __init__(self, airflow: Airflow, say: Say) -> None:
+    def __init__(self, airflow: Airflow, say: Say, look: Callable[[list[Task]], None] = lambda _: None) -> None:
         self._airflow = airflow
         self._say = say
+        self._look = look
         self._teller = TaskTeller(lambda task, state: say(task.group, f"{task.name}: {state}"))
         self._ended: set[str] = set()
         self._callbacks: list[tuple[str, frozenset[str], Callable[[], None]]] = []
@@ -59,6 +60,7 @@ class WeeklyWatch:
             run = self._airflow.run(run.dag_id, run.run_id)
             tasks = self._airflow.tasks(run.dag_id, run.run_id)
             self._states = {task.task_id: task.state for task in tasks}
+            self._look(tasks)
             self._tell(tasks)
             self._act(tasks)
             if run.ended:

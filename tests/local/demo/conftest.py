@@ -56,8 +56,18 @@ def record() -> DemoRecord:
         began=T0,
         ended=at(500),
         stages=(
-            Stage(name="stack", state="success", started=T0, ended=at(30.25)),
-            *(Stage(name=name, state="success", started=at(60), ended=at(70)) for name in WEEKLY_STAGES),
+            Stage(name="stack", state="success", started=T0, ended=at(30.25), cpu_seconds=41.26),
+            *(
+                Stage(
+                    name=name,
+                    state="success",
+                    started=at(60),
+                    ended=at(70),
+                    cpu_seconds=12.5,
+                    waited_for={f"{name}.{name}_model": {"queued": 1.5, "deferred": 8.5}},
+                )
+                for name in WEEKLY_STAGES
+            ),
         ),
         tasks=(
             Task(

@@ -112,14 +112,14 @@ def test_hours_are_told_as_they_succeed_and_others_are_left_alone() -> None:
     )
     for run_id, _ in runs:
         edge.on(f"/dags/d/dagRuns/{run_id}/taskInstances", {"task_instances": []})
-    assert [run.run_id for run in Airflow(edge).wait_for_hours("d", [NINE, TEN], patient())] == ["r9", "r10"]
+    assert [run.run_id for run in Airflow(edge).wait_for_hours("d", [NINE, TEN], patient(), ignore)] == ["r9", "r10"]
 
 
 def test_an_hour_that_fails_ends_the_waiting() -> None:
     edge = AirflowEdge().on("/dags/d/dagRuns", {"dag_runs": [dag_run("failed", "r9", "2026-03-02T09:00:00Z")]})
     edge.on("/dags/d/dagRuns/r9/taskInstances", {"task_instances": []})
     with pytest.raises(RunFailedError, match="r9 failed: no single task"):
-        list(Airflow(edge).wait_for_hours("d", [NINE, TEN], patient()))
+        list(Airflow(edge).wait_for_hours("d", [NINE, TEN], patient(), ignore))
 
 
 def test_a_dag_that_does_not_parse_is_named_with_its_import_error() -> None:

@@ -61,6 +61,8 @@ def test_shows_the_key_numbers(page: str) -> None:
         "ranking-model",
         "821 requests",
         "held for 17.3 s",
+        "41.3",
+        "train.train_model: queued 1.5, deferred 8.5",
     ):
         assert text in page
 

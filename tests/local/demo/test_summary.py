@@ -36,8 +36,9 @@ def test_has_exactly_the_documented_structure(record: DemoRecord) -> None:
             )
         ),
     }
-    assert {tuple(stage) for stage in stages.values()} == {("seconds", "state")}
-    assert stages["stack"] == {"seconds": 30.2, "state": "success"}
+    assert {tuple(stage) for stage in stages.values()} == {("seconds", "state", "cpu_seconds", "waited_for")}
+    assert stages["stack"] == {"seconds": 30.2, "state": "success", "cpu_seconds": 41.3, "waited_for": {}}
+    assert stages["train"]["waited_for"] == {"train.train_model": {"queued": 1.5, "deferred": 8.5}}
     assert document["experiment"]["looks"] == 6
     assert document["traffic"]["effective_speed"] == 301.3
     assert document["approval"] == {"decision": "Approve", "by": "product_manager", "package_digest": DIGEST}

@@ -19,7 +19,7 @@ setup: ## virtual environment from the lock file, system parts by apt where perm
 WRONG_LOGS = $(shell if ! said=$$($(BIN)/python -m ingestion.own_logs --data '$(DATA)' --check 2>&1); then \
   printf '%s\n' "$$said" | tail -n 1; fi)
 
-demo: setup ## the whole lifecycle once; DATA=<dir> for your own logs, SEED=<n>, APPROVE=ask to decide yourself
+demo: setup ## the whole lifecycle once; DATA=<dir> for your own logs, SEED=<n>, APPROVE=ask to decide yourself, STALL_SECONDS=<n>
 	$(if $(DATA),$(if $(WRONG_LOGS),$(error $(WRONG_LOGS))))
 	@DATA='$(DATA)' SEED='$(SEED)' APPROVE='$(APPROVE)' STALL_SECONDS='$(STALL_SECONDS)' $(BIN)/python -m demo
 

@@ -67,8 +67,6 @@ def environment(plan: DemoPlan, now: datetime) -> dict[str, str]:
         "ROLLOUT__STEP_PERCENT": 20,
         "ROLLOUT__STEP_WAIT": timedelta(seconds=8),
         "ROLLOUT__TERMINATION_WAIT": timedelta(seconds=5),
-        "EMR__POLL_SECONDS": 2,
-        "SAGEMAKER__POLL_SECONDS": 2,
         "TENANCY__FEATURES_START": plan.hourly_start,
         "TENANCY__TRAINING_START": now,
         "BILLING__START": now,

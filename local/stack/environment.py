@@ -19,7 +19,8 @@ from stack.settings import HOST, ROOT, StackSettings
 REGION: Final = "eu-west-1"
 MARKETPLACE: Final = "marketplace"
 """The operational database: what ads and sellers are captured from."""
-POOLS: Final = {"adrank_emr": 2, "adrank_sagemaker": 2}
+#: Twice the cluster's step concurrency: the next steps wait where they start at once, in the cluster's own queue.
+POOLS: Final = {"adrank_emr": 4, "adrank_sagemaker": 2}
 AIRFLOW_USERS: Final = {"admin": "admin", "ml_engineer": "op", "product_manager": "op"}
 
 #: Airflow's own limits suppose a machine that is not busy. Here a slow answer, parse or heartbeat is no failure.
@@ -147,7 +148,12 @@ def _airflow(stack: StackSettings) -> dict[str, str]:
             "refresh_interval": "15",
             **_PATIENT["dag_processor"],
         },
-        "scheduler": {"task_queued_timeout": "1800", **_PATIENT["scheduler"]},
+        # Between two tasks a run waits for the scheduler's next look, by default up to a second.
+        "scheduler": {
+            "task_queued_timeout": "1800",
+            "scheduler_idle_sleep_time": "0.5",
+            **_PATIENT["scheduler"],
+        },
         "triggerer": _PATIENT["triggerer"],
         # A worker may notice the end of a task only at its next heartbeat. A task that deferred and is resumed before
         # that counts as killed from outside, so the heartbeat has to be quicker than the quickest trigger.

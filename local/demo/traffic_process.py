@@ -18,8 +18,8 @@ from stack.settings import ROOT
 
 #: Searches in any 24 event hours; more than the 6,000 that an experiment should see.
 SEARCHES_PER_DAY: Final = 7200
-#: Event seconds per wall second: a day in three minutes.
-SPEED: Final = 480
+#: Event seconds per wall second, where the machine keeps up: a day in two and a half minutes.
+SPEED: Final = 600
 #: Messages, and told event hours, by which the archive may be behind before the event clock is held: about two hours.
 MAX_LAG: Final = 15_000
 MAX_OPEN_HOURS: Final = 2

@@ -6,6 +6,7 @@ store of its own, so it survives being killed. Both answer on the same port afte
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -87,9 +88,14 @@ class _Process:
 
 
 class StoreProcess(_Process):
-    """An S3 API over a directory, with conditional puts and the switch that refuses writes."""
+    """An S3 API over a directory, with conditional puts and the switch that refuses writes.
 
-    def __init__(self, directory: Path, bucket: str = "adrank-lake", pin: str | None = None) -> None:
+    ``sole_writer``: nothing else writes the directory, as with the stack's broker.
+    """
+
+    def __init__(
+        self, directory: Path, bucket: str = "adrank-lake", pin: str | None = None, *, sole_writer: bool = False
+    ) -> None:
         super().__init__()
         self.port, self.bucket, self.pin = free_port(), bucket, pin
         self.log = directory / "store.log"
@@ -99,6 +105,7 @@ class StoreProcess(_Process):
             state_dir=directory / "state",
             work_dir=directory / "work",
             bucket=bucket,
+            prefixes=() if sole_writer else Config.model_fields["prefixes"].default,
         )
         self.config.make_directories()
         self.command = (sys.executable, "-m", "localcloud.object_store")
@@ -109,6 +116,8 @@ class StoreProcess(_Process):
             "LOCALCLOUD_STATE_DIR": str(self.config.state_dir),
             "LOCALCLOUD_WORK_DIR": str(self.config.work_dir),
             "LOCALCLOUD_BUCKET": bucket,
+            "LOCALCLOUD_PREFIXES": json.dumps(self.config.prefixes),
+            "LOCALCLOUD_SOLE_WRITER": str(sole_writer),
         }
 
     @property

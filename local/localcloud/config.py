@@ -39,6 +39,9 @@ class Config(BaseSettings):
     state_dir: Path = Field(default=Path("build/localcloud/state"), description="journal, faults, tables: survives")
     lake_dir: Path = Field(default=Path("build/localcloud/lake"), description="a bucket is a sub-directory")
     work_dir: Path = Field(default=Path("build/localcloud/work"), description="scratch of steps, jobs and endpoints")
+    sole_writer: bool = Field(
+        default=False, description="nothing but this S3 API writes lake_dir, so its keys may be held in memory"
+    )
     bucket: str = Field(default="adrank-lake", description="made at start, readable as s3:// by Spark")
     prefixes: tuple[str, ...] = Field(
         default=(

@@ -5,45 +5,16 @@ Writers never leave half an object: bytes go to a hidden sibling that is renamed
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-STAGED: Final = ".tmp."
-_TEMPORARY: Final = ("_temporary", ".spark-staging")
+from localcloud.walk import STAGED, walk
 
 
 class LakeError(RuntimeError):
     """A location that is not in the lake."""
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or directory of that name is work in progress, so no object of the bucket."""
-    return name.startswith((STAGED, ".nanio", *_TEMPORARY)) or name.endswith(".crc")
-
-
-def keys(bucket_dir: Path, prefix: str) -> Iterator[str]:
-    """Keys that start with ``prefix``, in S3's order (by UTF-8 bytes of the whole key)."""
-    yield from _walk(bucket_dir, "", prefix)
-
-
-def _walk(directory: Path, parent: str, prefix: str) -> Iterator[str]:
-    try:
-        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in os.scandir(directory)]
-    except FileNotFoundError:
-        return
-    # A directory sorts as its keys do, so with the slash.
-    for name in sorted((name + "/" if is_dir else name) for name, is_dir in found if not is_hidden(name)):
-        key = parent + name
-        if name.endswith("/"):
-            if key.startswith(prefix) or prefix.startswith(key):
-                yield from _walk(directory / name, key, prefix)
-        elif key.startswith(prefix):
-            yield key
 
 
 @dataclass(frozen=True)
@@ -76,7 +47,7 @@ class Lake:
             return 1
         base = uri.rstrip("/") + "/"
         count = 0
-        for key in keys(self.path(base), ""):
+        for key, _ in walk(self.path(base)):
             self.download(base + key, directory / key)
             count += 1
         if not count:

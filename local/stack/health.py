@@ -13,6 +13,7 @@ from typing import Any, Final
 from stack import kafka, postgres
 from stack.environment import url
 from stack.settings import HOST, StackSettings
+from stack.watcher import Watcher
 
 _TIMEOUT: Final = 5
 # No proxy of the user's stands between this machine and itself.
@@ -26,10 +27,12 @@ def checks(stack: StackSettings) -> dict[str, Callable[[], bool]]:
         "redis": lambda: _redis(stack.ports.redis),
         "dynalite": lambda: _listens(stack.ports.dynamodb),
         "kafka": lambda: kafka.is_ready(stack),
+        "broker-retention": lambda: Watcher(stack).states().get("broker-retention") == "RUNNING",
         "archiver": lambda: _answers(f"{url(stack, 'archiver')}/metrics"),
         "capture": lambda: _answers(f"{url(stack, 'capture')}/metrics"),
         "billing-exporter": lambda: _answers(f"{url(stack, 'billing')}/metrics"),
         "objects": lambda: _listens(stack.ports.s3),
+        "broker-objects": lambda: _listens(stack.ports.broker_s3),
         "localcloud": lambda: _answers(f"{url(stack, 'runtime')}/health") and _listens(stack.ports.localcloud),
         "mlflow": lambda: _answers(f"{url(stack, 'mlflow')}/health"),
         "airflow-apiserver": lambda: _airflow(stack, "metadatabase"),

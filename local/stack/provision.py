@@ -13,7 +13,7 @@ import boto3
 from botocore.exceptions import ClientError
 
 from adrank.contracts.settings import Settings, load
-from stack import kafka, publish
+from stack import publish
 from stack.airflow_client import AirflowApiError, AirflowClient
 from stack.environment import POOLS
 from stack.settings import StackSettings
@@ -28,9 +28,8 @@ class UnknownAlarmError(LookupError):
 
 
 def provision_aws(client: Callable[[str], Any], settings: Settings) -> None:
-    """Buckets, DynamoDB tables, EMR cluster and CloudWatch alarms. ``client`` makes a boto3 client of a service."""
-    for bucket in (settings.lake.bucket, kafka.BUCKET):
-        _bucket(client("s3"), bucket, settings.region)
+    """The lake, DynamoDB tables, EMR cluster and CloudWatch alarms. ``client`` makes a boto3 client of a service."""
+    _bucket(client("s3"), settings.lake.bucket, settings.region)
     _tables(client("dynamodb"), settings)
     _cluster(client("emr"), settings)
     _alarms(client("cloudwatch"), settings)

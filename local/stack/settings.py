@@ -35,6 +35,7 @@ class Ports(BaseModel):
     archiver: Port
     capture: Port
     billing: Port
+    broker_s3: Port
 
     @model_validator(mode="after")
     def _all_different(self) -> Ports:
@@ -64,6 +65,7 @@ PORT_LABELS: Final = {
     "archiver": "archiver's metrics",
     "capture": "change data capture's metrics",
     "billing": "billing's metrics",
+    "broker_s3": "S3 API of the Kafka broker's log",
 }
 """What a person calls the server behind each port, in the order in which ``port_base`` numbers them."""
 

@@ -100,6 +100,7 @@ class StartUp:
         self._bring_up("kafka")
         kafka.ensure_topics(stack, settings.events)
         self._bring_up("archiver")
+        self._bring_up("broker-retention")
 
     def _bring_up(self, program: str, needed: tuple[str, ...] = ()) -> None:
         """Start one program and wait until it is healthy. Its health may hang on the programs ``needed``."""

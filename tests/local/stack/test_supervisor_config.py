@@ -9,10 +9,14 @@ import pytest
 from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions
 
+from localcloud.config import Config
 from stack import paths
+from stack.environment import process_environment
 from stack.programs import Program, programs
 from stack.settings import StackSettings
 from stack.supervisor_config import UnfitForConfigError, render
+
+BUS = ("kafka", "broker-objects", "objects")
 
 
 def understood(stack: StackSettings, text: str) -> dict[str, Any]:
@@ -50,6 +54,17 @@ def test_servers_that_end_their_own_children_are_stopped_alone(stack: StackSetti
         "dynalite",
         "localcloud",
     }
+
+
+def test_the_broker_keeps_its_log_where_nobody_elses_traffic_goes(stack: StackSettings) -> None:
+    seen = understood(stack, render(stack, programs(stack)))
+    broker, log, lake = (process_environment(stack, {}) | seen[name].environment for name in BUS)
+    assert broker["AWS_ENDPOINT_URL_S3"] == f"http://127.0.0.1:{log['LOCALCLOUD_S3_PORT']}"
+    assert broker["AWS_ENDPOINT_URL_S3"] != process_environment(stack, {})["AWS_ENDPOINT_URL_S3"]
+    for own in ("LOCALCLOUD_S3_PORT", "LOCALCLOUD_LAKE_DIR", "LOCALCLOUD_BUCKET"):
+        assert log[own] != lake.get(own, Config().bucket)
+    # One switch refuses the writes of both.
+    assert log["LOCALCLOUD_STATE_DIR"] == lake["LOCALCLOUD_STATE_DIR"]
 
 
 def test_odd_values_survive(stack: StackSettings) -> None:

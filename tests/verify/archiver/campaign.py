@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from adrank.contracts import lake, metric_names
 from adrank.contracts.manifests import RawManifest
@@ -28,7 +27,9 @@ from adrank.contracts.settings import Events
 from adrank.event_messages import encode
 from ingestion.archiver import checkpoints, dead_letters
 from serving.event_log import EventLog
+from stack.broker_retention import Retention
 from tests.kafka_broker import Broker, StoreProcess, eventually, free_port
+from tests.verify.archiver.topic_reader import CountedLog, TopicReader
 
 START = datetime(2026, 5, 4, 10, tzinfo=UTC)
 SPEED = 120  # event seconds in a second: a minute of traffic is two hours of events
@@ -37,6 +38,7 @@ EVENTS_PER_SECOND = 3000
 DUPLICATES, LATE, POISON = 0.05, 0.05, 0.001
 LATEST = timedelta(hours=3)
 TICK = 0.02
+RETENTION_INTERVAL = 0.5
 
 
 class ArchiverProcess:
@@ -82,9 +84,14 @@ class ArchiverProcess:
 
 
 class Campaign:
-    """What was sent, and how to count what came of it."""
+    """What was sent, and how to count what came of it.
 
-    def __init__(self, directory: Path, broker: Broker, store: StoreProcess, seed: int) -> None:
+    ``log_store`` is where the broker keeps its log; what is archived is deleted from it all the while.
+    """
+
+    def __init__(
+        self, directory: Path, broker: Broker, store: StoreProcess, seed: int, log_store: StoreProcess | None = None
+    ) -> None:
         self._random = random.Random(seed)
         self._store = store
         self.events = Events(
@@ -101,6 +108,13 @@ class Campaign:
         self.lake = store.connect()
         broker.create_topics(PARTITIONS, [self.events.topic])
         broker.create_topics(1, [self.events.dead_letter_topic])
+        self._reader = TopicReader(self.events, self.events.topic, PARTITIONS)
+        self._no_retention = threading.Event()
+        self.broker_log: CountedLog | None = None
+        if log_store is not None:
+            self.broker_log = CountedLog(log_store, self.events.topic, self._reader)
+            retention = Retention(self.broker_log, self.lake, self.events.topic, PARTITIONS)
+            threading.Thread(target=retention.run, args=(self._no_retention, RETENTION_INTERVAL), daemon=True).start()
         self._log = EventLog(self.events)
         self._valid: list[dict[str, Any]] = []
         self.sent: Counter[str] = Counter()
@@ -164,7 +178,7 @@ class Campaign:
                 landed.update(rows["event_id"].to_pylist())
         hours = [manifest.hour for manifest in manifests]
         assert hours == list(lake.hours(hours[0], hours[-1] + lake.HOUR)), "the closed hours have a gap"
-        in_topic = self._in_topic(self.events.topic, PARTITIONS)
+        in_topic = self._reader.finish(self._archived())
         return {
             "sent": sum(self.sent.values()),
             "distinct": len(self.sent),
@@ -175,14 +189,21 @@ class Campaign:
             "produced_twice": sum(in_topic.values()) - in_topic[b""] - sum(self.sent.values()) - len(self.poison),
             "poison": len(self.poison),
             "poison_lost": len(self.poison - self._dead_in_lake()),
-            "poison_not_in_topic": len(self.poison - self._in_topic(self.events.dead_letter_topic, 1).keys()),
+            "poison_not_in_topic": len(self.poison - self._dead_in_topic()),
             "revisions": sum(manifest.revision for manifest in manifests),
             "late_rows": sum(manifest.late_rows for manifest in manifests),
             "hours": len(manifests),
             "files": sum(len(manifest.files) for manifest in manifests),
             "orphans": self._orphans(manifests),
             "archivers_died": len(self.archiver.exit_codes),
+            "batches_deleted": self.broker_log.deleted if self.broker_log else 0,
         }
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever went wrong before."""
+        self._no_retention.set()
+        self._reader.close()
+        self.archiver.end()
 
     def lag(self) -> float:
         """Messages not in the lake, as Prometheus sees it; infinite while nobody answers."""
@@ -199,6 +220,10 @@ class Campaign:
         """No checkpoint still holds a file back from its manifest."""
         known = checkpoints.read(self.lake, self.events.topic, range(PARTITIONS))
         return all(checkpoint is not None and not checkpoint.files for checkpoint in known)
+
+    def _archived(self) -> dict[int, int]:
+        known = checkpoints.read(self.lake, self.events.topic, range(PARTITIONS))
+        return {each.partition: each.next_offset or 0 for each in known if each is not None}
 
     def _send(self, number: int, moment: datetime) -> None:
         chance = self._random.random()
@@ -248,23 +273,9 @@ class Campaign:
     def _is_event(self, value: bytes) -> bool:
         return value != b"" and value not in self.poison
 
-    def _in_topic(self, topic: str, partitions: int) -> Counter[bytes]:
-        """Every message of a topic; heartbeats count as empty."""
-        client = {"bootstrap.servers": self.events.brokers, **self.events.client, "group.id": "account"}
-        consumer = Consumer({**client, "enable.partition.eof": True, "enable.auto.commit": False})
-        consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(partitions)])
-        found: Counter[bytes] = Counter()
-        ended: set[int] = set()
-        while len(ended) < partitions:
-            for message in consumer.consume(10_000, 1.0):
-                error = message.error()
-                if error is None:
-                    value = message.value() or b""
-                    found[b"" if b'"heartbeat"' in value else value] += 1
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
-        consumer.close()
-        return found
+    def _dead_in_topic(self) -> set[bytes]:
+        found = TopicReader(self.events, self.events.dead_letter_topic, 1).finish({0: len(self.poison)})
+        return set(found)
 
 
 def _row(number: int, moment: datetime) -> dict[str, Any]:

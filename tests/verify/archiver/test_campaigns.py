@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka_broker import Broker, StoreProcess, eventually
-from tests.verify.archiver.campaign import Campaign
+from tests.verify.archiver.campaign import PARTITIONS, Campaign
 
 pytestmark = pytest.mark.verify
 
@@ -39,7 +39,7 @@ def test_an_archiver_killed_ten_times_in_a_minute_loses_and_doubles_nothing(
         ends.callback(store.kill)
         ends.callback(broker.kill)
         campaign = Campaign(tmp_path, broker, store, SEED)
-        ends.callback(campaign.archiver.end)
+        ends.callback(campaign.end)
         dice = random.Random(SEED)
         moments = [3 + dice.random() * (seconds - 5) for _ in range(KILLS)]
         campaign.run(seconds, [(moment, campaign.archiver.kill) for moment in moments])
@@ -58,7 +58,7 @@ def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing
 ) -> None:
     seconds = 75.0
     (tmp_path / "log").mkdir()
-    log_store = StoreProcess(tmp_path / "log", bucket="broker")
+    log_store = StoreProcess(tmp_path / "log", bucket="broker", sole_writer=True)
     store, broker = StoreProcess(tmp_path), Broker(tmp_path, storage=log_store)
     lags: list[float] = []
 
@@ -71,8 +71,8 @@ def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing
         for process in (log_store, store, broker):
             process.start()
             ends.callback(process.kill)
-        campaign = Campaign(tmp_path, broker, store, SEED)
-        ends.callback(campaign.archiver.end)
+        campaign = Campaign(tmp_path, broker, store, SEED, log_store)
+        ends.callback(campaign.end)
         campaign.run(
             seconds,
             [
@@ -90,3 +90,37 @@ def test_a_store_that_refuses_for_half_a_minute_and_a_killed_broker_lose_nothing
         print(f"lag while the store refused {lags[0]:,.0f}, at the end 0")
     assert lags[0] > 10_000
     assert account["archivers_died"] == 0
+
+
+@pytest.mark.timeout(600)
+def test_archiver_and_broker_killed_while_the_log_is_trimmed_lose_and_double_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = 75.0
+    (tmp_path / "log").mkdir()
+    log_store = StoreProcess(tmp_path / "log", bucket="broker", sole_writer=True)
+    store, broker = StoreProcess(tmp_path), Broker(tmp_path, storage=log_store)
+
+    def restart_broker() -> None:
+        broker.kill()
+        broker.start()
+
+    with ExitStack() as ends:
+        for process in (log_store, store, broker):
+            process.start()
+            ends.callback(process.kill)
+        campaign = Campaign(tmp_path, broker, store, SEED, log_store)
+        ends.callback(campaign.end)
+        campaign.run(
+            seconds,
+            [
+                *((moment, campaign.archiver.kill) for moment in (8, 21, 34, 47, 60)),
+                *((moment, restart_broker) for moment in (14, 28, 40)),
+            ],
+        )
+        campaign.finish(seconds)
+        assert campaign.archiver.stop() == 0
+        account = campaign.account()
+        left = sum(len(campaign.broker_log.base_offsets(partition)) for partition in range(PARTITIONS))
+    even(account, capsys)
+    assert account["batches_deleted"] > 10 * left

@@ -109,12 +109,15 @@ class Campaign:
         broker.create_topics(PARTITIONS, [self.events.topic])
         broker.create_topics(1, [self.events.dead_letter_topic])
         self._reader = TopicReader(self.events, self.events.topic, PARTITIONS)
-        self._no_retention = threading.Event()
+        self._retention_stop = threading.Event()
+        self._retention: threading.Thread | None = None
         self.broker_log: CountedLog | None = None
         if log_store is not None:
             self.broker_log = CountedLog(log_store, self.events.topic, self._reader)
             retention = Retention(self.broker_log, self.lake, self.events.topic, PARTITIONS)
-            threading.Thread(target=retention.run, args=(self._no_retention, RETENTION_INTERVAL), daemon=True).start()
+            arguments = (self._retention_stop, RETENTION_INTERVAL)
+            self._retention = threading.Thread(target=retention.run, args=arguments, daemon=True)
+            self._retention.start()
         self._log = EventLog(self.events)
         self._valid: list[dict[str, Any]] = []
         self.sent: Counter[str] = Counter()
@@ -201,7 +204,9 @@ class Campaign:
 
     def end(self) -> None:
         """Leave nothing behind, whatever went wrong before."""
-        self._no_retention.set()
+        self._retention_stop.set()
+        if self._retention is not None:
+            self._retention.join(30)
         self._reader.close()
         self.archiver.end()
 

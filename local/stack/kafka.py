@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from adrank.contracts.settings import Events
+from stack import paths
 from stack.broker_log import CLUSTER
 from stack.environment import environment, url
 from stack.program import Program
@@ -37,6 +38,13 @@ def program(stack: StackSettings) -> Program:
         **{key: shared[key] for key in ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")},
     }
     return Program("kafka", (*command, "--storage-engine", f"s3://{BUCKET}/"), variables)
+
+
+def adopt_log(stack: StackSettings) -> None:
+    """Move a log that an older stack kept in the lake's object store; the archiver's checkpoints are about that one."""
+    old, new = paths.lake(stack) / BUCKET, paths.broker(stack) / BUCKET
+    if old.is_dir() and not new.exists():
+        old.rename(new)
 
 
 def is_ready(stack: StackSettings) -> bool:

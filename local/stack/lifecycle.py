@@ -48,6 +48,7 @@ def start(stack: StackSettings, report: Report = print) -> None:
         leftovers.end(stack, report)
         ports.require_free(stack)
         _make_directories(stack)
+        kafka.adopt_log(stack)
         credentials.ensure(stack)
         spark_target.configure(Config(host=HOST, lake_dir=paths.lake(stack)), paths.spark_conf(stack))
         _write_private(paths.supervisor_config(stack), render(stack, programs(stack)))

@@ -85,7 +85,11 @@ class IndexedStorage(SharedDirectoryStorage):
 
     async def put_object(self, bucket: str, key: str, body: AsyncIterator[bytes], **more: Any) -> ObjectInfo:
         """Write one object; copies come through here too."""
-        info: ObjectInfo = await super().put_object(bucket, key, body, **more)
+        try:
+            info: ObjectInfo = await super().put_object(bucket, key, body, **more)
+        except OSError:
+            self.reindex(bucket, key)  # its file may be in place all the same
+            raise
         self.reindex(bucket, key)
         return info
 
@@ -95,8 +99,11 @@ class IndexedStorage(SharedDirectoryStorage):
         self._buckets[bucket].discard(key)
 
     def reindex(self, bucket: str, key: str) -> None:
-        """Look at an object whose file was just put in place."""
-        self._buckets[bucket].put(self.entry(bucket, key))
+        """Look at an object's file anew, which may have come, changed or gone."""
+        try:
+            self._buckets[bucket].put(self.entry(bucket, key))
+        except NoSuchKey:
+            self._buckets[bucket].discard(key)
 
     def page(self, bucket: str, prefix: str, delimiter: str, after: str, size: int) -> Page:
         """At most ``size`` keys and common prefixes after ``after``, in key order."""

@@ -139,6 +139,18 @@ def test_half_a_sidecar_that_a_killed_store_left_stops_no_later_put(
     assert again.page(BUCKET, "", "", "", 10).entries[0].info.size == 5
 
 
+def test_a_put_that_fails_when_its_file_is_in_place_is_seen_by_the_index(
+    shared: SharedDirectoryStorage, tmp_path: Path
+) -> None:
+    indexed = IndexedStorage(tmp_path, chunk_size=1 << 20)
+    put(indexed, "a", b"first")
+    (tmp_path / BUCKET / ".nanio-meta/a.json.tmp").write_text("{")
+    with pytest.raises(FileExistsError):
+        put(indexed, "a", b"second")
+    assert indexed.head_object(BUCKET, "a") == shared.head_object(BUCKET, "a")
+    assert indexed.head_object(BUCKET, "a").size == 6
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[StoreProcess]:
     made = StoreProcess(tmp_path, bucket=BUCKET, sole_writer=True)

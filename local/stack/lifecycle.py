@@ -18,7 +18,7 @@ import psutil
 
 from adrank.contracts.settings import Settings
 from localcloud.config import Config
-from stack import credentials, leftovers, paths, ports, postgres, spark_target
+from stack import credentials, kafka, leftovers, paths, ports, postgres, spark_target
 from stack.environment import process_environment
 from stack.programs import MARKER, programs
 from stack.settings import HOST, StackSettings

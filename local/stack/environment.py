@@ -27,7 +27,7 @@ AIRFLOW_USERS: Final = {"admin": "admin", "ml_engineer": "op", "product_manager"
 _PATIENT: Final = {
     "core": {"dagbag_import_timeout": "300"},
     "dag_processor": {"dag_file_processor_timeout": "360", "stale_dag_threshold": "600"},
-    "scheduler": {"task_instance_heartbeat_timeout": "1800", "scheduler_health_check_threshold": "120"},
+    "scheduler": {"scheduler_health_check_threshold": "120"},
     "triggerer": {"triggerer_health_check_threshold": "120", "runner_health_check_threshold": "120"},
     "workers": {"execution_api_timeout": "60", "max_failed_heartbeats": "20"},
 }

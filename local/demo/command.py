@@ -33,7 +33,7 @@ from stack import lifecycle
 from stack.__main__ import addresses
 from stack.leftovers import LeftoverError
 from stack.settings import ROOT, StackSettings
-from stack.watcher import SupervisorError
+from stack.watcher import SupervisorError, Watcher
 
 HOME: Final = ROOT / "build" / "demo"
 #: Where the demo's stack keeps its files; what ``make down`` has to stop.
@@ -87,7 +87,7 @@ def _run(source: HistorySource, ask: bool, stall_seconds: float) -> int:
     except (Exception, KeyboardInterrupt) as error:
         ending = ending_of(error, progress.current, stack)
     try:
-        record = demo.record(ending.line if ending else "", addresses(stack) if lifecycle.status(stack) else "")
+        record = demo.record(ending.line if ending else "", "" if Watcher(stack).is_stopped() else addresses(stack))
         _write(record)
         print(_closing_message(record, ending), flush=True)
     except KeyboardInterrupt as interrupt:
@@ -116,7 +116,7 @@ def _closing_message(record: DemoRecord, ending: Ending | None) -> str:
         for stage in record.stages
     ]
     lines += [f"Report:  {HOME / 'report.html'}", f"Summary: {HOME / 'summary.json'}"]
-    return "\n".join([*lines, record.addresses])
+    return "\n".join([*lines, *record.addresses.splitlines()])
 
 
 def _source(variables: Mapping[str, str]) -> HistorySource:

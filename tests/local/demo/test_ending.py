@@ -45,7 +45,8 @@ def stack(tmp_path: Path) -> StackSettings:
 
 @pytest.fixture
 def supervisor(monkeypatch: pytest.MonkeyPatch) -> type[Supervisor]:
-    monkeypatch.setattr(ending, "Watcher", Supervisor)
+    for module in (ending, command):
+        monkeypatch.setattr(module, "Watcher", Supervisor)
     monkeypatch.setattr(Supervisor, "runs", True)
     return Supervisor
 
@@ -100,10 +101,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(command, "STACK_HOME", home / "stack")
     monkeypatch.setattr(lifecycle, "stop", lambda *_: False)
     monkeypatch.setattr(lifecycle, "discard", lambda _: None)
-    monkeypatch.setattr(lifecycle, "status", lambda _: {})
     yield home
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def test_a_stack_that_was_stopped_has_no_addresses_any_more(
+    home: Path, supervisor: type[Supervisor], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Demo, "run", interrupt)
+    run()
+    assert "Airflow UI" in capsys.readouterr().out
+    supervisor.runs = False
+    run()
+    assert "Airflow UI" not in capsys.readouterr().out
 
 
 def run() -> int:

@@ -91,8 +91,9 @@ class Tiles:
     def _count(self, raws: Sequence[RawManifest]) -> dict[datetime, TileManifest]:
         name = self.group.name
         attempt = f"attempt={uuid.uuid4().hex}"
-        self.catalogue.register(raws[0].hour, raws[-1].hour + lake.HOUR)
+        # In this order: a group beside it that reads no events folds the catalogue meanwhile.
         self.events.register(self.spark, raws)
+        self.catalogue.register(raws[0].hour, raws[-1].hour + lake.HOUR)
         revisions = ", ".join(f"({int(raw.hour.timestamp()) // 3600}, '{raw.revision:03d}')" for raw in raws)
         stamps = self.spark.sql(f"SELECT * FROM VALUES {revisions} AS stamps(hour_no, rev)")  # noqa: S608
         hour = F.timestamp_seconds(F.col("hour_no") * 3600)

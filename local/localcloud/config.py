@@ -67,7 +67,7 @@ class Config(BaseSettings):
         description="of the driver's JVM; the default halves the start-up of small steps, heavy ones want the full JIT",
     )
     spark_classes: Path | None = Field(default=None, description="archive made by localcloud.class_archive")
-    spark_shuffle_partitions: int = Field(default=4, ge=1)
+    spark_shuffle_partitions: int = Field(default=2, ge=1)
 
     stop_grace_seconds: float = Field(default=5, ge=0, description="between SIGTERM and SIGKILL")
     ping_timeout_seconds: float = Field(

@@ -65,6 +65,8 @@ def configuration(config: Config) -> dict[str, str]:
         "spark.ui.enabled": "false",
         "spark.log.level": "WARN",
         "spark.sql.shuffle.partitions": str(config.spark_shuffle_partitions),
+        # Planning again after each shuffle costs more than the shuffle of a few thousand rows.
+        "spark.sql.adaptive.enabled": "false",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
         "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": _RAW,
         "spark.hadoop.fs.file.impl": _RAW,

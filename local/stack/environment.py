@@ -82,7 +82,7 @@ def _adrank(stack: StackSettings) -> dict[str, str]:
         "ADRANK_LAKE__BUCKET": Lake().bucket,
         "ADRANK_LAKE__BROWSE_URL": f"{url(stack, 's3')}/{{bucket}}/{{key}}",
         "ADRANK_EMR__CLUSTER_NAME": Emr().cluster_name,
-        "ADRANK_EMR__POLL_SECONDS": "1",
+        "ADRANK_EMR__POLL_SECONDS": "0.5",
         "ADRANK_ONLINE__REDIS_HOST": HOST,
         "ADRANK_ONLINE__REDIS_PORT": str(stack.ports.redis),
         "ADRANK_ONLINE__REDIS_TLS": "false",

@@ -19,9 +19,12 @@ from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
 from localcloud.config import Config
+from tests.include.online_stores import RedisServer
 from tests.kafka_broker import StoreProcess
+from tests.table_server import TableServer
 
 BUCKET = "adrank-lake"
+FEATURES_TABLE = "adrank-features"
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 _PREFIXES = Config.model_fields["prefixes"].default
 _RAW = "org.apache.hadoop.fs.RawLocalFileSystem"
@@ -154,6 +157,22 @@ def raw_lake(_store: StoreProcess, _lake_root: Path, spark: SparkSession, monkey
     for key, value in _store.client_environment.items():
         monkeypatch.setenv(key, value)
     return TestLake(_lake_root)
+
+
+@pytest.fixture(scope="module")
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TableServer]:
+    server = TableServer(tmp_path_factory.mktemp("tables"))
+    server.start()
+    server.create(FEATURES_TABLE)
+    yield server
+    server.kill()
 
 
 def event(event_id: str, kind: str, moment: datetime, ad: str) -> dict[str, Any]:

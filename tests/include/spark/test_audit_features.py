@@ -30,7 +30,7 @@ from spark.push_features import main as push
 from spark.sampled_rows import absent, sampled
 from tests.feature_lake import FeatureLake, Numbers, values
 from tests.include.online_stores import REGION, RedisServer, free_port
-from tests.include.spark.conftest import BUCKET, TestLake, at
+from tests.include.spark.conftest import BUCKET, FEATURES_TABLE, TestLake, at
 from tests.table_server import TableServer
 
 pytestmark = pytest.mark.spark
@@ -38,7 +38,6 @@ pytestmark = pytest.mark.spark
 REGISTRY = registry.load()
 ADS, SELLERS = REGISTRY.group("ad_engagement"), REGISTRY.group("seller_stats")
 CLICKS = ADS.names.index("clicks_7d")
-TABLE = "adrank-features"
 THOUSAND: dict[str, float | None] = {f"ad{n}": n + 1.0 for n in range(1000)} | {"ad5": None}
 TWO_HUNDRED: dict[str, float | None] = {f"s{n}": n + 1.0 for n in range(200)}
 
@@ -62,28 +61,12 @@ class Stores:
         ]
         for start in range(0, len(items), 25):
             puts = [{"PutRequest": {"Item": item}} for item in items[start : start + 25]]
-            assert not self.dynamodb.batch_write_item(RequestItems={TABLE: puts})["UnprocessedItems"]
+            assert not self.dynamodb.batch_write_item(RequestItems={FEATURES_TABLE: puts})["UnprocessedItems"]
 
     def clear(self) -> None:
         self.redis.flushall()
-        for item in self.dynamodb.scan(TableName=TABLE, ProjectionExpression="entity_id")["Items"]:
-            self.dynamodb.delete_item(TableName=TABLE, Key=item)
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TableServer]:
-    server = TableServer(tmp_path_factory.mktemp("tables"))
-    server.start()
-    server.create(TABLE)
-    yield server
-    server.kill()
+        for item in self.dynamodb.scan(TableName=FEATURES_TABLE, ProjectionExpression="entity_id")["Items"]:
+            self.dynamodb.delete_item(TableName=FEATURES_TABLE, Key=item)
 
 
 @pytest.fixture
@@ -111,7 +94,7 @@ def audit(
     spark = SparkSession.active()
 
     def run(hour: datetime, max_skew: float = 0.01, sample: int = 5000) -> AuditManifest:
-        with closing(AuditedStores("127.0.0.1", redis_server.port, False, TABLE, REGION)) as stores:
+        with closing(AuditedStores("127.0.0.1", redis_server.port, False, FEATURES_TABLE, REGION)) as stores:
             audit_features.audit(spark, LakeFiles(spark, BUCKET), hour, stores, sample, max_skew, REGION)
         return AuditManifest.model_validate(raw_lake.read_json(lake.audit(hour)))
 
@@ -194,7 +177,7 @@ def test_what_pushes_leave_is_consistent_hour_after_hour(
         numbers = {name: None if n % 7 == 0 else n + hour * (n % 5 == 0) + 1.0 for n, name in enumerate(names)}
         del numbers[f"e{hour}"], numbers[f"e{hour + 5}"]
         features.hour(at(hour), {ADS.name: numbers})
-        where = ["--redis-host", "127.0.0.1", "--redis-port", str(redis_server.port), "--table", TABLE]
+        where = ["--redis-host", "127.0.0.1", "--redis-port", str(redis_server.port), "--table", FEATURES_TABLE]
         arguments = ["--bucket", BUCKET, "--store", "redis", "--hour", at(hour).isoformat(), *where]
         push([*arguments, "--region", REGION])
         found = audit(at(hour))
@@ -351,7 +334,7 @@ def test_a_broken_line_of_the_served_log_is_an_error(
 
 def test_an_outage_is_no_skew(tables: TableServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", tables.url)
-    stores = AuditedStores("127.0.0.1", free_port(), False, TABLE, REGION)
+    stores = AuditedStores("127.0.0.1", free_port(), False, FEATURES_TABLE, REGION)
     with pytest.raises(StoreUnavailableError, match="redis did not answer for ad_engagement"):
         stores.rows(ADS, ["a"], at(0))
     stores.close()

@@ -20,31 +20,14 @@ from spark import compute_features
 from spark.jobs import hourly_features
 from spark.parts import PartsFailedError
 from tests.include.online_stores import REGION, RedisServer
-from tests.include.spark.conftest import BUCKET, TestLake, at, event
+from tests.include.spark.conftest import BUCKET, FEATURES_TABLE, TestLake, at, event
 from tests.table_server import TableServer
 
 pytestmark = pytest.mark.spark
 SQL = Path(__file__).resolve().parents[4] / "include" / "sql"
-TABLE = "adrank-features"
 GROUPS = [group.name for group in registry.load().groups]
 PARTS = [*(f"compute.{name}" for name in GROUPS), "validate", "push.redis", "push.dynamodb", "audit"]
 ENGAGEMENT = registry.load().group("ad_engagement")
-
-
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TableServer]:
-    server = TableServer(tmp_path_factory.mktemp("tables"))
-    server.start()
-    server.create(TABLE)
-    yield server
-    server.kill()
 
 
 Run = Callable[..., dict[str, str]]
@@ -74,7 +57,7 @@ def run(
             "--compared-from": "1000",
             "--redis-host": "127.0.0.1",
             "--redis-port": str(redis_server.port),
-            "--table": TABLE,
+            "--table": FEATURES_TABLE,
             "--region": REGION,
             "--sample": "50",
             "--max-skew": "0",

@@ -23,11 +23,14 @@ from ingestion import event_table, landing
 from ingestion.object_store import ObjectStore
 from stack import leftovers
 from stack.airflow_client import AirflowClient
+from stack.stall import ProgressWatch
 from tests.e2e.conftest import Lived
 
 pytestmark = [pytest.mark.verify, pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1800)]
 HOURLY = "ranking_features_hourly"
 STEP = "run_features"
+#: Seconds without a change of any task; a lost worker is noticed in half of them.
+_STANDSTILL = 600
 
 
 def revisions(lived: Lived, group: str, hour: datetime) -> list[FeatureManifest]:
@@ -79,11 +82,11 @@ def rerun(lived: Lived, meanwhile: Callable[[], None] = lambda: None) -> tuple[D
     """Clear the last hour, let something happen, and wait for its success; returns the tries of each task."""
     run = last_hour(lived)
     before = {task.task_id: task.try_number for task in lived.airflow.tasks(HOURLY, run.run_id)}
-    lived.airflow.unpause(HOURLY)
+    lived.airflow.unpause(HOURLY, ProgressWatch(_STANDSTILL, {}))
     clear(lived, run)
     try:
         meanwhile()
-        tasks = lived.airflow.wait(HOURLY, run.run_id, 600, lambda _: None)
+        tasks = lived.airflow.wait(HOURLY, run.run_id, ProgressWatch(_STANDSTILL, {}), lambda _: None)
     finally:
         lived.airflow.pause(HOURLY)
     return run, {task.task_id: task.try_number - before[task.task_id] for task in tasks}
@@ -123,7 +126,7 @@ def every_hour_that_is_due_has_run(lived: Lived) -> None:
         return newest is not None and newest + lake.HOUR >= lake.floor_hour(datetime.now(UTC))
 
     if not caught_up():
-        lived.airflow.unpause(HOURLY)
+        lived.airflow.unpause(HOURLY, ProgressWatch(_STANDSTILL, {}))
         try:
             wait_until(caught_up, 600)
         finally:

@@ -88,17 +88,29 @@ class FeatureQueries:
             counted.keep()
         return manifests
 
+    def keep_windows(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime], lease: Lease) -> None:
+        """Keep the windows of hours that are published: all that is left where a step died between the two."""
+        start, end = hours[0], hours[-1] + lake.HOUR
+        raws = [raw for raw in self.raws if lateness.reach_start(start - lake.HOUR) <= raw.hour < end]
+        catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
+        counted = counting.windows_of(self._tiles(spark, group, catalogue), raws, start, end)
+        lease.require_held()
+        counted.keep()
+
     def outdated(self, group: FeatureGroup, hours: Iterable[datetime]) -> list[datetime]:
         """Those of ``hours``, in order, that were computed from another log than this one."""
         return lateness.outdated(group, feature_manifests.computed(self.files, group, hours), RawLog.of(self.raws))
 
-    def is_whole(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime]) -> bool:
-        """Whether all hours were computed from this log in the group's present layout, and the last one's windows are
-        kept."""
-        log, found = RawLog.of(self.raws), feature_manifests.computed(self.files, group, hours)
+    def is_published(self, group: FeatureGroup, hours: Sequence[datetime]) -> bool:
+        """Whether all hours were computed from this log in the group's present layout."""
+        found = feature_manifests.computed(self.files, group, hours)
         if len(found) < len(hours) or any(manifest.fingerprint != group.fingerprint for manifest in found):
             return False
-        if lateness.outdated(group, found, log):
+        return not lateness.outdated(group, found, RawLog.of(self.raws))
+
+    def is_whole(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime]) -> bool:
+        """Whether all hours are published and the last one's windows are kept."""
+        if not self.is_published(group, hours):
             return False
         catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
         return group.counts is None or counting.is_kept(self._tiles(spark, group, catalogue), self.raws, hours[-1])

@@ -61,9 +61,7 @@ with DAG(
 ) as dag:
     wait_for_raw_hour = RawHourSensor(task_id="wait_for_raw_hour", hour=HOUR)
 
-    run_features = HourlyFeaturesOperator(
-        task_id="run_features", hour=HOUR, outlets=[FEATURES_ONLINE], priority_weight=10
-    )
+    run_features = HourlyFeaturesOperator(task_id="run_features", hour=HOUR, priority_weight=10)
 
     with TaskGroup("compute", tooltip="Each group's hour, after the earlier ones that late events changed") as compute:
         for group in registry.load().groups:
@@ -75,6 +73,6 @@ with DAG(
         for store in ("redis", "dynamodb"):
             FeaturePartOperator(task_id=store, hour=HOUR)
 
-    audit = FeaturePartOperator(task_id="audit", hour=HOUR)
+    audit = FeaturePartOperator(task_id="audit", hour=HOUR, outlets=[FEATURES_ONLINE])
 
     wait_for_raw_hour >> run_features >> [compute, validate, push, audit]

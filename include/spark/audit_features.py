@@ -17,11 +17,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import AuditManifest, FeatureAudit, FeatureManifest, GroupAudit
+from adrank.contracts.registry import FeatureGroup
 from adrank.decisions import consistency
 from adrank.online.comparison import compare, extra, names_of
 from spark import audit_metrics, feature_manifests, feature_partitions
 from spark.audited_stores import AuditedStores
-from spark.lake_files import LakeFiles
+from spark.lake_files import LakeFiles, in_parallel
 from spark.sampled_rows import absent, sampled
 from spark.served_rows import ServedRows
 
@@ -40,12 +41,14 @@ def audit(
     """Compare, publish what is found, and say whether the stores are consistent."""
     served = ServedRows(spark, files, hour)
     met, cursors = stores.scan(sample, _cursors(files, hour))
-    found = []
-    for group in registry.load().groups:
+
+    def of_group(group: FeatureGroup) -> GroupAudit:
         manifest = feature_manifests.manifest_of(files, group, hour)
         rows = feature_partitions.read(spark, files, group, [manifest])
         stored = _stored(stores, rows, manifest, met.get(group.name, []), sample)
-        found.append(stored.model_copy(update={"served": served.audit(group, sample)}))
+        return stored.model_copy(update={"served": served.audit(group, sample)})
+
+    found = in_parallel(of_group, registry.load().groups)
     verdict = consistency.judge(found, max_skew)
     results = AuditManifest(
         hour=hour,

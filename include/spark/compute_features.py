@@ -31,6 +31,7 @@ from adrank.decisions.lateness import RawLog
 from adrank.leases import Lease
 from spark import counting, feature_manifests, feature_partitions, raw_log
 from spark.catalogue_views import Catalogue, CatalogueViews
+from spark.counting import Counted
 from spark.event_views import EventLog
 from spark.lake_files import LakeFiles
 from spark.parts import Parts, Work
@@ -72,30 +73,32 @@ class FeatureQueries:
 
         ``spark`` is a session whose views nobody else uses meanwhile.
         """
-        start, end = hours[0], hours[-1] + lake.HOUR
-        raws = [raw for raw in self.raws if lateness.reach_start(start - lake.HOUR) <= raw.hour < end]
         catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
         _hours(spark, hours).createOrReplaceTempView("hours")
         counted = None
         if group.counts is not None:
-            counted = counting.windows_of(self._tiles(spark, group, catalogue), raws, start, end)
+            counted = self._counted(spark, group, catalogue, hours)
             counted.hourly.createOrReplaceTempView("windows")
-        catalogue.register(start, end, group.looks_back)
+        catalogue.register(hours[0], hours[-1] + lake.HOUR, group.looks_back)
         rows = spark.sql(self._query("features", group))
-        manifests = feature_partitions.write(rows, self.files, group, hours, RawLog.of(raws), lease)
+        log = RawLog.of(self._raws(hours))
+        manifests = feature_partitions.write(rows, self.files, group, hours, log, lease)
         if counted is not None:
             lease.require_held()
             counted.keep()
         return manifests
 
-    def keep_windows(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime], lease: Lease) -> None:
-        """Keep the windows of hours that are published: all that is left where a step died between the two."""
-        start, end = hours[0], hours[-1] + lake.HOUR
-        raws = [raw for raw in self.raws if lateness.reach_start(start - lake.HOUR) <= raw.hour < end]
-        catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
-        counted = counting.windows_of(self._tiles(spark, group, catalogue), raws, start, end)
+    def complete(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime], lease: Lease) -> str:
+        """Do what is missing of hours that are not whole, and say what it was.
+
+        Where a step died after it had published them, only their windows are kept.
+        """
+        if not self.is_published(group, hours):
+            return described(self.compute(spark, group, hours, lease))
+        counted = self._counted(spark, group, CatalogueViews.for_group(spark, self.catalogue, group), hours)
         lease.require_held()
         counted.keep()
+        return f"{hours[-1].isoformat()} was computed, its windows are kept now"
 
     def outdated(self, group: FeatureGroup, hours: Iterable[datetime]) -> list[datetime]:
         """Those of ``hours``, in order, that were computed from another log than this one."""
@@ -114,6 +117,16 @@ class FeatureQueries:
             return False
         catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
         return group.counts is None or counting.is_kept(self._tiles(spark, group, catalogue), self.raws, hours[-1])
+
+    def _counted(
+        self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews, hours: Sequence[datetime]
+    ) -> Counted:
+        tiles = self._tiles(spark, group, catalogue)
+        return counting.windows_of(tiles, self._raws(hours), hours[0], hours[-1] + lake.HOUR)
+
+    def _raws(self, hours: Sequence[datetime]) -> list[RawManifest]:
+        first = lateness.reach_start(hours[0] - lake.HOUR)
+        return [raw for raw in self.raws if first <= raw.hour < hours[-1] + lake.HOUR]
 
     def _tiles(self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews) -> Tiles:
         return Tiles(spark, self.files, group, self._query("tiles", group), catalogue, self.events)
@@ -146,10 +159,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     def work(group: FeatureGroup) -> Work:
         def compute() -> str:
             own = beside(spark)
-            if args.recompute == "false" and queries.is_whole(own, group, hours):
+            again = args.recompute == "true"
+            if not again and queries.is_whole(own, group, hours):
                 return "whole already"
             with leases.held(bucket=args.bucket, group=group.name, days=hours, owner=args.owner) as lease:
-                return described(queries.compute(own, group, hours, lease))
+                if again:
+                    return described(queries.compute(own, group, hours, lease))
+                return queries.complete(own, group, hours, lease)
 
         return compute
 

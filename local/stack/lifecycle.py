@@ -21,7 +21,7 @@ from localcloud.config import Config
 from stack import credentials, kafka, leftovers, paths, ports, postgres, spark_target
 from stack.environment import process_environment
 from stack.programs import MARKER, programs
-from stack.settings import HOST, StackSettings
+from stack.settings import HOST, ROOT, StackSettings
 from stack.start_up import AIRFLOW, INGESTION, StartUp
 from stack.supervisor_config import render
 from stack.watcher import Watcher
@@ -127,6 +127,9 @@ def _make_directories(stack: StackSettings) -> None:
         paths.localcloud(stack),
     ):
         directory.mkdir(parents=True, exist_ok=True)
+    configuration = paths.airflow_home(stack) / "config"
+    configuration.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "local" / "stack" / "airflow_local_settings.py", configuration)
 
 
 def _started_file(stack: StackSettings) -> Path:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pytest
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from botocore.exceptions import ClientError
 
 from adrank_airflow.triggers.aws_work import AwsWorkTrigger, WorkKind
@@ -44,10 +45,13 @@ def step(state: str) -> dict[str, Any]:
     return {"Step": {"Status": {"State": state}}}
 
 
-def trigger(aws: FakeAws, kind: WorkKind = "emr_step", deadline: str = FUTURE) -> AwsWorkTrigger:
+def trigger(
+    aws: FakeAws, kind: WorkKind = "emr_step", deadline: str = FUTURE, result: dict[str, str] | None = None
+) -> AwsWorkTrigger:
     made = AwsWorkTrigger(
         kind,
         {"ClusterId": "j-1", "StepId": "s-1"},
+        result,
         deadline=deadline,
         poll_seconds=0,
         settle_seconds=0,
@@ -85,6 +89,19 @@ def test_it_fires_once_the_step_has_ended() -> None:
 )
 def test_it_knows_how_every_kind_of_work_ends(kind: WorkKind, answer: dict[str, str]) -> None:
     assert events(trigger(FakeAws([answer]), kind)) == [{"status": next(iter(answer.values()))}]
+
+
+def test_a_task_with_nothing_left_to_do_ends_with_its_work() -> None:
+    async def fired(state: str) -> list[TriggerEvent]:
+        made = trigger(FakeAws([step(state)]), result={"step_id": "s-1"})
+        return [event async for event in made.run()]
+
+    (success,) = asyncio.run(fired("COMPLETED"))
+    assert isinstance(success, TaskSuccessEvent)
+    assert success.xcoms == {"return_value": {"step_id": "s-1"}}
+    (failure,) = asyncio.run(fired("FAILED"))
+    assert failure.payload == {"status": "FAILED"}
+    assert not isinstance(failure, TaskSuccessEvent)
 
 
 def test_an_updating_endpoint_has_not_ended() -> None:

@@ -103,11 +103,8 @@ class HourOfFeatures:
         with leases.held(bucket=self.bucket, group=group.name, days=[*late, self.hour], owner=self.owner) as lease:
             if late:
                 done.append(f"late events: {described(queries.compute(spark, group, late, lease))}")
-            if not whole and queries.is_published(group, [self.hour]):
-                queries.keep_windows(spark, group, [self.hour], lease)
-                done.append(f"{self.hour.isoformat()} was computed, its windows are kept now")
-            elif not whole:
-                done.append(described(queries.compute(spark, group, [self.hour], lease)))
+            if not whole:
+                done.append(queries.complete(spark, group, [self.hour], lease))
         return "; ".join(done)
 
 

@@ -26,7 +26,8 @@ class EmrSparkStepOperator(BaseOperator):
     A step is recognised by its name, which holds DAG, task, run and, where tasks are mapped over them, hours: a retry
     attaches to the step that an earlier try left and that has not ended, even when the worker died before it could note
     the step's id. So there is never more than one live step of a name. Killing the task cancels the step. When the step
-    fails, its own last log lines are in the task log.
+    fails, its own last log lines are in the task log. A step that ends well ends its task in the triggerer, where
+    Airflow makes no event of an outlet: outlets belong to a task behind it.
 
     :param entry_point: file under ``<code prefix>/spark/``.
     :param arguments: its command line; templated.
@@ -87,11 +88,13 @@ class EmrSparkStepOperator(BaseOperator):
         else:
             self.log.info("Attached to step %s on %s, which an earlier try submitted", step_id, cluster_id)
         self._step = (cluster_id, step_id)
+        ids = {"cluster_id": cluster_id, "step_id": step_id}
         created = hook.describe(cluster_id, step_id)["Status"]["Timeline"]["CreationDateTime"]
         self.defer(
             trigger=AwsWorkTrigger(
                 kind="emr_step",
                 reference={"ClusterId": cluster_id, "StepId": step_id},
+                result=ids,
                 deadline=deadlines.after(created, emr.step_timeout).isoformat(),
                 poll_seconds=emr.poll_seconds,
                 settle_seconds=self.settings.tenancy.settle_seconds,
@@ -99,7 +102,7 @@ class EmrSparkStepOperator(BaseOperator):
                 region_name=self.settings.region,
             ),
             method_name="finish",
-            kwargs={"cluster_id": cluster_id, "step_id": step_id},
+            kwargs=ids,
         )
 
     def before_submit(self, context: Context) -> None:

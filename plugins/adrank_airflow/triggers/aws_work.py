@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+
 from adrank_airflow.triggers.patient import PatientTrigger
 
 WorkKind = Literal["emr_step", "processing", "training", "endpoint"]
@@ -15,7 +17,8 @@ class _Work:
     service: str
     describe: str
     status_path: tuple[str, ...]
-    ended: frozenset[str]
+    done: str
+    failed: frozenset[str]
     cancel: str | None = None
 
 
@@ -24,28 +27,32 @@ _KINDS: Final[dict[WorkKind, _Work]] = {
         "emr",
         "describe_step",
         ("Step", "Status", "State"),
-        frozenset({"COMPLETED", "FAILED", "CANCELLED", "INTERRUPTED"}),
+        "COMPLETED",
+        frozenset({"FAILED", "CANCELLED", "INTERRUPTED"}),
         "cancel_steps",
     ),
     "processing": _Work(
         "sagemaker",
         "describe_processing_job",
         ("ProcessingJobStatus",),
-        frozenset({"Completed", "Failed", "Stopped"}),
+        "Completed",
+        frozenset({"Failed", "Stopped"}),
         "stop_processing_job",
     ),
     "training": _Work(
         "sagemaker",
         "describe_training_job",
         ("TrainingJobStatus",),
-        frozenset({"Completed", "Failed", "Stopped"}),
+        "Completed",
+        frozenset({"Failed", "Stopped"}),
         "stop_training_job",
     ),
     "endpoint": _Work(
         "sagemaker",
         "describe_endpoint",
         ("EndpointStatus",),
-        frozenset({"InService", "Failed", "OutOfService", "UpdateRollbackFailed"}),
+        "InService",
+        frozenset({"Failed", "OutOfService", "UpdateRollbackFailed"}),
     ),
 }
 
@@ -55,14 +62,19 @@ class AwsWorkTrigger(PatientTrigger):
 
     :param kind: what is waited for.
     :param reference: the arguments of its describe call (``ClusterId``/``StepId``, a job's or an endpoint's name).
+    :param result: what the task returns when the work ended well. The task then ends here, and no worker starts only
+        to say so; Airflow then makes no events of the task's outlets.
     """
 
-    own_fields = ("kind", "reference")
+    own_fields = ("kind", "reference", "result")
 
-    def __init__(self, kind: WorkKind, reference: dict[str, str], **waiting: Any) -> None:
+    def __init__(
+        self, kind: WorkKind, reference: dict[str, str], result: dict[str, str] | None = None, **waiting: Any
+    ) -> None:
         super().__init__(**waiting)
         self.kind = kind
         self.reference = reference
+        self.result = result
 
     @property
     def service(self) -> str:
@@ -75,7 +87,13 @@ class AwsWorkTrigger(PatientTrigger):
         answer = await getattr(client, work.describe)(**self.reference)
         for step in work.status_path:
             answer = answer[step]
-        return {"status": str(answer)} if answer in work.ended else None
+        return {"status": str(answer)} if answer == work.done or answer in work.failed else None
+
+    def event(self, happened: dict[str, Any]) -> TriggerEvent:
+        """Success of the task itself, where that is all there is to say."""
+        if self.result is not None and happened["status"] == _KINDS[self.kind].done:
+            return TaskSuccessEvent(xcoms={"return_value": dict(self.result)})
+        return super().event(happened)
 
     async def on_kill(self) -> None:
         """Cancel the work when a person kills the waiting task."""

@@ -52,6 +52,10 @@ class PatientTrigger(BaseTrigger):
         """What to fire at the deadline."""
         return {"status": "deadline"}
 
+    def event(self, happened: dict[str, Any]) -> TriggerEvent:
+        """What the task is resumed with."""
+        return TriggerEvent(happened)
+
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, for the triggerer that takes over."""
         fields = (*self.own_fields, "deadline", "poll_seconds", "settle_seconds", "aws_conn_id", "region_name")
@@ -71,7 +75,7 @@ class PatientTrigger(BaseTrigger):
                 if happened is None and datetime.now(UTC) >= deadline:
                     happened = self.given_up()
                 if happened is not None:
-                    yield TriggerEvent(happened)
+                    yield self.event(happened)
                     return
                 await asyncio.sleep(self.poll_seconds)
 

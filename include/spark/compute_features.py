@@ -95,6 +95,8 @@ class FeatureQueries:
         """
         if not self.is_published(group, hours):
             return described(self.compute(spark, group, hours, lease))
+        if group.counts is None:
+            return f"{hours[-1].isoformat()} was computed by another step meanwhile"
         counted = self._counted(spark, group, CatalogueViews.for_group(spark, self.catalogue, group), hours)
         lease.require_held()
         counted.keep()

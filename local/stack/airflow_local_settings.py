@@ -6,5 +6,8 @@ them nothing. Only packages of others: our own code must not have to wait for a 
 
 from importlib import import_module
 
+#: Airflow takes over what is named here: nothing.
+__all__: tuple[str, ...] = ()
+
 for _name in ("airflow.providers.amazon.aws.hooks.s3", "airflow.triggers.base", "pydantic_settings"):
     import_module(_name)

@@ -13,7 +13,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: ## virtual environment from the lock file, system parts by apt where permitted
-	@PYTHONPATH=local $(PYTHON) -m stack.install
+	@PYTHONPATH=local $(PYTHON) -m stack.setup
 
 # Empty, or what is wrong with the user's logs. As make's own error it is the last line that a person reads.
 WRONG_LOGS = $(shell if ! said=$$($(BIN)/python -m ingestion.own_logs --data '$(DATA)' --check 2>&1); then \
@@ -41,7 +41,7 @@ test: lint ## lint, types, all tests but the long campaigns
 	$(BIN)/python -m pytest -m "not verify" --durations=15
 
 verify: ## the long campaigns
-	@PYTHONPATH=local $(PYTHON) -m stack.install --browser
+	@PYTHONPATH=local $(PYTHON) -m stack.setup --browser
 	$(BIN)/python -m pytest -m verify --durations=0
 
 bench: setup ## side-by-side measurements; the ratios are in build/bench/results.json

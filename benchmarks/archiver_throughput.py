@@ -27,14 +27,14 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from adrank.contracts.settings import Events
-from adrank.delivery import Delivery
-from adrank.event_messages import encode
+from adrank.kafka.messages import encode
+from adrank.kafka.producer import Delivery
+from adrank.storage.object_store import ObjectStore
 from benchmarks.results import record
 from ingestion.archiver.__main__ import prepare_process
 from ingestion.archiver.archiver import Archiver
 from ingestion.archiver.metrics import Metrics
-from ingestion.object_store import ObjectStore
-from tests.kafka_broker import Broker, StoreProcess
+from tests.support.kafka_broker import Broker, StoreProcess
 
 OUR_CORE, THEIR_CORE = "0", "1"
 PARTITIONS = 3

@@ -28,16 +28,17 @@ from typing import Any
 
 import psutil
 
-from adrank.contracts import metric_names
+from adrank.contracts import metrics
 from adrank.contracts.settings import Events, load
 from benchmarks.results import record
 from demo.traffic_process import SEARCHES_PER_DAY, SPEED
-from serving.event_log import EventLog
-from stack import health, kafka, paths
+from serving.router.event_log import EventLog
+from stack import health, paths
 from stack.environment import process_environment, url
-from stack.programs import programs
+from stack.servers import kafka
+from stack.servers.programs import programs
 from stack.settings import StackSettings
-from tests.kafka_broker import eventually
+from tests.support.kafka_broker import eventually
 
 STORES = ("objects", "broker-objects")
 PROGRAMS = (*STORES, "kafka", "archiver", "broker-retention")
@@ -186,7 +187,7 @@ def lag(stack: StackSettings) -> float:
     """Messages that the broker has and the lake has not, as the archiver's metrics say."""
     with urllib.request.urlopen(f"{url(stack, 'archiver')}/metrics", timeout=10) as answer:  # noqa: S310
         lines = answer.read().decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(metric_names.ARCHIVER_LAG + "{"))
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(metrics.ARCHIVER_LAG + "{"))
 
 
 def main() -> int:

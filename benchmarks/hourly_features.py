@@ -56,7 +56,7 @@ WARM_HOURS, WARM_SECONDS = 5, 60.0
 
 def compute(group: str, start: datetime, end: datetime) -> None:
     """The step's own entry point."""
-    from spark.compute_features import main
+    from spark.jobs.compute_features import main
 
     arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
     main([*arguments, "--queries", f"s3://{BUCKET}/code/sql"])
@@ -132,21 +132,22 @@ def _warm_rounds(spark: SparkSession, work: Callable[[], object]) -> list[dict[s
 def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
     """An hour's tile from the raw log, and the windows that it gives: all that the rate needs. Nothing is kept."""
     from adrank.decisions import lateness
-    from spark import counting, raw_log
-    from spark.catalogue_views import Catalogue, CatalogueViews
-    from spark.event_views import EventLog
-    from spark.lake_files import LakeFiles
-    from spark.tiles import Tiles
+    from spark.aggregation import window_range
+    from spark.aggregation.event_views import EventLog
+    from spark.aggregation.tiles import Tiles
+    from spark.catalogue.views import Catalogue, CatalogueViews
+    from spark.lake import raw_events
+    from spark.lake.files import LakeFiles
 
     files = LakeFiles(spark, BUCKET)
     group = registry.load().group("ad_engagement")
     files.delete(lake.tiles_hour(group.name, hour).rstrip("/"))
-    raws = raw_log.closed_hours(files, lateness.reach_start(hour - lake.HOUR), hour + lake.HOUR)
+    raws = raw_events.closed_hours(files, lateness.reach_start(hour - lake.HOUR), hour + lake.HOUR)
     views = CatalogueViews.for_group(spark, Catalogue(spark, files, [group], ()), group)
     tiles = Tiles(
         spark, files, group, files.read(f"code/sql/tiles/{group.name}.sql"), views, EventLog(spark, files, [group])
     )
-    counted = counting.windows_of(tiles, raws, hour, hour + lake.HOUR)
+    counted = window_range.windows_of(tiles, raws, hour, hour + lake.HOUR)
     rates = counted.hourly.selectExpr("entity_id", "try_divide(clicks_7d, impressions_7d) AS ctr_7d")
     rates.write.format("noop").mode("overwrite").save()
 

@@ -17,9 +17,9 @@ from pyspark.sql import SparkSession
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
-from localcloud.config import Config
-from localcloud.spark_submit import configuration
-from tests.kafka_broker import StoreProcess
+from localcloud.emr.spark_submit import configuration
+from localcloud.settings import Config
+from tests.support.kafka_broker import StoreProcess
 
 BUCKET = "adrank-lake"
 START = datetime(2026, 1, 1, tzinfo=UTC)

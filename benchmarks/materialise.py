@@ -40,9 +40,9 @@ def write(file: Path, port: int) -> dict[str, float]:
     import pyarrow.parquet as pq
     import redis  # noqa: F401  before the clock starts
 
-    from adrank.online.patience import Patience
+    from adrank.online.push_state import StoreState, Ticket
     from adrank.online.redis_writer import RedisWriter
-    from adrank.online.state import StoreState, Ticket
+    from adrank.runtime.retry import Patience
 
     began = time.perf_counter()
     writer = RedisWriter.connect("127.0.0.1", port, False, Patience.of(600))
@@ -59,10 +59,10 @@ def push(port: int) -> dict[str, float]:
 
     from redis import Redis
 
-    from adrank.online.patience import Patience
     from adrank.online.writer import RedisAddress
-    from spark.lake_files import LakeFiles
-    from spark.online_push import Push, pushed_hour
+    from adrank.runtime.retry import Patience
+    from spark.lake.files import LakeFiles
+    from spark.online.push import Push, pushed_hour
     from spark.session import session
 
     files = LakeFiles(spark := session("materialise"), BUCKET)
@@ -85,8 +85,8 @@ def spark_submit(directory: Path, port: int) -> dict[str, float]:
     """:func:`push` through ``spark-submit``, with the ``peak`` of the largest Python worker and ``whole`` seconds."""
     import psutil
 
-    from localcloud.config import Config
-    from localcloud.spark_submit import configuration
+    from localcloud.emr.spark_submit import configuration
+    from localcloud.settings import Config
 
     settings = configuration(Config(lake_dir=directory, spark_java_options="-XX:+UseSerialGC"))
     words = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
@@ -152,7 +152,7 @@ def rate(told: dict[str, float], rows: int) -> float:
 def compare(rows: int, rounds: int) -> None:
     from redis import Redis
 
-    from tests.include.online_stores import RedisServer
+    from tests.support.online_stores import RedisServer
 
     server = RedisServer()
     client = Redis(port=server.port)

@@ -23,7 +23,7 @@ from adrank.contracts.registry import Registry
 from benchmarks.feast import GROUP, feast, run
 from benchmarks.materialise import prepare
 from benchmarks.results import record
-from tests.include.online_stores import RedisServer
+from tests.support.online_stores import RedisServer
 
 ENTITIES = 100
 WARM_UP = 50

@@ -31,11 +31,11 @@ from airflow.sdk import DAG, Param, TaskGroup
 
 from adrank.contracts import registry
 from adrank.contracts.settings import load
-from adrank_airflow.operators.backfill import PlanChunksOperator
-from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
-from adrank_airflow.operators.spark_submit_step import SparkSubmitStepOperator
-from adrank_airflow.operators.submitted_validation import SubmitValidationOperator
-from adrank_airflow.operators.validation import ValidateFeaturesOperator
+from adrank_airflow.operators.features.backfill import PlanChunksOperator
+from adrank_airflow.operators.features.submitted_validation import SubmitValidationOperator
+from adrank_airflow.operators.features.validation import ValidateFeaturesOperator
+from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
+from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 from adrank_airflow.operators.verdicts import VerdictBranchOperator
 from adrank_airflow.tenancy import access, task_defaults
 

@@ -29,8 +29,8 @@ from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
 from adrank.contracts.settings import load
 from adrank_airflow.operators.billing import RequireBilledDayOperator
-from adrank_airflow.operators.sagemaker_job import SageMakerProcessingJobOperator
-from adrank_airflow.sensors.lake_ready import BillingExportSensor
+from adrank_airflow.operators.jobs.sagemaker_job import SageMakerProcessingJobOperator
+from adrank_airflow.sensors.lake import BillingExportSensor
 from adrank_airflow.templates import DATE, DAY
 from adrank_airflow.tenancy import access, task_defaults
 

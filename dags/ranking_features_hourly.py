@@ -39,7 +39,7 @@ from adrank_airflow.operators.features.hourly_features import (
     HourlyFeaturesOperator,
     ValidationPartOperator,
 )
-from adrank_airflow.sensors.lake_ready import RawHourSensor
+from adrank_airflow.sensors.lake import RawHourSensor
 from adrank_airflow.tenancy import access, task_defaults
 
 SETTINGS = load()

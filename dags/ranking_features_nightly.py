@@ -27,8 +27,8 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from adrank.contracts import registry
 from adrank.contracts.settings import load
-from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
-from adrank_airflow.sensors.lake_ready import WindowsKeptSensor
+from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
+from adrank_airflow.sensors.lake import WindowsKeptSensor
 from adrank_airflow.templates import DATE, DAY
 from adrank_airflow.tenancy import access, task_defaults
 

@@ -28,11 +28,14 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from adrank.contracts.settings import load
-from adrank_airflow.operators import consistency, endpoint, registry, routing, sagemaker_job, verdicts
-from adrank_airflow.operators.plan_inputs import PlanTrainingInputsOperator
-from adrank_airflow.operators.report import ReportRunOperator
-from adrank_airflow.sensors.experiment_verdict import ExperimentVerdictSensor
-from adrank_airflow.sensors.lake_ready import FeaturesReadySensor
+from adrank_airflow.operators import consistency, verdicts
+from adrank_airflow.operators.jobs import sagemaker_job
+from adrank_airflow.operators.release import endpoint, experiment_routing
+from adrank_airflow.operators.release.experiment_verdict import ExperimentVerdictSensor
+from adrank_airflow.operators.training import model_registry
+from adrank_airflow.operators.training.inputs import PlanTrainingInputsOperator
+from adrank_airflow.operators.training.report import ReportRunOperator
+from adrank_airflow.sensors.lake import FeaturesReadySensor
 from adrank_airflow.task_groups import gate, promotion
 from adrank_airflow.templates import AS_OF, RUN_KEY, of
 from adrank_airflow.tenancy import access, task_defaults
@@ -85,7 +88,7 @@ with DAG(
     judged = gate.gate(SETTINGS, RUN)
 
     with TaskGroup("register", tooltip="MLflow version and alias") as register:
-        register_package = registry.RegisterPackageOperator(
+        register_package = model_registry.RegisterPackageOperator(
             task_id="register_package",
             trained=train_model.output,
             tags={"run_key": RUN_KEY, "gate": of("gate.judge_candidate", "key"), "dag_run": "{{ run_id }}"},
@@ -105,7 +108,7 @@ with DAG(
             package_digest=CANDIDATE.package_digest,
             golden_key=of("register.register_package", "golden_key"),
         )
-        mark_staging = registry.MoveAliasOperator(
+        mark_staging = model_registry.MoveAliasOperator(
             task_id="mark_staging", alias="staging", version=CANDIDATE.version, why="golden requests reproduced"
         )
         claim_staging >> deploy_staging >> check_parity >> mark_staging
@@ -118,13 +121,13 @@ with DAG(
             first="ab_test.first_model",
         )
         first_model = EmptyOperator(task_id="first_model")
-        start_routing = routing.StartRoutingOperator(
+        start_routing = experiment_routing.StartRoutingOperator(
             task_id="start_routing", experiment=f"ab-{RUN_KEY}", package_digest=CANDIDATE.package_digest
         )
         await_verdict = ExperimentVerdictSensor(
             task_id="await_verdict", experiment_id=of("ab_test.start_routing", "experiment_id")
         )
-        stop_routing = routing.StopRoutingOperator(task_id="stop_routing", experiment=f"ab-{RUN_KEY}")
+        stop_routing = experiment_routing.StopRoutingOperator(task_id="stop_routing", experiment=f"ab-{RUN_KEY}")
         experiment_decision = verdicts.VerdictBranchOperator(
             task_id="experiment_decision",
             verdict=of("ab_test.await_verdict", "verdict"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from adrank.contracts import metric_names as names
+from adrank.contracts import metrics as names
 from adrank.contracts.manifests import AuditManifest, GroupAudit
 from adrank.decisions import consistency
 

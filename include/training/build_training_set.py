@@ -29,18 +29,19 @@ from adrank.contracts.manifests import TrainingSetManifest
 from adrank.contracts.registry import Entity, FeatureGroup
 from adrank.contracts.settings import Labels
 from adrank.online.vectors import servable
-from adrank.ranker import CONTEXT_PREFIX
-from training import billed_revenue, job, offline_features, sql
-from training.offline_features import FeatureFilesError
-from training.row_digest import RowDigest
-from training.training_set import MANIFEST, TEST, TRAIN
+from adrank.ranking.ranker import CONTEXT_PREFIX
+from adrank.runtime import sagemaker_job
+from training.dataset import billed_revenue, duckdb_sql, offline_features
+from training.dataset.offline_features import FeatureFilesError
+from training.dataset.row_digest import RowDigest
+from training.dataset.training_set import MANIFEST, TEST, TRAIN
 
 _log = logging.getLogger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENTITY_KEYS: Final[Mapping[Entity, str]] = {"ad": "ad_id", "seller": "seller_id", "user_category": "user_category"}
 
 
-class ThinLogError(job.JobError):
+class ThinLogError(sagemaker_job.JobError):
     """The log holds too little to learn or to judge from."""
 
 
@@ -68,7 +69,7 @@ def build(
     """
     as_of_us, start_us = _us(as_of), _us(as_of - timedelta(days=window_days))
     maturity_us = labels.maturity // timedelta(microseconds=1)
-    connection = sql.connect()
+    connection = duckdb_sql.connect()
     _read_events(connection, events)
     impressions = _read_impressions(connection, start_us, as_of_us, maturity_us)
     keys = _context_keys(connection)
@@ -84,7 +85,7 @@ def build(
     train_rows, train_digest = _write(connection, final, "train", output / TRAIN)
     test_rows, test_digest = _write(connection, final, "test", output / TEST)
     if train_rows + test_rows != impressions:
-        raise job.JobError(
+        raise sagemaker_job.JobError(
             f"the point-in-time join took in {impressions} impressions and gave {train_rows + test_rows} rows"
         )
     manifest = TrainingSetManifest(
@@ -114,7 +115,7 @@ def _read_events(connection: duckdb.DuckDBPyConnection, events: Path) -> None:
     if not files:
         raise ThinLogError(f"no events files under {events}")
     columns = ", ".join([*REQUIRED_EVENT_COLUMNS, "ingest_time", "revenue", "context"])
-    source = f"read_parquet({sql.file_list(files)}, hive_partitioning = false)"
+    source = f"read_parquet({duckdb_sql.file_list(files)}, hive_partitioning = false)"
     try:
         connection.execute(f"CREATE TEMP VIEW raw_events AS SELECT {columns} FROM {source}")  # noqa: S608
         where = " OR ".join(f"{name} IS NULL" for name in REQUIRED_EVENT_COLUMNS if name != "position")
@@ -123,18 +124,18 @@ def _read_events(connection: duckdb.DuckDBPyConnection, events: Path) -> None:
             "OR (event_type = 'impression' AND position IS NULL) LIMIT 1"
         ).fetchall()
     except duckdb.Error as error:
-        raise job.JobError(f"events cannot be read: {error}") from error
+        raise sagemaker_job.JobError(f"events cannot be read: {error}") from error
     if broken:
         event, search, ad = broken[0]
-        raise job.JobError(
+        raise sagemaker_job.JobError(
             f"event {event} (search {search}, ad {ad}) lacks a required value or has a revenue that is no number"
         )
 
 
 def _read_impressions(connection: duckdb.DuckDBPyConnection, start_us: int, as_of_us: int, maturity_us: int) -> int:
     window = {"start_us": start_us, "as_of_us": as_of_us}
-    seen = sql.create_table(connection, "impressions", sql.statement("training/impressions"), window)
-    mature = sql.create_table(
+    seen = duckdb_sql.create_table(connection, "impressions", duckdb_sql.statement("training/impressions"), window)
+    mature = duckdb_sql.create_table(
         connection,
         "mature_impressions",
         "SELECT * FROM impressions WHERE event_us + $maturity_us <= $as_of_us",
@@ -172,18 +173,18 @@ def _label(
         "revenue_weight": labels.revenue,
         "max_grade": labels.max_grade,
     }
-    sql.create_table(connection, "answers", sql.statement("training/answers"), parameters)
+    duckdb_sql.create_table(connection, "answers", duckdb_sql.statement("training/answers"), parameters)
     billed_revenue.supersede(connection, "answers", "superseded_answers", billing_maturity)
-    answers = sql.create_table(connection, "outcomes", sql.statement("training/outcomes"), parameters)
+    answers = duckdb_sql.create_table(connection, "outcomes", duckdb_sql.statement("training/outcomes"), parameters)
     lost = _scalar(connection, "SELECT count(*) FROM outcomes WHERE impression_id IS NULL")
     _log.info("%d answers; %d answer no mature impression of the window within the maturity", answers, lost)
-    sql.create_table(connection, "labelled", sql.statement("training/labelled"), parameters)
+    duckdb_sql.create_table(connection, "labelled", duckdb_sql.statement("training/labelled"), parameters)
     connection.execute("DROP TABLE mature_impressions")
 
 
 def _revenue_states(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """The manifest's figures of how much of the set's revenue is billed, provisional or expired."""
-    found = connection.execute(sql.statement("training/revenue_states")).fetchall()
+    found = connection.execute(duckdb_sql.statement("training/revenue_states")).fetchall()
     events = {state: count for state, count, _ in found}
     revenue = {state: round(total, 6) for state, _, total in found}
     _log.info("answers by revenue: %s; revenue: %s", events or "none", revenue or "none")
@@ -202,18 +203,18 @@ def _read_ads(connection: duckdb.DuckDBPyConnection, ads: Path | None) -> None:
     if files:
         row = ", ".join(f"{name} VARCHAR" for name in known)
         columns = f"{{after: 'STRUCT({row})', ts_ms: 'BIGINT', source: 'STRUCT(lsn BIGINT)'}}"
-        source = f"read_ndjson({sql.file_list(files)}, columns = {columns})"
+        source = f"read_ndjson({duckdb_sql.file_list(files)}, columns = {columns})"
         query = f"SELECT unnest(after), ts_ms, source.lsn FROM {source} WHERE after IS NOT NULL"  # noqa: S608
     else:
         _log.warning("no catalogue changes: every feature of a seller or a category takes its default")
         row = ", ".join(f"NULL::VARCHAR {name}" for name in known)
         query = f"SELECT {row}, NULL::BIGINT ts_ms, NULL::BIGINT lsn LIMIT 0"
     try:
-        sql.create_table(connection, "ad_changes", query)
+        duckdb_sql.create_table(connection, "ad_changes", query)
     except duckdb.Error as error:
-        raise job.JobError(f"catalogue changes cannot be read: {error}") from error
-    sql.create_table(connection, "ads", sql.statement("training/ads"))
-    rows = sql.create_table(connection, "joined", sql.statement("training/impression_ads"))
+        raise sagemaker_job.JobError(f"catalogue changes cannot be read: {error}") from error
+    duckdb_sql.create_table(connection, "ads", duckdb_sql.statement("training/ads"))
+    rows = duckdb_sql.create_table(connection, "joined", duckdb_sql.statement("training/impression_ads"))
     connection.execute("DROP TABLE labelled")
     for name in known[1:]:
         unknown = _scalar(connection, f"SELECT count(*) FROM joined WHERE {name} IS NULL")  # noqa: S608
@@ -224,7 +225,7 @@ def _read_ads(connection: duckdb.DuckDBPyConnection, ads: Path | None) -> None:
 def _join_features(connection: duckdb.DuckDBPyConnection, features: Path | None) -> None:
     """Create a table per group with its features by number of impression."""
     for group in registry.load().groups:
-        statement = sql.statement(
+        statement = duckdb_sql.statement(
             "training/point_in_time",
             source="joined",
             entity_key=_ENTITY_KEYS[group.entity],
@@ -232,7 +233,7 @@ def _join_features(connection: duckdb.DuckDBPyConnection, features: Path | None)
         )
         try:
             offline_features.read(connection, features, group)
-            sql.create_table(connection, _features_of(group), statement)
+            duckdb_sql.create_table(connection, _features_of(group), statement)
         except duckdb.Error as error:
             raise FeatureFilesError(f"features of group {group.name} cannot be read: {error}") from error
 
@@ -246,7 +247,8 @@ def _projection(group: FeatureGroup) -> str:
     absent = f"g.entity_id IS NULL OR g.feature_us + {ttl_us} < i.event_us"
     return ", ".join(
         f"(CASE WHEN {absent} THEN {_literal(feature.default)} "
-        f"ELSE coalesce(g.{sql.identifier(feature.name)}, 'NaN') END)::FLOAT AS {sql.identifier(feature.name)}"
+        f"ELSE coalesce(g.{duckdb_sql.identifier(feature.name)}, 'NaN') END)::FLOAT "
+        f"AS {duckdb_sql.identifier(feature.name)}"
         for feature in group.features
     )
 
@@ -276,18 +278,18 @@ def _split(connection: duckdb.DuckDBPyConnection, test_fraction: float) -> int:
 
 def _select_final(connection: duckdb.DuckDBPyConnection, keys: Sequence[str], test_start_us: int) -> str:
     """Create view ``final`` with the set's columns, times still in microseconds, and return its name."""
-    features = [sql.identifier(f.name) for f in servable(registry.load())]
+    features = [duckdb_sql.identifier(f.name) for f in servable(registry.load())]
     for key in keys:
-        value = f"map_extract_value(context, {sql.text(key)})::FLOAT"
+        value = f"map_extract_value(context, {duckdb_sql.text(key)})::FLOAT"
         # A value beyond float32 cannot be served either; both sides call it missing.
-        name = sql.identifier(CONTEXT_PREFIX + key)
+        name = duckdb_sql.identifier(CONTEXT_PREFIX + key)
         features.append(f"CASE WHEN isfinite({value}) THEN {value} ELSE 'NaN'::FLOAT END AS {name}")
-    joins = " ".join(f"JOIN {sql.identifier(_features_of(g))} USING (number)" for g in registry.load().groups)
+    joins = " ".join(f"JOIN {duckdb_sql.identifier(_features_of(g))} USING (number)" for g in registry.load().groups)
     connection.execute(
         f"""CREATE TEMP VIEW final AS SELECT
             search_id, user_id, query_us AS query_time, event_us AS event_time, event_id, position::INTEGER AS position,
             ad_id, seller_id,
-            coalesce(map_extract_value(context, {sql.text(SLOT_KEY)})::FLOAT, 'NaN') AS slot,
+            coalesce(map_extract_value(context, {duckdb_sql.text(SLOT_KEY)})::FLOAT, 'NaN') AS slot,
             click, contact, revenue, objective_label,
             CASE WHEN query_us < {test_start_us} THEN 'train' ELSE 'test' END AS split,
             {", ".join(features)}
@@ -299,7 +301,7 @@ def _select_final(connection: duckdb.DuckDBPyConnection, keys: Sequence[str], te
 def _write(connection: duckdb.DuckDBPyConnection, view: str, split: str, path: Path) -> tuple[int, str]:
     """Write the rows of a split in their order; returns their number and digest."""
     query = (
-        f"SELECT * FROM {view} WHERE split = {sql.text(split)} "  # noqa: S608
+        f"SELECT * FROM {view} WHERE split = {duckdb_sql.text(split)} "  # noqa: S608
         "ORDER BY query_time, search_id, position, ad_id, event_time, event_id"
     )
     reader: pa.RecordBatchReader = connection.sql(query).to_arrow_reader(200_000)
@@ -339,18 +341,18 @@ def main() -> None:
     parser.add_argument("--billing-maturity", type=billed_revenue.duration, default=billed_revenue.MATURITY)
     options = parser.parse_args()
     build(
-        job.processing_input("events"),
-        job.optional_input("features"),
-        job.optional_input("ads"),
-        job.processing_output("training_set"),
+        sagemaker_job.processing_input("events"),
+        sagemaker_job.optional_input("features"),
+        sagemaker_job.optional_input("ads"),
+        sagemaker_job.processing_output("training_set"),
         as_of=options.as_of,
         window_days=options.window_days,
         test_fraction=options.test_fraction,
         labels=options.labels,
-        billing=job.optional_input("billing"),
+        billing=sagemaker_job.optional_input("billing"),
         billing_maturity=options.billing_maturity,
     )
 
 
 if __name__ == "__main__":
-    job.run("processing", main)
+    sagemaker_job.run("processing", main)

@@ -27,16 +27,19 @@ from numpy.typing import NDArray
 from adrank.contracts import packages, registry
 from adrank.contracts.settings import Gate
 from adrank.decisions.gate import Difference, GateEvidence, Objective, ObjectiveEvidence, PackageEvidence
-from adrank.ranker import Ranker, load_golden, load_package
-from training import job, lambdarank, model_package, ndcg, paired, propensity, training_set
-from training.training_set import Split, TrainingSet
+from adrank.ranking.ranker import Ranker, load_golden, load_package
+from adrank.runtime import sagemaker_job
+from training import propensity
+from training.dataset import training_set
+from training.dataset.training_set import Split, TrainingSet
+from training.model import lambdarank, ndcg, package, paired
 
 _log = logging.getLogger(__name__)
 _SAMPLES: Final = 2000
 _SEED: Final = 20
 
 
-class PackageArchiveError(job.JobError):
+class PackageArchiveError(sagemaker_job.JobError):
     """An input holds no readable ``model.tar.gz``."""
 
 
@@ -130,7 +133,7 @@ def _package(ranker: Ranker, directory: Path, expected_digest: str | None) -> Pa
     golden = load_golden(directory)
     error = 0.0
     if golden.vectors:
-        scores = ranker.score(model_package.golden_matrix(golden))
+        scores = ranker.score(package.golden_matrix(golden))
         error = float(np.abs(scores - np.array(golden.scores)).max())
     return PackageEvidence(
         digest=ranker.digest,
@@ -165,14 +168,14 @@ def main() -> None:
     parser.add_argument("--candidate-digest")
     parser.add_argument("--production-digest")
     options = parser.parse_args()
-    data = training_set.read(job.processing_input("training_set"))
-    production = job.optional_input("production")
+    data = training_set.read(sagemaker_job.processing_input("training_set"))
+    production = sagemaker_job.optional_input("production")
     with tempfile.TemporaryDirectory() as scratch:
         evidence = evaluate(
             data,
-            _unpacked(job.processing_input("candidate"), Path(scratch) / "candidate"),
+            _unpacked(sagemaker_job.processing_input("candidate"), Path(scratch) / "candidate"),
             _unpacked(production, Path(scratch) / "production") if production else None,
-            job.processing_output("evidence"),
+            sagemaker_job.processing_output("evidence"),
             confidence=options.confidence,
             min_propensity=options.min_propensity,
             candidate_digest=options.candidate_digest or None,
@@ -182,4 +185,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    job.run("processing", main)
+    sagemaker_job.run("processing", main)

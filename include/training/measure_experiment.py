@@ -21,7 +21,8 @@ import duckdb
 from adrank.contracts import lake
 from adrank.contracts.experiments import Experiment, Variant
 from adrank.decisions.experiment import METRICS, ExperimentStatistics, MetricSums, VariantStatistics
-from training import billed_revenue, job, sql
+from adrank.runtime import sagemaker_job
+from training.dataset import billed_revenue, duckdb_sql
 
 _log = logging.getLogger(__name__)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,23 +50,27 @@ def measure(
     :raises JobError: the events or the billing cannot be read, or name a variant that the experiment does not have
     """
     start = max(lake.as_utc(start), lake.as_utc(experiment.start))
-    connection = sql.connect()
+    connection = duckdb_sql.connect()
     _read_events(connection, events)
     billed_revenue.read(connection, billing, end)
     parameters = {"start_us": _us(start), "end_us": _us(end), "experiment_id": experiment.experiment_id}
     try:
-        sql.create_table(connection, "experiment_events", sql.statement("metrics/experiment_events"), parameters)
+        duckdb_sql.create_table(
+            connection, "experiment_events", duckdb_sql.statement("metrics/experiment_events"), parameters
+        )
         billed_revenue.supersede(connection, _ANSWERS, "superseded_answers", billing_maturity)
         unmatched = billed_revenue.unmatched(connection, "superseded_answers", _us(start), billing_maturity)
-        sql.create_table(connection, "experiment_answers", sql.statement("metrics/experiment_answers"))
-        sql.create_table(connection, "experiment_users", sql.statement("metrics/experiment_users"), parameters)
+        duckdb_sql.create_table(connection, "experiment_answers", duckdb_sql.statement("metrics/experiment_answers"))
+        duckdb_sql.create_table(
+            connection, "experiment_users", duckdb_sql.statement("metrics/experiment_users"), parameters
+        )
     except duckdb.Error as error:
-        raise job.JobError(f"events cannot be read: {error}") from error
+        raise sagemaker_job.JobError(f"events cannot be read: {error}") from error
     strange = connection.execute(
         "SELECT user_id, variant FROM experiment_users WHERE variant IS NULL OR variant NOT IN ('control', 'treatment')"
     ).fetchone()
     if strange:
-        raise job.JobError(
+        raise sagemaker_job.JobError(
             f"user {strange[0]} has impressions of {experiment.experiment_id} with variant {strange[1]!r}, "
             "expected control or treatment"
         )
@@ -85,7 +90,7 @@ def measure(
 def _read_events(connection: duckdb.DuckDBPyConnection, events: Path | None) -> None:
     files = sorted(events.rglob("*.parquet")) if events else []
     if files:
-        source = f"read_parquet({sql.file_list(files)}, hive_partitioning = false)"
+        source = f"read_parquet({duckdb_sql.file_list(files)}, hive_partitioning = false)"
         query = f"SELECT {_COLUMNS} FROM {source}"  # noqa: S608
     else:
         times = "NULL::TIMESTAMPTZ AS event_time, NULL::TIMESTAMPTZ AS ingest_time, NULL::DOUBLE AS revenue"
@@ -94,7 +99,7 @@ def _read_events(connection: duckdb.DuckDBPyConnection, events: Path | None) -> 
     try:
         connection.execute(f"CREATE TEMP VIEW raw_events AS {query}")
     except duckdb.Error as error:
-        raise job.JobError(f"events cannot be read: {error}") from error
+        raise sagemaker_job.JobError(f"events cannot be read: {error}") from error
 
 
 def _variants(connection: duckdb.DuckDBPyConnection) -> dict[Variant, VariantStatistics]:
@@ -102,7 +107,7 @@ def _variants(connection: duckdb.DuckDBPyConnection) -> dict[Variant, VariantSta
         f"sum({m}) AS {m}_total, sum({m} * {m}) AS {m}_squares, sum({m} * searches) AS {m}_with_searches"
         for m in METRICS
     )
-    result = connection.execute(sql.statement("metrics/experiment_sums", sums=sums))
+    result = connection.execute(duckdb_sql.statement("metrics/experiment_sums", sums=sums))
     names = [column[0] for column in result.description or ()]
     found = {row["variant"]: row for row in (dict(zip(names, values, strict=True)) for values in result.fetchall())}
     return {name: _statistics(found.get(name)) for name in _VARIANTS}
@@ -140,17 +145,17 @@ def main() -> None:
     parser.add_argument("--billing-maturity", type=billed_revenue.duration, default=billed_revenue.MATURITY)
     options = parser.parse_args()
     statistics = measure(
-        job.optional_input("events"),
+        sagemaker_job.optional_input("events"),
         options.experiment,
         options.start,
         options.end,
-        billing=job.optional_input("billing"),
+        billing=sagemaker_job.optional_input("billing"),
         billing_maturity=options.billing_maturity,
     )
     look = statistics.model_dump_json(indent=2)
-    (job.processing_output("look") / "look.json").write_text(look, encoding="utf-8")
+    (sagemaker_job.processing_output("look") / "look.json").write_text(look, encoding="utf-8")
     _log.info("%s", statistics.model_dump_json())
 
 
 if __name__ == "__main__":
-    job.run("processing", main)
+    sagemaker_job.run("processing", main)

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from adrank.contracts import packages, registry
-from adrank.ranker import SLOT_FEATURE
-from training import model_package
+from adrank.ranking.ranker import SLOT_FEATURE
+from training.model import package
 
 
 def package_incumbent(directory: Path) -> str:
     """Write the fixed-slot package to ``directory`` and return its digest, the same for the same registry."""
     card = packages.PackageCard(ranker="fixed_slots", features=(SLOT_FEATURE,), fingerprint=registry.load().fingerprint)
     golden = np.array([[1], [2], [3], [10], [np.nan]], dtype=np.float32)
-    return model_package.write(directory, card, golden, metrics={})
+    return package.write(directory, card, golden, metrics={})
 
 
 def main() -> None:

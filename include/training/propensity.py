@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from adrank.examination import curve, fit
+from adrank.ranking.examination import curve, fit
 
 
 def examination(

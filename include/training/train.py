@@ -20,9 +20,12 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, ValidationError
 
 from adrank.contracts import packages
-from training import job, lambdarank, model_package, ndcg, tracking, training_set
-from training.lambdarank import Hyperparameters
-from training.training_set import Split, TrainingSet
+from adrank.runtime import sagemaker_job
+from training.dataset import training_set
+from training.dataset.training_set import Split, TrainingSet
+from training.model import lambdarank, ndcg, tracking
+from training.model import package as model_package
+from training.model.lambdarank import Hyperparameters
 
 _log = logging.getLogger(__name__)
 _GOLDEN_REQUESTS: Final = 20
@@ -53,7 +56,7 @@ def train(data: TrainingSet, parameters: Hyperparameters, package: Path) -> Trai
     positives = data.train.with_positives()
     for name, split in (("train", positives), ("test", data.test.with_positives())):
         if not split.queries:
-            raise job.JobError(f"no query of the {name} split has a positive")
+            raise sagemaker_job.JobError(f"no query of the {name} split has a positive")
     choice = lambdarank.choose(data.train, parameters)
     _log.info("%d rounds of %d leaves (NDCG@10 %.4f)", choice.rounds, choice.num_leaves, choice.ndcg_at_10)
     model = lambdarank.fit(positives, parameters, choice.rounds, choice.num_leaves)
@@ -106,12 +109,12 @@ def _iso(microseconds: int) -> str:
 
 def main() -> None:
     """Run as a training job."""
-    base = job.base()
+    base = sagemaker_job.base()
     path = base / "input" / "config" / "hyperparameters.json"
     try:
         parameters = RunParameters.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as broken:
-        raise job.JobError(f"{path} cannot be used: {broken}") from broken
+        raise sagemaker_job.JobError(f"{path} cannot be used: {broken}") from broken
     data = training_set.read(base / "input" / "data" / "training_set")
     package = base / "model"
     if package.exists():
@@ -148,4 +151,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    job.run("training", main)
+    sagemaker_job.run("training", main)

@@ -20,20 +20,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from demo.ending import Ending, ending_of
 from demo.plan import environment
-from demo.progress import Progress
-from demo.record import DemoRecord
-from demo.report import html
+from demo.report.ending import Ending, ending_of
+from demo.report.record import DemoRecord
+from demo.report.report import html
+from demo.report.summary import summary
+from demo.runs.progress import Progress
 from demo.sources import HistorySource, OwnHistory, SimulatedHistory
 from demo.stages import STALL_SECONDS, Demo, Options
-from demo.summary import summary
-from ingestion.log_file import OwnLogsError
+from ingestion.own_logs.files import OwnLogsError
 from stack import lifecycle
 from stack.__main__ import addresses
-from stack.leftovers import LeftoverError
 from stack.settings import ROOT, StackSettings
-from stack.watcher import SupervisorError, Watcher
+from stack.supervisor.client import SupervisorError, Watcher
+from stack.supervisor.orphans import LeftoverError
 
 HOME: Final = ROOT / "build" / "demo"
 #: Where the demo's stack keeps its files; what ``make down`` has to stop.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adrank.contracts import lake, packages
-from adrank.contracts.deployments import config_request, model_request
+from adrank.contracts.sagemaker_requests import config_request, model_request
 from adrank.contracts.settings import Settings
 from stack.stall import ProgressWatch
 

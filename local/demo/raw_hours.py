@@ -9,7 +9,7 @@ from typing import Final
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
-from ingestion.object_store import ObjectStore
+from adrank.storage.object_store import ObjectStore
 from stack.stall import ProgressWatch
 
 _POLL_SECONDS: Final = 0.5

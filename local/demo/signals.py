@@ -6,15 +6,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from adrank.contracts import metric_names
+from adrank.contracts import metrics as metric_names
 from adrank.contracts.settings import Settings
-from demo.record import Task
-from simulator import metrics_page
-from simulator.metrics_page import MetricsUnreadableError, values
+from demo.report.record import Task
+from simulator.traffic import metrics_page
+from simulator.traffic.metrics_page import MetricsUnreadableError, values
 from stack.process_cpu import StackCpu, tree_seconds
 from stack.settings import StackSettings
 from stack.stall import Signal, steps
-from stack.watcher import Watcher
+from stack.supervisor.client import Watcher
 
 #: Share of a core below which jobs do nothing: a JVM that only waits takes less than a tenth of it.
 _IDLE_SHARE: Final = 1 / 30

@@ -9,15 +9,16 @@ from typing import Final, Protocol
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Billing
+from adrank.storage.object_store import ObjectStore
 from demo.plan import HOURLY_RUNS, DemoPlan
-from ingestion import event_table, own_logs
-from ingestion.billing import settle
-from ingestion.object_store import ObjectStore
-from simulator.billing_export import export_day
+from ingestion.billing.process import settle
+from ingestion.landing import event_table
+from ingestion.own_logs import importer
 from simulator.history import land_events, tell_history
-from simulator.outlets import Outlet
-from simulator.settings import SEASON_OVER_SEED, WorldSettings, documented_world
-from simulator.world import World
+from simulator.marketplace.settings import SEASON_OVER_SEED, WorldSettings, documented_world
+from simulator.marketplace.world import World
+from simulator.sinks.billing_export import export_day
+from simulator.sinks.event_sink import Outlet
 
 HISTORY_DAYS: Final = 8
 
@@ -101,13 +102,13 @@ class OwnHistory:
     """A directory of logs that has been read and checked whole."""
 
     directory: Path
-    logs: own_logs.OwnLogs
+    logs: importer.OwnLogs
     seed: int
 
     @classmethod
     def of(cls, directory: Path, seed: int) -> OwnHistory:
-        """Read and check; raises :class:`ingestion.log_file.OwnLogsError`."""
-        return cls(directory, own_logs.read(directory), seed)
+        """Read and check; raises :class:`ingestion.own_logs.files.OwnLogsError`."""
+        return cls(directory, importer.read(directory), seed)
 
     @property
     def data(self) -> Path | None:
@@ -117,7 +118,7 @@ class OwnHistory:
     def plan(self) -> DemoPlan:
         """The experiment is decided by the most telling metric that the log has."""
         start, end = lake.floor_hour(self.logs.first_time), lake.floor_hour(self.logs.last_time) + lake.HOUR
-        found = own_logs.report(self.logs, timedelta(hours=1))
+        found = importer.report(self.logs, timedelta(hours=1))
         by_type = {"contacts": "contact", "clicks": "click", "revenue": "sale"}
         metrics = tuple(metric for metric, kind in by_type.items() if found.event_types.get(kind))
         counts = ", ".join(f"{count:,} {kind}s" for kind, count in found.event_types.items())
@@ -139,7 +140,7 @@ class OwnHistory:
 
     def land(self, store: ObjectStore) -> str:
         """Land the checked log."""
-        own_logs.land(self.logs, store)
+        importer.land(self.logs, store)
         return f"{self.logs.events.accepted.num_rows:,} events of {self.plan().hours} hours landed"
 
     def tell(self, outlet: Outlet) -> str:

@@ -14,26 +14,27 @@ import boto3
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Settings
-from demo import approval, features, incumbent, raw_hours, signals, traffic_process, weekly
-from demo.airflow_client import Airflow, DagRun
-from demo.collect import Collector, WeeklyResults
-from demo.measures import Measures
-from demo.narration import Narrator
-from demo.progress import Progress, TaskTeller
-from demo.record import DemoRecord, Features, Source, Stage, Task
+from adrank.storage.object_store import ObjectStore
+from demo import incumbent, lake_counts, raw_hours, signals, traffic_process
+from demo.report.measures import Measures
+from demo.report.record import DemoRecord, Features, Source, Stage, Task
+from demo.runs import approval, weekly
+from demo.runs.dag_runs import Airflow, DagRun
+from demo.runs.narration import Narrator
+from demo.runs.progress import Progress, TaskTeller
+from demo.runs.results import Collector, WeeklyResults
+from demo.runs.weekly import WeeklyWatch
 from demo.sources import HistorySource
 from demo.traffic_process import TrafficProcess
-from demo.weekly import WeeklyWatch
-from ingestion import cdc_hours
-from ingestion.object_store import ObjectStore
-from simulator.outlets import streamed
+from ingestion.landing import changes
+from simulator.sinks.event_sink import streamed
 from stack import lifecycle, paths
 from stack.airflow_client import AirflowClient
 from stack.environment import process_environment, url
 from stack.process_cpu import StackCpu
 from stack.settings import StackSettings
 from stack.stall import ProgressWatch, Signal
-from stack.watcher import Watcher
+from stack.supervisor.client import Watcher
 
 BILLING: Final = "ranking_billing_nightly"
 BACKFILL: Final = "ranking_backfill"
@@ -144,7 +145,7 @@ class Demo:
             with streamed(self._settings) as outlet:
                 say(f"told: {self._source.tell(outlet)}")
             last = plan.end - lake.HOUR
-            keys = (lake.raw_events_manifest(last), *(lake.raw_cdc_manifest(table, last) for table in cdc_hours.TABLES))
+            keys = (lake.raw_events_manifest(last), *(lake.raw_cdc_manifest(table, last) for table in changes.TABLES))
             store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
             raw_hours.wait_for(store, keys, self._watch(signals.ingestion(self._settings)))
             say(f"closed up to {plan.end:%Y-%m-%d %H:%M}: {raw_hours.describe(store, plan.hourly_start, plan.end)}")
@@ -181,7 +182,9 @@ class Demo:
             with self._closing(lambda airflow: self._close_hours(airflow, expected)):
                 for run in self._airflow.wait_for_hours(HOURLY, expected, self._watch(), self._measures.look):
                     say(f"{run.logical_date:%Y-%m-%d %H:%M} {run.state}")
-            self._features = features.count(self._settings, self._client("s3"), self._client("dynamodb"), self._redis())
+            self._features = lake_counts.count(
+                self._settings, self._client("s3"), self._client("dynamodb"), self._redis()
+            )
             say(f"{self._features.offline_rows:,} rows of {self._features.hours} hours offline")
 
     def _close_hours(self, airflow: Airflow, expected: set[datetime]) -> None:

@@ -15,19 +15,21 @@ import sys
 import threading
 from typing import Any, Final
 
-from localcloud import emr_api, kept_services, sagemaker_api
-from localcloud.alarms import Alarms
-from localcloud.children import Nursery
-from localcloud.config import Config, from_command_line
-from localcloud.endpoints import BUSY, Endpoints
-from localcloud.faults import Faults
+from localcloud.cloudwatch.alarms import Alarms
+from localcloud.cloudwatch.metrics import Metrics
+from localcloud.emr import api as emr_api
+from localcloud.emr.steps import Steps
+from localcloud.faults.armed import Faults
+from localcloud.faults.control import Switchboard
 from localcloud.gateway import Gateway, GatewayError
-from localcloud.jobs import Jobs, now
-from localcloud.journal import Journal
-from localcloud.lake import Lake
-from localcloud.metrics import Metrics
-from localcloud.steps import Steps
-from localcloud.switchboard import Switchboard
+from localcloud.processes.children import Nursery
+from localcloud.sagemaker import api as sagemaker_api
+from localcloud.sagemaker.endpoints import BUSY, Endpoints
+from localcloud.sagemaker.jobs import Jobs, now
+from localcloud.settings import Config, from_command_line
+from localcloud.state import moto_backends
+from localcloud.state.journal import Journal
+from localcloud.storage.lake import Lake
 
 _log: Final = logging.getLogger("localcloud")
 
@@ -63,7 +65,7 @@ class ControlPlane:
         self._server = ThreadedMotoServer(config.host, config.port, verbose=False)
         emr_api.install(steps, Lake(config.lake_dir), self._journal.changed)
         sagemaker_api.install(jobs, self._endpoints, self._alarms, self._journal.changed)
-        kept_services.install(self._journal.changed)
+        moto_backends.install(self._journal.changed)
 
     def start(self) -> None:
         """Bring back what was kept, then serve. Raises :class:`PortTakenError`."""
@@ -94,12 +96,12 @@ class ControlPlane:
         return {
             "emr": emr_api.capture(self._config.region, self._account),
             "sagemaker": sagemaker_api.capture(self._sagemaker),
-            **kept_services.capture(self._config.region, self._account),
+            **moto_backends.capture(self._config.region, self._account),
         }
 
     def _restore(self) -> None:
         document = self._journal.read()
-        kept_services.restore(document, self._config.region, self._account)
+        moto_backends.restore(document, self._config.region, self._account)
         emr_api.restore(document.get("emr", []), self._config.region, self._account, now())
         sagemaker_api.restore(document.get("sagemaker", {}), self._sagemaker, self._endpoints)
 

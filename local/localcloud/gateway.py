@@ -19,10 +19,10 @@ import aiohttp
 from aiohttp import web
 from pydantic import ValidationError
 
-from localcloud.config import Config
-from localcloud.metrics import Metrics
-from localcloud.switchboard import Switchboard, SwitchError
-from localcloud.traffic import Fleet, Routes, UnknownVariantError, Variant
+from localcloud.cloudwatch.metrics import Metrics
+from localcloud.faults.control import Switchboard, SwitchError
+from localcloud.sagemaker.traffic import Fleet, Routes, UnknownVariantError, Variant
+from localcloud.settings import Config
 
 _PASSED_IN: Final = (
     "Content-Type",

@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from adrank.contracts import lake, settings
-from ingestion import cdc_hours, event_table, landing
-from ingestion.object_store import ObjectStore
-from simulator.command_line import whole_hour
-from simulator.outlets import Outlet
-from simulator.rows import Exposure, delivered, event_rows
-from simulator.settings import documented_world
-from simulator.world import World
+from adrank.storage.object_store import ObjectStore
+from ingestion.landing import changes as cdc_hours
+from ingestion.landing import event_table, raw_events
+from simulator.marketplace.command_line import whole_hour
+from simulator.marketplace.event_rows import Exposure, delivered, event_rows
+from simulator.marketplace.settings import documented_world
+from simulator.marketplace.world import World
+from simulator.sinks.event_sink import Outlet
 
 #: What history's rows call the incumbent.
 INCUMBENT: Final = "fixed-slots"
@@ -58,7 +59,7 @@ def split(table: pa.Table, moment: datetime) -> tuple[pa.Table, pa.Table]:
 def land_history(world: World, store: ObjectStore, start: datetime, end: datetime) -> int:
     """Land change data and events of the hours in ``[start, end)``; returns the number of event rows."""
     for table, hour, envelopes in world.catalogue.envelopes(start, end):
-        landing.land_cdc(store, table, hour, envelopes)
+        raw_events.land_cdc(store, table, hour, envelopes)
     cdc_hours.close_quiet(store, start, end)
     return land_events(world, store, start, end)
 
@@ -78,8 +79,8 @@ def tell_history(world: World, outlet: Outlet, start: datetime, end: datetime) -
 
 def land_events(world: World, store: ObjectStore, start: datetime, end: datetime) -> int:
     """Land the events of the hours in ``[start, end)``; returns their number."""
-    hours = (landing.RawHour(hour, table) for hour, table in history(world, start, end))
-    return sum(manifest.rows for manifest in landing.land_hours(store, hours))
+    hours = (raw_events.RawHour(hour, table) for hour, table in history(world, start, end))
+    return sum(manifest.rows for manifest in raw_events.land_hours(store, hours))
 
 
 def _hour(world: World, hour: datetime) -> pa.Table:

@@ -13,12 +13,12 @@ from pydantic import ValidationError
 
 from stack import lifecycle, paths
 from stack.environment import AIRFLOW_USERS, environment, url
-from stack.leftovers import LeftoverError
 from stack.ports import PortTakenError
-from stack.postgres import PostgresError
+from stack.servers.postgres import PostgresError
 from stack.settings import PORT_LABELS, StackSettings
 from stack.start_up import StartError
-from stack.watcher import SupervisorError
+from stack.supervisor.client import SupervisorError
+from stack.supervisor.orphans import LeftoverError
 
 #: Exit code after an interrupt, as a shell has it.
 INTERRUPTED: Final = 130

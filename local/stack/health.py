@@ -10,10 +10,10 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any, Final
 
-from stack import kafka, postgres
 from stack.environment import url
+from stack.servers import kafka, postgres
 from stack.settings import HOST, StackSettings
-from stack.watcher import Watcher
+from stack.supervisor.client import Watcher
 
 _TIMEOUT: Final = 5
 # No proxy of the user's stands between this machine and itself.

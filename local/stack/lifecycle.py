@@ -17,14 +17,16 @@ from pathlib import Path
 import psutil
 
 from adrank.contracts.settings import Settings
-from localcloud.config import Config
-from stack import credentials, kafka, leftovers, paths, ports, postgres, spark_target
+from localcloud.settings import Config
+from stack import credentials, paths, ports, spark_target
 from stack.environment import process_environment
-from stack.programs import MARKER, programs
+from stack.servers import kafka, postgres
+from stack.servers.programs import MARKER, programs
 from stack.settings import HOST, ROOT, StackSettings
 from stack.start_up import AIRFLOW, INGESTION, StartUp
-from stack.supervisor_config import render
-from stack.watcher import Watcher
+from stack.supervisor import orphans
+from stack.supervisor.client import Watcher
+from stack.supervisor.config import render
 
 Report = Callable[[str], None]
 
@@ -45,7 +47,7 @@ def start(stack: StackSettings, report: Report = print) -> None:
         report("the settings have changed: stopping the stack that runs with the old ones")
         stop(stack, report)
     if not watcher.pid():
-        leftovers.end(stack, report)
+        orphans.end(stack, report)
         ports.require_free(stack)
         _make_directories(stack)
         kafka.adopt_log(stack)
@@ -71,12 +73,12 @@ def stop(stack: StackSettings, report: Report = print) -> bool:
     runs = watcher.pid() is not None
     started: list[psutil.Process] = []
     if runs:
-        started = leftovers.tree(watcher.pid())
+        started = orphans.tree(watcher.pid())
         # First what uses the stores, so that nothing complains while it goes.
         watcher.stop((*INGESTION, "broker-retention", "mlflow", *AIRFLOW))
         watcher.stop(("localcloud", "kafka"))
         watcher.shut_down()
-    was_left = leftovers.end(stack, report, started)
+    was_left = orphans.end(stack, report, started)
     paths.supervisor_socket(stack).unlink(missing_ok=True)
     return runs or was_left
 

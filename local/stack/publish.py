@@ -35,7 +35,7 @@ def publish(s3: Any, bucket: str, prefix: str) -> list[str]:
 def contents(include: Path) -> Iterator[tuple[str, bytes]]:
     """(name below the code prefix, bytes) of everything that is published."""
     yield "adrank.zip", archive(include)
-    for path in sorted([*(include / "spark").glob("*.py"), *(include / "spark" / "jobs").glob("*.py")]):
+    for path in sorted((include / "spark" / "jobs").glob("[a-z]*.py")):
         yield f"spark/{path.name}", path.read_bytes()
     for path in sorted((include / "sql").rglob("*.sql")):
         yield path.relative_to(include).as_posix(), path.read_bytes()

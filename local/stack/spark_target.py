@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from localcloud import spark_submit
-from localcloud.config import Config
+from localcloud.emr import spark_submit
+from localcloud.settings import Config
 
 
 def configure(config: Config, directory: Path) -> None:

@@ -17,13 +17,14 @@ from importlib.metadata import version
 from typing import Final
 
 from adrank.contracts.settings import Settings
-from stack import aws, credentials, health, kafka, marketplace, paths, postgres, provision, publish
+from stack import aws, credentials, health, paths, provision, publish
 from stack.environment import MARKETPLACE
 from stack.process_cpu import tree_seconds
-from stack.programs import LOCALCLOUD
+from stack.servers import kafka, marketplace, postgres
+from stack.servers.programs import LOCALCLOUD
 from stack.settings import ROOT, StackSettings
 from stack.stall import ProgressWatch, StalledError, steps
-from stack.watcher import Watcher
+from stack.supervisor.client import Watcher
 
 INGESTION: Final = ("archiver", "capture", "billing-exporter")
 AIRFLOW: Final = ("airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")

@@ -10,8 +10,8 @@ from airflow.sdk.exceptions import DownstreamTasksSkipped
 from airflow.sdk.execution_time import macros
 
 from adrank.contracts import registry
-from adrank_airflow import spark_code
-from adrank_airflow.operators.spark_submit_step import SparkSubmitStepOperator
+from adrank_airflow.operators.jobs import spark_command
+from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 from tests.dags.test_training_invariants import can_run, graph
 
 GROUPS = [group.name for group in registry.load().groups]
@@ -34,7 +34,7 @@ def test_both_engines_do_the_same_work(backfill: Any) -> None:
     assert emr.partial_kwargs["leased"]
     for name in ("validate", *(f"push.{store}" for store in STORES)):
         emr, submit = (backfill.get_task(f"{engine}.{name}") for engine in ENGINES.values())
-        assert submit.application == spark_code.application(emr.settings.lake, emr.entry_point)
+        assert submit.application == spark_command.application(emr.settings.lake, emr.entry_point)
         assert (submit.arguments, submit.queries, submit.leased) == (emr.arguments, emr.queries, emr.leased)
         assert (submit.trigger_rule, submit.pool) == (emr.trigger_rule, emr.pool)
 

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Page, Response, sync_playwright
 
-from stack import credentials, system_parts
+from stack import credentials
 from stack.environment import url
 from stack.settings import StackSettings
+from stack.setup import system_packages
 
 #: Milliseconds that a page may take on a machine that is busy with everything else.
 _PATIENCE = 60_000
@@ -28,7 +29,7 @@ _QUIET = [
 def signed_in(stack: StackSettings, user: str) -> Iterator[Page]:
     """The home page as ``user`` sees it after giving their name and password."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=system_parts.browser(), args=_QUIET)
+        browser = playwright.chromium.launch(executable_path=system_packages.browser(), args=_QUIET)
         page = browser.new_page(viewport={"width": 1600, "height": 1000})
         page.set_default_timeout(_PATIENCE)
         page.goto(url(stack, "airflow"))

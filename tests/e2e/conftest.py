@@ -15,13 +15,13 @@ import pytest
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Settings
-from demo.airflow_client import Airflow
 from demo.plan import environment
-from demo.progress import Progress
-from demo.record import DemoRecord
+from demo.report.record import DemoRecord
+from demo.runs.dag_runs import Airflow
+from demo.runs.progress import Progress
 from demo.sources import SimulatedHistory
 from demo.stages import Demo, Options
-from simulator.settings import documented_world
+from simulator.marketplace.settings import documented_world
 from stack import aws, lifecycle
 from stack.airflow_client import AirflowClient
 from stack.settings import PORT_LABELS, StackSettings

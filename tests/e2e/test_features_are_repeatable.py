@@ -18,12 +18,12 @@ import redis
 
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest, FeatureRun, RawManifest
-from demo.airflow_client import DagRun
-from ingestion import event_table, landing
-from ingestion.object_store import ObjectStore
-from stack import leftovers
+from adrank.storage.object_store import ObjectStore
+from demo.runs.dag_runs import DagRun
+from ingestion.landing import event_table, raw_events
 from stack.airflow_client import AirflowClient
 from stack.stall import ProgressWatch
+from stack.supervisor import orphans
 from tests.e2e.conftest import Lived
 
 pytestmark = [pytest.mark.verify, pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1800)]
@@ -103,7 +103,7 @@ def steps(lived: Lived, *states: str) -> list[dict[str, Any]]:
 def signal(lived: Lived, act: Callable[[psutil.Process], None], *each: str) -> int:
     """Do something to this stack's processes whose command line holds all of some words; returns how many."""
     done = 0
-    for process in leftovers.find(lived.stack):
+    for process in orphans.find(lived.stack):
         # One may end another; one may be gone already.
         with contextlib.suppress(psutil.NoSuchProcess):
             line = " ".join(process.cmdline())
@@ -206,7 +206,7 @@ def land_late(lived: Lived, hour: datetime, revision_time: datetime) -> None:
     impression = events.filter(pc.equal(events["event_type"], "impression")).slice(0, 1)
     column = impression.schema.get_field_index("event_id")
     late = impression.set_column(column, "event_id", pa.array([f"late-{before.revision}"]))
-    landing.land_hour(
+    raw_events.land_hour(
         store,
         hour,
         pa.concat_tables([event_table.conform(events), event_table.conform(late)]),

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 from mlflow import MlflowClient
 
-from demo import approval, weekly
-from demo.airflow_client import DagRun, Question
+from demo.runs import approval, weekly
+from demo.runs.dag_runs import DagRun, Question
 from stack.environment import url
 from stack.stall import ProgressWatch
 from tests.e2e import browser

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from demo import weekly
-from demo.record import WEEKLY_STAGES
+from demo.report.record import WEEKLY_STAGES
+from demo.runs import weekly
 from stack.environment import url
 from tests.e2e import browser
 from tests.e2e.conftest import Lived

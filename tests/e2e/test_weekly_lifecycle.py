@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from demo.record import STAGES
-from demo.summary import summary
+from demo.report.record import STAGES
+from demo.report.summary import summary
 from tests.e2e.conftest import Lived
 
 pytestmark = [pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1500)]

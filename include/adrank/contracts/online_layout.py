@@ -15,7 +15,7 @@ from adrank.contracts.registry import FeatureGroup
 
 HEADER: Final = struct.Struct(">8sq")
 
-#: Where each store keeps the state of its pushes (:mod:`adrank.online.state`): no row has such a key.
+#: Where each store keeps the state of its pushes (:mod:`adrank.online.push_state`): no row has such a key.
 REDIS_STATE_KEY: Final = "push:state"
 DYNAMODB_STATE_KEY: Final = "#push-state"
 

@@ -12,8 +12,8 @@ from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from adrank.contracts.online_layout import DYNAMODB_STATE_KEY, dynamodb_key
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.packer import Packer, keys
-from adrank.online.patience import Patience
-from adrank.online.state import StoreLostError, StoreState, TakenOverError, Ticket
+from adrank.online.push_state import StoreLostError, StoreState, TakenOverError, Ticket
+from adrank.runtime.retry import Patience
 
 _THREADS: Final = 16
 # Rows between two looks at whether the ticket is still valid.

@@ -22,8 +22,8 @@ from redis.exceptions import RedisError
 
 from adrank.contracts.online_layout import dynamodb_key, redis_key
 from adrank.contracts.registry import Entity, FeatureGroup, Registry
-from adrank.online.quiet_log import QuietLog
 from adrank.online.vectors import GroupDecoder, GroupRows
+from adrank.runtime.rate_limited_log import QuietLog
 
 _LOG: Final = logging.getLogger(__name__)
 _BATCH: Final = 100

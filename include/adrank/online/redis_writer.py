@@ -9,9 +9,9 @@ from typing import Any, Final, Self, TypeVar
 from adrank.contracts.online_layout import REDIS_STATE_KEY, redis_key
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.packer import Packer, keys
-from adrank.online.patience import Patience
-from adrank.online.script_calls import Call, ScriptCalls
-from adrank.online.state import StoreLostError, StoreState, TakenOverError, Ticket
+from adrank.online.push_state import StoreLostError, StoreState, TakenOverError, Ticket
+from adrank.online.redis_pipeline import Call, ScriptCalls
+from adrank.runtime.retry import Patience
 
 # Redis serves nobody else while a script runs: so many rows take about two milliseconds.
 _BATCH: Final = 500

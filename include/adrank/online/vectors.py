@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from adrank.contracts.online_layout import HEADER
 from adrank.contracts.registry import Feature, FeatureGroup, Registry
-from adrank.ranker import CONTEXT_PREFIX
+from adrank.ranking.ranker import CONTEXT_PREFIX
 
 Matrix = NDArray[np.float32]
 Mask = NDArray[np.bool_]

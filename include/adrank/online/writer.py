@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from adrank.contracts.registry import FeatureGroup
-from adrank.online.patience import Patience
-from adrank.online.state import StoreState, Ticket
+from adrank.online.push_state import StoreState, Ticket
+from adrank.runtime.retry import Patience
 
 
 class OnlineWriter(Protocol):

@@ -12,12 +12,12 @@ import threading
 import pyarrow as pa
 
 from adrank.contracts import settings
-from adrank.delivery import NotDeliveredError
+from adrank.kafka.producer import NotDeliveredError
+from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver.archiver import Archiver, PartitionsChangedError
 from ingestion.archiver.checkpoints import TakenOverError
+from ingestion.archiver.consumer import OffsetLostError, TopicMissingError
 from ingestion.archiver.metrics import Metrics, MetricsPortError
-from ingestion.archiver.source import OffsetLostError, TopicMissingError
-from ingestion.object_store import ObjectStore, ObjectStoreError
 
 _ERRORS = (
     MetricsPortError,

@@ -1,6 +1,6 @@
 """The loop: read, hold, hand over.
 
-What is held is handed over whole, to be made durable (:mod:`ingestion.archiver.rolls`) while the next is read. No more
+What is held is handed over whole, to be made durable (:mod:`ingestion.archiver.flush`) while the next is read. No more
 than one roll is under way: while a store refuses, at most one more is held and then nothing is read. What waits, waits
 in Kafka.
 """
@@ -16,13 +16,13 @@ from functools import partial
 from typing import Final
 
 from adrank.contracts.settings import Events
+from adrank.storage.object_store import ObjectStore
+from ingestion.archiver.buffer import Held
+from ingestion.archiver.consumer import Source, owned
 from ingestion.archiver.decoding import Rules, decode, micros
-from ingestion.archiver.hours import IDLE_AGAIN
+from ingestion.archiver.flush import Rolls
+from ingestion.archiver.hour_closer import IDLE_AGAIN
 from ingestion.archiver.metrics import Metrics
-from ingestion.archiver.partition import Held
-from ingestion.archiver.rolls import Rolls
-from ingestion.archiver.source import Source, owned
-from ingestion.object_store import ObjectStore
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS: Final = 0.2

@@ -14,7 +14,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from adrank.contracts import lake
-from ingestion.object_store import ConflictError, ObjectStore
+from adrank.storage.object_store import ConflictError, ObjectStore
 
 
 class TakenOverError(RuntimeError):

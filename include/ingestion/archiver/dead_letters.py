@@ -15,9 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Events
-from adrank.delivery import Delivery
+from adrank.kafka.producer import Delivery
+from adrank.storage.object_store import ObjectStore
 from ingestion.archiver.decoding import DeadLetter, moment
-from ingestion.object_store import ObjectStore
 
 _TIMEOUT_SECONDS: Final = 30
 #: What of a message the topic gets; the next where that is larger than it takes.
@@ -95,7 +95,7 @@ class DeadLetterTopic:
         self._delivery = Delivery(events, events.dead_letter_topic, lambda _: "dead letter", **limit)
 
     def send(self, refused: Mapping[str, Sequence[Refused]]) -> None:
-        """Return when Kafka has them all, or raise :class:`adrank.delivery.NotDeliveredError`.
+        """Return when Kafka has them all, or raise :class:`adrank.kafka.producer.NotDeliveredError`.
 
         ``refused`` is by the file of the lake that holds it.
         """

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from adrank.contracts.settings import Events
-from ingestion import event_messages
-from ingestion.event_messages import Event, Refusal
+from ingestion.archiver import messages as event_messages
+from ingestion.archiver.messages import Event, Refusal
 
 #: Extra column of :attr:`Decoded.table`: the hour of the row should have been closed when it came.
 LATE: Final = "late"

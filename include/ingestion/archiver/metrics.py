@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
-from adrank.contracts import metric_names as names
+from adrank.contracts import metrics as names
 from ingestion.archiver.business import BusinessCounters
 from ingestion.archiver.checkpoints import PendingFile
 from ingestion.archiver.dead_letters import Refused

@@ -9,8 +9,8 @@ from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException
 
-from adrank.delivery import NotDeliveredError
-from ingestion.object_store import ObjectStoreError
+from adrank.kafka.producer import NotDeliveredError
+from adrank.storage.object_store import ObjectStoreError
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

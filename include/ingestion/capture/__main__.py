@@ -14,13 +14,13 @@ import threading
 from typing import Final
 
 from adrank.contracts.settings import Settings, load
+from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.capture import database
 from ingestion.capture.checkpoint import CheckpointError, CheckpointStore
 from ingestion.capture.database import DatabaseError
 from ingestion.capture.engine import DebeziumEngine, EngineError
 from ingestion.capture.envelopes import EnvelopeError
-from ingestion.capture.lander import Lander, StoppedError
-from ingestion.object_store import ObjectStore, ObjectStoreError
+from ingestion.capture.sink import Lander, StoppedError
 
 _KNOWN: Final = (CheckpointError, DatabaseError, EngineError, EnvelopeError, ObjectStoreError, StoppedError)
 _LOG: Final = logging.getLogger("ingestion.capture")

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import DataFile
-from ingestion.cdc_hours import CdcTable
-from ingestion.object_store import ConflictError, ObjectStore
+from adrank.storage.object_store import ConflictError, ObjectStore
+from ingestion.landing.changes import CdcTable
 
 
 class CheckpointError(RuntimeError):

@@ -13,7 +13,7 @@ from psycopg2.extensions import make_dsn
 from psycopg2.extras import LogicalReplicationConnection
 
 from adrank.contracts.settings import Cdc
-from ingestion.cdc_hours import TABLES
+from ingestion.landing.changes import TABLES
 
 SCHEMA: Final = "public"
 _GRANT: Final = "the user may not SELECT from {}"

@@ -20,8 +20,8 @@ import jpype.config  # type: ignore[import-untyped]
 from adrank.contracts.settings import Cdc
 from ingestion.capture.database import SCHEMA, Credentials, Source
 from ingestion.capture.envelopes import parse
-from ingestion.capture.lander import Delivery
-from ingestion.cdc_hours import TABLES
+from ingestion.capture.sink import Delivery
+from ingestion.landing.changes import TABLES
 
 Offset = dict[str, str | int | bool | None]
 Deliver = Callable[[list[Delivery]], None]

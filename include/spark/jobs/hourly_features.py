@@ -28,23 +28,23 @@ from typing import Final, get_args
 
 from pyspark.sql import SparkSession
 
-from adrank import leases
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureRun, PartOutcome
 from adrank.contracts.registry import FeatureGroup, Store
 from adrank.decisions import lateness
-from adrank.online.patience import Patience
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
+from adrank.runtime.retry import Patience
+from adrank.storage import leases
 from expectations.day_before import Bounds
-from spark import raw_log
-from spark.audit_features import audit
-from spark.audited_stores import AuditedStores
-from spark.compute_features import FeatureQueries, described
-from spark.lake_files import LakeFiles
+from spark.jobs.audit_features import audit
+from spark.jobs.compute_features import FeatureQueries, described
+from spark.jobs.push_features import push
+from spark.jobs.validate_features import validate
+from spark.lake import raw_events
+from spark.lake.files import LakeFiles
+from spark.online.stored_rows import AuditedStores
 from spark.parts import Parts, Work
-from spark.push_features import push
 from spark.session import beside, session
-from spark.validate_features import validate
 
 STORES: Final[tuple[Store, ...]] = get_args(Store)
 #: How long a store that is full, throttles or is away is waited for.
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         spark = session(f"features of {hour.isoformat()}")
     files = LakeFiles(spark, args.bucket)
     report = RunReport(files, hour, args.run)
-    raws = raw_log.closed_hours(files, lateness.reach_start(hour - lookback - lake.HOUR), hour + lake.HOUR)
+    raws = raw_events.closed_hours(files, lateness.reach_start(hour - lookback - lake.HOUR), hour + lake.HOUR)
     groups = registry.load().groups
     queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
     of_hour = HourOfFeatures(spark, queries, hour, lookback, args.owner, args.bucket, report)

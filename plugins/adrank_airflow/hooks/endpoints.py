@@ -8,7 +8,7 @@ from typing import Any, cast
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 
-from adrank.contracts.deployments import Role, config_request, model_request
+from adrank.contracts.sagemaker_requests import Role, config_request, model_request
 from adrank.contracts.settings import Settings
 
 

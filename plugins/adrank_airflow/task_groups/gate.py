@@ -8,7 +8,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator, TaskGroup
 
 from adrank.contracts.settings import Settings
-from adrank_airflow.operators.sagemaker_job import SageMakerProcessingJobOperator
+from adrank_airflow.operators.jobs.sagemaker_job import SageMakerProcessingJobOperator
 from adrank_airflow.operators.verdicts import JudgeCandidateOperator, VerdictBranchOperator
 from adrank_airflow.templates import AS_OF, of
 

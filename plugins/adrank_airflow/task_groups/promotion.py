@@ -8,9 +8,13 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, TaskGroup
 
 from adrank.contracts.settings import Settings
-from adrank_airflow.operators.approval import CheckApprovalOperator, CollectEvidenceOperator
-from adrank_airflow.operators.endpoint import DeployEndpointOperator, RestoreProductionOperator, VerifyServingOperator
-from adrank_airflow.operators.registry import PromoteAliasesOperator
+from adrank_airflow.operators.release.approval import CheckApprovalOperator, CollectEvidenceOperator
+from adrank_airflow.operators.release.endpoint import (
+    DeployEndpointOperator,
+    RestoreProductionOperator,
+    VerifyServingOperator,
+)
+from adrank_airflow.operators.training.model_registry import PromoteAliasesOperator
 from adrank_airflow.templates import of
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from adrank_airflow.triggers.patient import PatientTrigger
+from adrank_airflow.triggers.polling import PatientTrigger
 
 
 class LakeKeysTrigger(PatientTrigger):

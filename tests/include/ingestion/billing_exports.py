@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from adrank.contracts import lake
-from ingestion.object_store import ObjectStore
+from adrank.storage.object_store import ObjectStore
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 HEADER = "event_id,billed_at,amount,currency"

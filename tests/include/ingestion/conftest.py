@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from ingestion.object_store import ObjectStore
+from adrank.storage.object_store import ObjectStore
 
 _serial = itertools.count()
 

@@ -15,10 +15,11 @@ import uvicorn
 from starlette.applications import Starlette
 
 from adrank.contracts import registry
-from serving.app import create_app
-from serving.config import ServingConfig
-from serving.service import load_service
-from tests.include.online_stores import (
+from serving.inference.app import create_app
+from serving.inference.config import ServingConfig
+from serving.inference.service import load_service
+from tests.include.serving.packages import fixed_slots_package, learned_package
+from tests.support.online_stores import (
     REGION,
     TABLE,
     RedisServer,
@@ -29,7 +30,6 @@ from tests.include.online_stores import (
     rows,
     shared_redis,
 )
-from tests.include.serving.packages import fixed_slots_package, learned_package
 
 __all__ = ["account", "dynamodb", "redis_server", "rows", "shared_redis"]
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from adrank.contracts import packages, registry
 from adrank.contracts.packages import GoldenRequests, PackageCard
-from adrank.ranker import load_package
+from adrank.ranking.ranker import load_package
 
 FEATURES = (*(f.name for f in registry.load().features), "context.query_match")
 

@@ -18,10 +18,10 @@ from pyspark.sql import SparkSession
 from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
-from localcloud.config import Config
-from tests.include.online_stores import RedisServer
-from tests.kafka_broker import StoreProcess
-from tests.table_server import TableServer
+from localcloud.settings import Config
+from tests.support.kafka_broker import StoreProcess
+from tests.support.online_stores import RedisServer
+from tests.support.table_server import TableServer
 
 BUCKET = "adrank-lake"
 FEATURES_TABLE = "adrank-features"

@@ -8,9 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from adrank.contracts import lake
-from ingestion import billing_landing
-from ingestion.billing_export import BilledRow
-from ingestion.object_store import ObjectStore, Version
+from adrank.storage.object_store import ObjectStore, Version
+from ingestion.billing import landing
+from ingestion.billing.export import BilledRow
 
 
 class Directory(ObjectStore):
@@ -48,7 +48,7 @@ def bill(
     billed = [
         BilledRow(event, day + n * timedelta(seconds=1), Decimal(a), currency) for n, (event, a) in enumerate(rows)
     ]
-    billing_landing.land(Directory(directory), day, billed, currency=currency, lag=lag, clock=lambda: clock)
+    landing.land(Directory(directory), day, billed, currency=currency, lag=lag, clock=lambda: clock)
     return directory
 
 

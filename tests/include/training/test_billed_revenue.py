@@ -14,11 +14,12 @@ from adrank.contracts import lake
 from adrank.contracts.experiments import Experiment
 from adrank.contracts.manifests import TrainingSetManifest
 from adrank.contracts.settings import Labels
-from ingestion import own_logs
+from ingestion.own_logs import importer
 from tests.include.training.billing import MONDAY, Directory, bill, bill_days
 from tests.include.training.logs import HOUR, MINUTE, NOON, Log, Row, answered, event, shown, write_events
-from training import billed_revenue, build_training_set, sql
-from training.billed_revenue import BillingFilesError
+from training import build_training_set
+from training.dataset import billed_revenue, duckdb_sql
+from training.dataset.billed_revenue import BillingFilesError
 from training.measure_experiment import measure
 
 DAY = lake.DAY
@@ -218,7 +219,7 @@ class TestFilesThatContradictThemselves:
 
 def test_a_sum_is_the_double_next_to_the_exact_one(tmp_path: Path) -> None:
     billing = bill(tmp_path, MONDAY, *(("e", "0.1") for _ in range(1000)), ("f", "123456789012.000001"))
-    connection = sql.connect()
+    connection = duckdb_sql.connect()
     billed_revenue.read(connection, billing, WEEK)
     assert dict(connection.execute("SELECT * FROM billed").fetchall()) == {"e": 100.0, "f": 123456789012.000001}
 
@@ -245,7 +246,7 @@ def test_the_revenue_of_imported_logs_is_that_of_their_billing(tmp_path: Path) -
     for name, table in (("events", rows), ("billing", bills)):
         with (data / f"{name}.csv").open("w", newline="") as file:
             csv.writer(file).writerows(table)
-    own_logs.land(own_logs.read(data), Directory(lake_directory))
+    importer.land(importer.read(data), Directory(lake_directory))
     found = {}
     for billing in (None, lake_directory / "raw/billing"):
         manifest = build_training_set.build(

@@ -15,7 +15,7 @@ from adrank.contracts import registry
 from adrank.contracts.entities import user_category
 from adrank.contracts.registry import Entity
 from adrank.contracts.settings import Labels
-from tests.include.registries import known_late
+from adrank.runtime import sagemaker_job
 from tests.include.training.logs import (
     HOUR,
     MINUTE,
@@ -30,9 +30,10 @@ from tests.include.training.logs import (
     write_features,
     write_partition,
 )
-from training import build_training_set, job
+from tests.support.registries import known_late
+from training import build_training_set
 from training.build_training_set import ThinLogError
-from training.offline_features import FeatureFilesError
+from training.dataset.offline_features import FeatureFilesError
 
 BACKGROUND = [*answered("q1", NOON), *answered("q2", NOON + HOUR)]
 
@@ -314,18 +315,18 @@ class TestRefusals:
             log.build(rows)
 
     def test_a_revenue_that_is_no_number_names_its_event(self, log: Log) -> None:
-        with pytest.raises(job.JobError, match=r"event sale-q1-a-.* revenue that is no number"):
+        with pytest.raises(sagemaker_job.JobError, match=r"event sale-q1-a-.* revenue that is no number"):
             log.build([*BACKGROUND, event("sale", "q1", "a", NOON, revenue=math.nan)])
 
     def test_an_impression_without_position_names_its_event(self, log: Log) -> None:
-        with pytest.raises(job.JobError, match=r"event impression-q1-c.* lacks a required value"):
+        with pytest.raises(sagemaker_job.JobError, match=r"event impression-q1-c.* lacks a required value"):
             log.build([*BACKGROUND, shown("q1", "c", NOON) | {"position": None}])
 
     def test_an_events_file_that_lacks_a_column(self, log: Log) -> None:
         path = write_events(log.root / "events", BACKGROUND) / "raw/events/dt=2026-03-02/hr=12/part-0.parquet"
         table = pq.read_table(path).drop_columns(["context"])
         pq.write_table(table, path)
-        with pytest.raises(job.JobError, match=r"events cannot be read.*context"):
+        with pytest.raises(sagemaker_job.JobError, match=r"events cannot be read.*context"):
             build_training_set.build(
                 log.root / "events", None, None, log.output,
                 as_of=NOON + HOUR, window_days=1, test_fraction=0.5, labels=Labels(),
@@ -348,7 +349,7 @@ class TestRefusals:
         ads = write_ads(log.root / "ads", [("a", {"seller_id": "s"}, NOON)])
         with (ads / "part-0.jsonl").open("a") as file:
             file.write('{"op": "c", "after": \n')
-        with pytest.raises(job.JobError, match=r"catalogue changes cannot be read.*part-0\.jsonl"):
+        with pytest.raises(sagemaker_job.JobError, match=r"catalogue changes cannot be read.*part-0\.jsonl"):
             log.build(BACKGROUND, ads=ads)
 
 
@@ -360,7 +361,7 @@ def test_the_job_reads_and_writes_where_sagemaker_says(
     as_of = (NOON + 24 * HOUR).astimezone(UTC).isoformat()
     arguments = ["job", "--as-of", as_of, "--window-days", "1", "--test-fraction", "0.5"]
     monkeypatch.setattr("sys.argv", [*arguments, "--labels", Labels().model_dump_json()])
-    job.run("processing", build_training_set.main)
+    sagemaker_job.run("processing", build_training_set.main)
     manifest = json.loads((tmp_path / "processing/output/training_set/manifest.json").read_text())
     assert manifest["rows"] == 4
 
@@ -370,5 +371,5 @@ def test_a_failed_job_says_why_in_the_message_file(tmp_path: Path, monkeypatch: 
     arguments = ["job", "--as-of", NOON.isoformat(), "--window-days", "1", "--test-fraction", "0.5"]
     monkeypatch.setattr("sys.argv", [*arguments, "--labels", Labels().model_dump_json()])
     with pytest.raises(SystemExit, match="1"):
-        job.run("processing", build_training_set.main)
+        sagemaker_job.run("processing", build_training_set.main)
     assert "processing input 'events' is missing" in (tmp_path / "output/message").read_text()

@@ -35,8 +35,9 @@ from tests.include.training.logs import (
     write_ads,
     write_features,
 )
-from training import lambdarank, paired, training_set
-from training.lambdarank import Hyperparameters
+from training.dataset import training_set
+from training.model import lambdarank, paired
+from training.model.lambdarank import Hyperparameters
 
 HOURS, SEARCHES_PER_HOUR, ADS, CANDIDATES = 48, 20, 40, 8
 LAG = 10 * MINUTE

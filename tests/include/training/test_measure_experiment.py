@@ -10,8 +10,8 @@ import pytest
 
 from adrank.contracts.experiments import Experiment
 from adrank.decisions.experiment import ExperimentStatistics, MetricSums
+from adrank.runtime import sagemaker_job
 from tests.include.training.logs import HOUR, MINUTE, NOON, Row, event, shown, write_events
-from training import job
 from training.measure_experiment import main, measure
 
 EXPERIMENT = Experiment(
@@ -101,7 +101,7 @@ def test_no_events_at_all_is_a_look_at_nothing() -> None:
 
 
 def test_a_variant_that_the_experiment_does_not_have_is_named(tmp_path: Path) -> None:
-    with pytest.raises(job.JobError, match="user u1 has impressions of ab-1 with variant 'blue'"):
+    with pytest.raises(sagemaker_job.JobError, match="user u1 has impressions of ab-1 with variant 'blue'"):
         look(tmp_path, search("s1", "u1", "blue"))
 
 
@@ -110,7 +110,7 @@ def test_the_job_writes_the_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write_events(tmp_path / "processing/input/events", search("s1", "u1", "control"))
     times = ["--start", NOON.isoformat(), "--end", (NOON + HOUR).isoformat()]
     monkeypatch.setattr("sys.argv", ["job", "--experiment", EXPERIMENT.model_dump_json(), *times])
-    job.run("processing", main)
+    sagemaker_job.run("processing", main)
     stored = (tmp_path / "processing/output/look/look.json").read_bytes()
     found = ExperimentStatistics.model_validate_json(stored)
     assert (found.experiment_id, found.variants["control"].users) == ("ab-1", 1)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from training import ndcg
+from training.model import ndcg
 
 
 def one(gain: list[float], score: list[float]) -> float:

@@ -13,8 +13,8 @@ import pytest
 
 from adrank.contracts import lake
 from tests.include.training.logs import HOUR, NOON, Log, answered, write_features
-from training import sql
-from training.offline_features import FeatureFilesError
+from training.dataset import duckdb_sql
+from training.dataset.offline_features import FeatureFilesError
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BACKGROUND = [*answered("q1", NOON), *answered("q2", NOON + HOUR)]
@@ -53,7 +53,7 @@ def seen(partitions: list[Partition], entity: str, moment: datetime) -> int | No
 
 def joined(partitions: list[Partition], impressions: list[tuple[str, datetime]]) -> list[int | None]:
     """What the statements of the training set say, per impression."""
-    connection = sql.connect()
+    connection = duckdb_sql.connect()
     stamp = pa.timestamp("us", "UTC")
     known = pa.table(
         {
@@ -80,9 +80,9 @@ def joined(partitions: list[Partition], impressions: list[tuple[str, datetime]])
     )
     for name, table in (("partitions", known), ("group_rows", said), ("shown", shown)):
         connection.register(name, table)
-    sql.create_table(connection, "visible_partitions", sql.statement("training/visible_partitions"))
-    statement = sql.statement("training/point_in_time", source="shown", entity_key="ad_id", projection="g.value")
-    assert sql.create_table(connection, "joined", statement) == len(impressions), "rows in = rows out"
+    duckdb_sql.create_table(connection, "visible_partitions", duckdb_sql.statement("training/visible_partitions"))
+    statement = duckdb_sql.statement("training/point_in_time", source="shown", entity_key="ad_id", projection="g.value")
+    assert duckdb_sql.create_table(connection, "joined", statement) == len(impressions), "rows in = rows out"
     return [value for (value,) in connection.execute("SELECT value FROM joined ORDER BY number").fetchall()]
 
 

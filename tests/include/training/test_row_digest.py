@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from training.row_digest import RowDigest
+from training.dataset.row_digest import RowDigest
 
 SCHEMA = pa.schema(
     [

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from demo.record import (
+from demo.report.record import (
     WEEKLY_STAGES,
     Approval,
     DemoRecord,

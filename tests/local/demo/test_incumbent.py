@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adrank.contracts import deployments
+from adrank.contracts import sagemaker_requests
 from adrank.contracts.settings import Settings
 from adrank_airflow.hooks import model_registry
 from demo import incumbent
@@ -42,8 +42,8 @@ def test_tags_are_those_that_the_registry_hook_reads() -> None:
 def test_serves_under_the_names_of_a_promotion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incumbent, "_POLL", 0)
     cloud, settings = Cloud("Creating", "InService"), Settings()
-    model = deployments.model_request(settings, DIGEST, URL)
-    config = deployments.config_request(settings, "production", model["ModelName"])
+    model = sagemaker_requests.model_request(settings, DIGEST, URL)
+    config = sagemaker_requests.config_request(settings, "production", model["ModelName"])
     assert incumbent._deploy(cloud, settings, DIGEST, URL, ProgressWatch(10, {})) == config["EndpointConfigName"]
     assert (cloud.created["model"], cloud.created["config"]) == (model, config)
     assert cloud.created["endpoint"]["EndpointConfigName"] == config["EndpointConfigName"]

@@ -10,7 +10,7 @@ from demo import plan as plans
 from demo.plan import DemoPlan
 from demo.sources import SimulatedHistory
 from demo.traffic_process import command
-from simulator.traffic import arguments_parser
+from simulator.traffic.__main__ import arguments_parser
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

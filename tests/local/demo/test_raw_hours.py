@@ -11,8 +11,8 @@ import pytest
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import DataFile, RawManifest
+from adrank.storage.object_store import ObjectStore
 from demo import raw_hours
-from ingestion.object_store import ObjectStore
 from stack.stall import ProgressWatch, StalledError
 
 HOUR = datetime(2026, 3, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from prometheus_client import start_http_server
 
 from adrank.contracts.settings import Settings
 from demo import signals
-from demo.record import Task
+from demo.report.record import Task
 from ingestion.archiver.metrics import Metrics
 from tests.local.demo.conftest import T0
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from demo.plan import DemoPlan
-from demo.record import TrafficSecond, TrafficTotals
+from demo.report.record import TrafficSecond, TrafficTotals
 from demo.traffic_process import MAX_LAG, MAX_OPEN_HOURS, TrafficError, TrafficProcess, command, seconds, totals
-from simulator.traffic import arguments_parser
+from simulator.traffic.__main__ import arguments_parser
 from tests.local.demo.conftest import T0
 
 GENTLE = """

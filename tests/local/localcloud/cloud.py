@@ -20,11 +20,16 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config as ClientConfig
 
-from localcloud.config import Config
+from localcloud.settings import Config
 
 IMAGE = "000000000000.dkr.ecr.eu-west-1.amazonaws.com/toy:current"
 ROLE = "arn:aws:iam::000000000000:role/toy"
 LOCAL = Path(__file__).parents[3] / "local"
+MODULES = {
+    "control_plane": "localcloud.control_plane",
+    "object_store": "localcloud.storage.object_store",
+    "dynamodb": "localcloud.storage.dynamodb",
+}
 T = TypeVar("T")
 
 
@@ -76,9 +81,9 @@ class Cloud:
     def start(self, *programs: str) -> None:
         """Start the programs, all by default, and wait until they answer."""
         environment = {**os.environ, **self.environment}
-        chosen = programs or ("control_plane", "object_store", "dynamodb")
+        chosen = programs or tuple(MODULES)
         for program in chosen:
-            command = [sys.executable, "-m", f"localcloud.{program}"]
+            command = [sys.executable, "-m", MODULES[program]]
             self.processes[program] = subprocess.Popen(command, env=environment)
         ports = {
             "control_plane": self.config.port,

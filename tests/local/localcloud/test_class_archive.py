@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import class_archive
-from localcloud.class_archive import ClassArchiveError
-from localcloud.config import Config
-from localcloud.spark_submit import configuration
+from localcloud.emr import class_archive
+from localcloud.emr.class_archive import ClassArchiveError
+from localcloud.emr.spark_submit import configuration
+from localcloud.settings import Config
 
 
 def java_options(archive: Path | None) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from localcloud import faults
-from localcloud.faults import Faults, Next, Refuse
+from localcloud.faults import armed as faults
+from localcloud.faults.armed import Faults, Next, Refuse
 from tests.local.localcloud.cloud import Cloud, eventually, free_port
 
 

@@ -13,11 +13,11 @@ import pytest
 from nanio.errors import NoSuchKey
 from nanio.storage.backend import ObjectInfo
 
-from localcloud import shared_directory
-from localcloud.key_index import IndexedStorage, KeyIndex
-from localcloud.listing import render
-from localcloud.shared_directory import SharedDirectoryStorage
-from tests.kafka_broker import StoreProcess
+from localcloud.storage import shared_directory
+from localcloud.storage.key_index import IndexedStorage, KeyIndex
+from localcloud.storage.listing import render
+from localcloud.storage.shared_directory import SharedDirectoryStorage
+from tests.support.kafka_broker import StoreProcess
 
 BUCKET = "bucket"
 KEYS = ("a-b", "a.c", "a/x", "a/y/z", "a0", "b/c", "b/d", "ä/ö", "z/\U0001f600", "z/\uffee")

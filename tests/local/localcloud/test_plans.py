@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from localcloud import containers, images, lake, rollout, spark_submit
-from localcloud.alarms import Window, percentile, verdict
-from localcloud.config import Config
-from localcloud.failure import last_error
-from localcloud.rollout import DeploymentConfigError
+from localcloud.cloudwatch.alarms import Window, percentile, verdict
+from localcloud.emr import spark_submit
+from localcloud.processes.failure import last_error
+from localcloud.sagemaker import containers, images, rollout
+from localcloud.sagemaker.rollout import DeploymentConfigError
+from localcloud.settings import Config
+from localcloud.storage import lake
 
 
 def deployment(kind: str, wait: int = 60, **routing: Any) -> dict[str, Any]:
@@ -121,9 +123,9 @@ def test_the_reason_of_a_failure_is_its_last_error(tmp_path: Path, out: str, err
 
 def test_images_are_found_by_repository_name_and_unknown_ones_are_not(tmp_path: Path) -> None:
     catalogue = tmp_path / "images.yaml"
-    catalogue.write_text("images: {adrank-serving: {workdir: ., serve: [python, -m, serving.app]}}")
+    catalogue.write_text("images: {adrank-serving: {workdir: ., serve: [python, -m, serving.inference.app]}}")
     image = images.find("000000000000.dkr.ecr.eu-west-1.amazonaws.com/adrank-serving:current", catalogue)
-    assert images.command(image.serve, Path("/venv/bin/python")) == ["/venv/bin/python", "-m", "serving.app"]
+    assert images.command(image.serve, Path("/venv/bin/python")) == ["/venv/bin/python", "-m", "serving.inference.app"]
     with pytest.raises(images.UnknownImageError, match="cannot pull image adrank-serving-2:1"):
         images.find("adrank-serving-2:1", catalogue)
 

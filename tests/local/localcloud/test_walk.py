@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud import walk as module
-from localcloud.walk import walk
+from localcloud.storage import walk as module
+from localcloud.storage.walk import walk
 
 KEYS = ("a-b", "a.c", "a/x", "a/y/z", "a0", "b/c", "b/d", "ä/ö", "z/\U0001f600", "z/\uffee")
 

@@ -12,11 +12,11 @@ import pytest
 from moto import mock_aws
 
 from adrank.contracts import lake
-from ingestion import landing
-from ingestion.object_store import ObjectStore
-from simulator.outlets import Changes
-from simulator.settings import WorldSettings
-from simulator.world import World
+from adrank.storage.object_store import ObjectStore
+from ingestion.landing import raw_events
+from simulator.marketplace.settings import WorldSettings
+from simulator.marketplace.world import World
+from simulator.sinks.event_sink import Changes
 
 LIVE_START = datetime(2026, 3, 9, tzinfo=UTC)
 
@@ -35,8 +35,8 @@ class LandedOutlet:
 
     def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
         for table, envelopes in changes:
-            landing.land_cdc(self._store, table, end - lake.HOUR, envelopes)
-        landing.land_hour(self._store, end - lake.HOUR, pa.concat_tables([*self._told, events]))
+            raw_events.land_cdc(self._store, table, end - lake.HOUR, envelopes)
+        raw_events.land_hour(self._store, end - lake.HOUR, pa.concat_tables([*self._told, events]))
         self._told.clear()
 
 

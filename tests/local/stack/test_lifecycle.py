@@ -12,13 +12,14 @@ import psutil
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from adrank.contracts import metric_names
+from adrank.contracts import metrics
 from adrank.contracts.settings import Cdc, Events
-from stack import aws, credentials, leftovers, lifecycle
+from stack import aws, credentials, lifecycle
 from stack.airflow_client import AirflowClient
 from stack.environment import POOLS, url
 from stack.health import checks
 from stack.settings import HOST, StackSettings
+from stack.supervisor import orphans
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(420)]
 
@@ -41,7 +42,7 @@ def test_a_stack_comes_up_provisioned_and_goes_without_a_trace(discarded: StackS
         lifecycle.start(stack, said.append)
         assert not any("stopping" in line for line in said), "a second start must not restart anything"
     assert lifecycle.status(stack) == {}
-    assert leftovers.find(stack) == []
+    assert orphans.find(stack) == []
     for port in stack.ports.numbers().values():
         with pytest.raises(ConnectionRefusedError), contextlib.closing(socket.create_connection((HOST, port))):
             pass
@@ -58,7 +59,7 @@ def _is_provisioned(stack: StackSettings) -> None:
     alarms = aws.client(stack, "cloudwatch").describe_alarms()["MetricAlarms"]
     assert {alarm["AlarmName"] for alarm in alarms} == {"adrank-production-5xx", "adrank-production-latency"}
     scraped = urllib.request.urlopen(f"{url(stack, 'billing')}/metrics").read().decode()
-    assert f"{metric_names.BILLING_QUARANTINED_DAYS} 0.0" in scraped
+    assert f"{metrics.BILLING_QUARANTINED_DAYS} 0.0" in scraped
     keys = aws.client(stack, "s3").list_objects_v2(Bucket="adrank-lake", Prefix="code/current/")["Contents"]
     assert "code/current/adrank.zip" in {key["Key"] for key in keys}
     address = {"bootstrap.servers": f"{HOST}:{stack.ports.kafka}", "broker.address.family": "v4"}
@@ -72,7 +73,7 @@ def _is_provisioned(stack: StackSettings) -> None:
 
 
 def _listens_on_loopback_only(stack: StackSettings) -> None:
-    ours = {process.pid for process in leftovers.find(stack)}
+    ours = {process.pid for process in orphans.find(stack)}
     listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in ours]
     assert {c.laddr.port for c in listening} >= set(stack.ports.numbers().values())
     assert {c.laddr.ip for c in listening} == {HOST}

@@ -14,7 +14,7 @@ import pytest
 
 from stack import paths
 from stack.process_cpu import StackCpu, tree_seconds
-from stack.programs import MARKER
+from stack.servers.programs import MARKER
 from stack.settings import StackSettings
 
 # Burns as many CPU seconds as it is told, says so, and lives until its input ends.

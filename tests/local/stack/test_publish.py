@@ -18,7 +18,8 @@ def include(tmp_path: Path) -> Path:
         "adrank/__init__.py": "",
         "adrank/contracts/features.yaml": "a: 1",
         "adrank/__pycache__/x.pyc": "no",
-        "spark/compute.py": "print()",
+        "spark/jobs/__init__.py": "",
+        "spark/jobs/compute.py": "print()",
         "sql/features/ctr.sql": "SELECT 1",
         "training/train.py": "no",
     }.items():
@@ -48,18 +49,23 @@ def test_archive_entry_points_and_sql_go_below_the_prefix(include: Path, monkeyp
 
 def test_the_archive_holds_the_library_with_its_data_and_no_bytecode(include: Path) -> None:
     names = zipfile.ZipFile(io.BytesIO(publish.archive(include))).namelist()
-    assert names == ["adrank/__init__.py", "adrank/contracts/features.yaml", "spark/compute.py"]
+    assert names == [
+        "adrank/__init__.py",
+        "adrank/contracts/features.yaml",
+        "spark/jobs/__init__.py",
+        "spark/jobs/compute.py",
+    ]
 
 
 def test_the_same_sources_make_the_same_bytes(include: Path) -> None:
     first = publish.archive(include)
-    (include / "spark" / "compute.py").touch()
+    (include / "spark" / "jobs" / "compute.py").touch()
     assert publish.archive(include) == first
 
 
 def test_another_source_makes_other_bytes(include: Path) -> None:
     first = publish.archive(include)
-    (include / "spark" / "compute.py").write_text("print(1)")
+    (include / "spark" / "jobs" / "compute.py").write_text("print(1)")
     assert publish.archive(include) != first
 
 

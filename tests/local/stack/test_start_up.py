@@ -12,11 +12,11 @@ import pytest
 
 from adrank.contracts.settings import Settings
 from stack import health, lifecycle, paths, start_up
-from stack.program import Program
 from stack.settings import StackSettings
 from stack.start_up import StartError, StartUp
-from stack.supervisor_config import render
-from stack.watcher import StackStoppedError, Watcher
+from stack.supervisor.client import StackStoppedError, Watcher
+from stack.supervisor.config import render
+from stack.supervisor.program import Program
 
 SLEEPS = "import time; print('waiting for nothing', flush=True); time.sleep(600)"
 WORKS = "while True: pass"

@@ -21,14 +21,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from adrank.contracts import lake, metric_names
+from adrank.contracts import lake, metrics
 from adrank.contracts.manifests import RawManifest
 from adrank.contracts.settings import Events
-from adrank.event_messages import encode
+from adrank.kafka.messages import encode
 from ingestion.archiver import checkpoints, dead_letters
-from serving.event_log import EventLog
-from stack.broker_retention import Retention
-from tests.kafka_broker import Broker, StoreProcess, eventually, free_port
+from serving.router.event_log import EventLog
+from stack.servers.broker_retention import Retention
+from tests.support.kafka_broker import Broker, StoreProcess, eventually, free_port
 from tests.verify.archiver.topic_reader import CountedLog, TopicReader
 
 START = datetime(2026, 5, 4, 10, tzinfo=UTC)
@@ -218,7 +218,7 @@ class Campaign:
                 lines = answer.read().decode().splitlines()
         except OSError:
             return float("inf")
-        found = [float(line.split()[-1]) for line in lines if line.startswith(metric_names.ARCHIVER_LAG + "{")]
+        found = [float(line.split()[-1]) for line in lines if line.startswith(metrics.ARCHIVER_LAG + "{")]
         return sum(found) if len(found) == PARTITIONS and found == found else float("inf")
 
     def _settled(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kafka_broker import Broker, StoreProcess, eventually
+from tests.support.kafka_broker import Broker, StoreProcess, eventually
 from tests.verify.archiver.campaign import PARTITIONS, Campaign
 
 pytestmark = pytest.mark.verify

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from adrank.contracts.settings import Events
-from stack.broker_log import BrokerLog
-from tests.kafka_broker import StoreProcess, eventually
+from stack.servers.broker_log import BrokerLog
+from tests.support.kafka_broker import StoreProcess, eventually
 
 
 class TopicReader:

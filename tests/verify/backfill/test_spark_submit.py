@@ -16,8 +16,8 @@ from airflow.sdk.exceptions import AirflowException
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.settings import Settings
-from adrank.leases import LeaseRecord
-from adrank_airflow.operators.spark_submit_step import SparkSubmitStepOperator
+from adrank.storage.leases import LeaseRecord
+from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 from stack import publish, spark_target
 from tests.include.spark.conftest import FIRST, TestLake, at, event
 from tests.local.localcloud.cloud import Cloud

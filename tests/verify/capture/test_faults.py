@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adrank.contracts import lake
-from ingestion.cdc_hours import CdcTable
-from tests.change_capture import CaptureWorld
-from tests.kafka_broker import eventually
+from ingestion.landing.changes import CdcTable
+from tests.support.change_capture import CaptureWorld
+from tests.support.kafka_broker import eventually
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(300)]
 

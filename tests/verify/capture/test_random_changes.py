@@ -22,10 +22,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake
-from spark import validity
-from spark.lake_files import LakeFiles
-from tests.change_capture import EVENT_CLOCK, CaptureWorld
-from tests.kafka_broker import eventually
+from spark.catalogue import validity
+from spark.lake.files import LakeFiles
+from tests.support.change_capture import EVENT_CLOCK, CaptureWorld
+from tests.support.kafka_broker import eventually
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(900)]
 

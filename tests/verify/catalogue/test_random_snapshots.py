@@ -12,9 +12,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from adrank.contracts import lake
-from spark import catalogue_fold, catalogue_snapshots, validity
-from spark.lake_files import LakeFiles
-from tests.catalogue_changes import FIRST, Change, disorderly, landed, orderly
+from spark.catalogue import fold, snapshots, validity
+from spark.lake.files import LakeFiles
+from tests.support.catalogue_changes import FIRST, Change, disorderly, landed, orderly
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(1800)]
 
@@ -79,9 +79,9 @@ def both_ways(spark: SparkSession, root: Path, changes: list[Change]) -> int:
     everything = [versions(spark, files, *span) for span in SPANS]
     assert all(len(found) > 10 for found in everything)
     for day in range(1, DAYS):
-        assert catalogue_snapshots.keep(spark, files, "ads", hour(24 * day))
+        assert snapshots.keep(spark, files, "ads", hour(24 * day))
     refused = 0
-    disturbs = catalogue_fold.disturbs
+    disturbs = fold.disturbs
     with pytest.MonkeyPatch.context() as patch:
 
         def counted(*arguments: object) -> bool:
@@ -89,7 +89,7 @@ def both_ways(spark: SparkSession, root: Path, changes: list[Change]) -> int:
             refused += (found := disturbs(*arguments))  # type: ignore[arg-type]
             return found
 
-        patch.setattr(catalogue_fold, "disturbs", counted)
+        patch.setattr(fold, "disturbs", counted)
         assert [versions(spark, files, *span) for span in SPANS] == everything
     return refused
 

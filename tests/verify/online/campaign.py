@@ -25,16 +25,16 @@ from adrank.contracts import lake, registry
 from adrank.contracts.manifests import PushManifest
 from adrank.contracts.online_layout import dynamodb_key, redis_key
 from adrank.contracts.registry import FeatureGroup, Store
-from adrank.online.patience import Patience
-from adrank.online.state import StoreState
+from adrank.online.push_state import StoreState
 from adrank.online.vectors import GroupDecoder
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
-from localcloud.config import Config
-from localcloud.faults import Faults
-from localcloud.spark_submit import configuration
-from tests.feature_lake import FeatureLake, Numbers
-from tests.kafka_broker import eventually, free_port
-from tests.table_server import TableServer
+from adrank.runtime.retry import Patience
+from localcloud.emr.spark_submit import configuration
+from localcloud.faults.armed import Faults
+from localcloud.settings import Config
+from tests.support.feature_lake import FeatureLake, Numbers
+from tests.support.kafka_broker import eventually, free_port
+from tests.support.table_server import TableServer
 
 INCLUDE = Path(__file__).resolve().parents[3] / "include"
 START = datetime(2026, 5, 4, tzinfo=UTC)
@@ -155,7 +155,14 @@ class Campaign(ABC):
         when = self._at(self.hour if hour is None else hour).isoformat()
         asked = ["--bucket", self._config.bucket, "--store", self.store, "--hour", when, *self._where()]
         submit = str(Path(sys.executable).parent / "spark-submit")
-        command = [submit, *words, str(INCLUDE / "spark" / "push_features.py"), *asked, "--patience-seconds", "240"]
+        command = [
+            submit,
+            *words,
+            str(INCLUDE / "spark" / "jobs" / "push_features.py"),
+            *asked,
+            "--patience-seconds",
+            "240",
+        ]
         return Pushing(command, self.environment(), self._directory / "push.log")
 
     def manifest(self, hour: int | None = None) -> PushManifest:
@@ -286,7 +293,7 @@ class DynamoDBCampaign(Campaign):
 
 
 def _matrix(group: FeatureGroup, numbers: Numbers) -> Any:
-    """What the offline partition holds, float32 [entities, features]; see ``tests.feature_lake``."""
+    """What the offline partition holds, float32 [entities, features]; see ``tests.support.feature_lake``."""
     first = np.array([np.nan if n is None else n for n in numbers.values()], dtype=np.float32)
     return first[:, None] + np.arange(len(group.names), dtype=np.float32)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud.faults import Throttle
+from localcloud.faults.armed import Throttle
 from tests.verify.online.campaign import Campaign, DynamoDBCampaign, RedisCampaign
 
 pytestmark = pytest.mark.verify

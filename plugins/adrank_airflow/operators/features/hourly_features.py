@@ -13,8 +13,8 @@ from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureRun
 from adrank.contracts.settings import Settings
 from adrank_airflow.hooks.lake import LakeHook
-from adrank_airflow.operators.emr_spark_step import EmrSparkStepOperator
-from adrank_airflow.operators.validation import DataDocsLink, Validation
+from adrank_airflow.operators.features.validation import DataDocsLink, Validation
+from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

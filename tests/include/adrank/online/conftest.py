@@ -1,5 +1,5 @@
 """The online stores."""
 
-from tests.include.online_stores import account, dynamodb, redis_server, rows, shared_redis
+from tests.support.online_stores import account, dynamodb, redis_server, rows, shared_redis
 
 __all__ = ["account", "dynamodb", "redis_server", "rows", "shared_redis"]

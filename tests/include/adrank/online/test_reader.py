@@ -22,7 +22,7 @@ from adrank.contracts import registry
 from adrank.contracts.online_layout import pack
 from adrank.contracts.registry import Entity
 from adrank.online.reader import DynamoDBPolicy, OnlineReader
-from tests.include.online_stores import AS_OF, TABLE, OnlineRows, RedisServer
+from tests.support.online_stores import AS_OF, TABLE, OnlineRows, RedisServer
 
 REGISTRY = registry.load()
 ADS: dict[Entity, list[str | None]] = {

@@ -8,7 +8,7 @@ from redis import Redis
 
 from adrank.contracts import registry
 from adrank.online import scan
-from tests.include.online_stores import TABLE, OnlineRows, RedisServer
+from tests.support.online_stores import TABLE, OnlineRows, RedisServer
 
 REGISTRY = registry.load()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from adrank.contracts import registry
 from adrank.contracts.online_layout import pack, unpack
 from adrank.online.vectors import GroupDecoder, UnknownFeatureError, VectorLayout, servable
-from tests.include.registries import known_late
+from tests.support.registries import known_late
 
 REGISTRY = registry.load()
 ENGAGEMENT = REGISTRY.group("ad_engagement")

@@ -19,11 +19,11 @@ from adrank.contracts import registry
 from adrank.contracts.online_layout import OnlineRow, dynamodb_key, redis_key, unpack
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.dynamodb_writer import DynamoDBWriter
-from adrank.online.patience import Patience, StoreRefusesError
+from adrank.online.push_state import StoreLostError, StoreState, TakenOverError, Ticket
 from adrank.online.redis_writer import EvictingRedisError, RedisWriter
-from adrank.online.state import StoreLostError, StoreState, TakenOverError, Ticket
 from adrank.online.writer import DynamoDBAddress, OnlineWriter, RedisAddress
-from tests.include.online_stores import AS_OF, REGION, TABLE, RedisServer
+from adrank.runtime.retry import Patience, StoreRefusesError
+from tests.support.online_stores import AS_OF, REGION, TABLE, RedisServer
 
 ADS = registry.load().group("ad_engagement")
 SELLERS = registry.load().group("seller_stats")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.include.ingestion.archiver.stream import Stream
-from tests.kafka_broker import Broker, StoreProcess
+from tests.support.kafka_broker import Broker, StoreProcess
 
 
 @pytest.fixture(scope="session")

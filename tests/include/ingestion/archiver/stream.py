@@ -17,13 +17,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
 from adrank.contracts.settings import Events
-from adrank.event_messages import encode
+from adrank.kafka.messages import encode
+from adrank.storage.object_store import ObjectStore
 from ingestion.archiver.archiver import Archiver
 from ingestion.archiver.metrics import Metrics
-from ingestion.event_table import EVENT_SCHEMA
-from ingestion.object_store import ObjectStore
-from serving.event_log import EventLog
-from tests.kafka_broker import Broker, StoreProcess, eventually
+from ingestion.landing.event_table import EVENT_SCHEMA
+from serving.router.event_log import EventLog
+from tests.support.kafka_broker import Broker, StoreProcess, eventually
 
 HOUR = datetime(2026, 5, 4, 10, tzinfo=UTC)
 T = TypeVar("T")

@@ -18,20 +18,20 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from adrank.contracts import lake
-from adrank.contracts import metric_names as names
+from adrank.contracts import metrics as names
 from adrank.contracts.manifests import RawManifest
-from adrank.event_messages import encode
-from ingestion import landing, replay
-from ingestion.archiver import checkpoints, dead_letters
+from adrank.kafka.messages import encode
+from adrank.storage.object_store import ObjectStoreError
+from ingestion.archiver import checkpoints, dead_letters, replay
 from ingestion.archiver.archiver import Archiver
 from ingestion.archiver.checkpoints import OwnedCheckpoint, TakenOverError
-from ingestion.archiver.hours import Hours
+from ingestion.archiver.consumer import owned
+from ingestion.archiver.hour_closer import Hours
 from ingestion.archiver.metrics import Metrics
-from ingestion.archiver.source import owned
-from ingestion.event_table import EVENT_SCHEMA, empty
-from ingestion.object_store import ObjectStoreError
+from ingestion.landing import raw_events
+from ingestion.landing.event_table import EVENT_SCHEMA, empty
 from tests.include.ingestion.archiver.stream import HOUR, Stream, row, value
-from tests.kafka_broker import StoreProcess, free_port
+from tests.support.kafka_broker import StoreProcess, free_port
 
 pytestmark = pytest.mark.stack
 MINUTE = timedelta(minutes=1)
@@ -103,7 +103,7 @@ def test_a_late_event_is_refused_beyond_the_lookback(make_stream: Callable[..., 
 
 
 def test_hours_go_on_where_history_ended(stream: Stream) -> None:
-    landing.land_hour(stream.lake, HOUR - 3 * lake.HOUR, empty())
+    raw_events.land_hour(stream.lake, HOUR - 3 * lake.HOUR, empty())
     with stream.archived():
         stream.say(row("answer to history", HOUR - 3 * lake.HOUR), row("a", HOUR))
         stream.reach(HOUR + 2 * lake.HOUR)

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from adrank.contracts.settings import Events
-from adrank.delivery import NotDeliveredError
+from adrank.kafka.producer import NotDeliveredError
 from ingestion.archiver.dead_letters import DeadLetterTopic, Refused
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)

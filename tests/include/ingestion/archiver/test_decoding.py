@@ -15,11 +15,11 @@ from pydantic import ValidationError
 
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.settings import Events
-from adrank.event_messages import encode, frame, heartbeat
-from ingestion import event_messages
+from adrank.kafka.messages import encode, frame, heartbeat
+from ingestion.archiver import messages as event_messages
 from ingestion.archiver.decoding import LATE, Decoded, Rules, decode, micros, moment
-from ingestion.event_messages import Event, Heartbeat, Refusal
-from ingestion.event_table import EVENT_SCHEMA, conform
+from ingestion.archiver.messages import Event, Heartbeat, Refusal
+from ingestion.landing.event_table import EVENT_SCHEMA, conform
 
 NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 RULES = Rules.of(Events())

@@ -18,8 +18,8 @@ from adrank.contracts import lake
 from adrank.contracts.settings import Cdc
 from ingestion.capture import database
 from ingestion.capture.database import Credentials, DatabaseError
-from tests.change_capture import EVENT_CLOCK, USER, CaptureWorld
-from tests.postgres_server import HOST
+from tests.support.change_capture import EVENT_CLOCK, USER, CaptureWorld
+from tests.support.postgres_server import HOST
 
 pytestmark = pytest.mark.stack
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from adrank import event_messages
 from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS, EVENT_TYPES, REQUIRED_EVENT_COLUMNS
 from adrank.contracts.settings import Cdc, Events, Lake
+from adrank.kafka import messages
 from ingestion.capture.database import Credentials, Source
 from ingestion.capture.engine import properties
-from ingestion.cdc_hours import TABLES
-from ingestion.connect.hours import GROUP
+from ingestion.connect.close_hours import GROUP
+from ingestion.landing.changes import TABLES
 
 FOLDER = Path(__file__).resolve().parents[4] / "include" / "ingestion" / "connect"
 HOUR = datetime(2026, 3, 1, 5, tzinfo=UTC)
@@ -65,7 +65,7 @@ def test_the_schema_names_the_contracts_columns() -> None:
     schema = load("ranking-event.schema.json")
     assert list(schema["properties"]) == list(EVENT_COLUMNS)
     assert schema["required"] == list(REQUIRED_EVENT_COLUMNS)
-    assert schema["properties"]["event_type"]["enum"] == [*EVENT_TYPES, event_messages.HEARTBEAT]
+    assert schema["properties"]["event_type"]["enum"] == [*EVENT_TYPES, messages.HEARTBEAT]
 
 
 @pytest.mark.parametrize(
@@ -79,21 +79,21 @@ def test_the_schema_names_the_contracts_columns() -> None:
 )
 def test_messages_are_what_the_schema_says(change: dict[str, Any], valid: bool) -> None:
     plain = {"event_id": "e", "event_type": "click", "event_time": HOUR, "user_id": "u", "search_id": "s", "ad_id": "a"}
-    message = json.loads(event_messages.encode({**plain, "position": 1, **change}))
+    message = json.loads(messages.encode({**plain, "position": 1, **change}))
     assert Draft7Validator(load("ranking-event.schema.json")).is_valid(message) is valid
 
 
 def test_a_heartbeat_has_every_field_that_the_converter_requires() -> None:
     """The converter comes before the filter, and what it cannot convert is a dead letter."""
     schema = load("ranking-event.schema.json")
-    Draft7Validator(schema).validate(json.loads(event_messages.heartbeat(HOUR)))
+    Draft7Validator(schema).validate(json.loads(messages.heartbeat(HOUR)))
 
 
 def test_the_sink_reads_the_frame_that_producers_write() -> None:
     sink = load("s3-sink-events.json")["config"]
     assert sink["value.converter"] == "io.confluent.connect.json.JsonSchemaConverter"
-    assert event_messages.frame(258) == b"\0" + (258).to_bytes(4, "big")
-    assert event_messages.frame(Events().schema_id) == b"", "nothing is framed unless a registry is there"
+    assert messages.frame(258) == b"\0" + (258).to_bytes(4, "big")
+    assert messages.frame(Events().schema_id) == b"", "nothing is framed unless a registry is there"
 
 
 def test_no_configuration_holds_a_password() -> None:

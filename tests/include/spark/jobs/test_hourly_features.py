@@ -16,12 +16,11 @@ from redis import Redis
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import AuditManifest, FeatureManifest, FeatureRun
 from adrank.contracts.online_layout import redis_key, unpack
-from spark import compute_features
-from spark.jobs import hourly_features
+from spark.jobs import compute_features, hourly_features
 from spark.parts import PartsFailedError
-from tests.include.online_stores import REGION, RedisServer
 from tests.include.spark.conftest import BUCKET, FEATURES_TABLE, TestLake, at, event
-from tests.table_server import TableServer
+from tests.support.online_stores import REGION, RedisServer
+from tests.support.table_server import TableServer
 
 pytestmark = pytest.mark.spark
 SQL = Path(__file__).resolve().parents[4] / "include" / "sql"

@@ -1,0 +1,1 @@
+"""How ads are ordered: the one scorer, and the model of who looks at which slot."""

@@ -1,0 +1,1 @@
+"""The lake's protocol: objects with conditional writes, and leases on them."""

@@ -1,0 +1,1 @@
+"""Billing exports, from the inbox to the lake."""

@@ -1,0 +1,1 @@
+"""Writes the raw layout of the lake."""

@@ -1,0 +1,121 @@
+"""Manifests of change data: which files are an hour's changes, and that there will be no more of them.
+
+A manifest only ever grows: a change that comes after its hour was closed lands in that hour as one more file. What
+readers have folded without it then holds no more: the claims of later snapshots of the table are deleted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from typing import Final, Literal, get_args
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import CdcManifest, DataFile
+from adrank.storage.object_store import ConflictError, ObjectStore
+
+CdcTable = Literal["ads", "sellers"]
+TABLES: Final[tuple[CdcTable, ...]] = get_args(CdcTable)
+_ATTEMPTS: Final = 5
+
+
+def put_changes(store: ObjectStore, table: CdcTable, hour: datetime, lines: Sequence[str]) -> DataFile:
+    """Write one file of envelopes, one JSON object a line, named by its content. No manifest names it yet."""
+    body = "".join(f"{line}\n" for line in lines).encode()
+    sha256 = hashlib.sha256(body).hexdigest()
+    file = DataFile(name=f"part-{sha256[:16]}.jsonl", rows=len(lines), sha256=sha256)
+    store.put(lake.raw_cdc(table, hour) + file.name, body)
+    return file
+
+
+def extend(
+    store: ObjectStore, table: CdcTable, hour: datetime, files: Iterable[DataFile], watermark: datetime
+) -> CdcManifest:
+    """Name ``files`` in the hour's manifest beside those that it names already; the files must be there.
+
+    Naming a file twice is naming it once. ``watermark`` never goes back. Who fails in here calls it again with the same
+    files: only then is it certain that no snapshot without them holds.
+    """
+    added = tuple(files)
+    manifest = _extended(store, table, hour, added, watermark)
+    if added:
+        _outdate_snapshots(store, table, hour)
+    return manifest
+
+
+def close_quiet(store: ObjectStore, start: datetime, end: datetime, *, workers: int = 8) -> None:
+    """Write empty manifests for the hours of history in ``[start, end)`` that have none: nothing changed in them.
+
+    Call it when all changes of these hours have landed; whoever waits for an hour waits for its manifests.
+    """
+    wanted = {(table, hour) for table in TABLES for hour in lake.hours(start, end)}
+    missing = sorted((hour, table) for table, hour in wanted - set(_closed(store, start, end)))
+    with ThreadPoolExecutor(workers, thread_name_prefix="cdc-hours") as pool:
+        list(pool.map(lambda quiet: _close_quiet(store, quiet[1], quiet[0]), missing))
+
+
+def _close_quiet(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
+    manifest = CdcManifest(table=table, hour=hour, watermark=hour + lake.HOUR, changes=0)
+    # Somebody else's manifest says at least as much.
+    with suppress(ConflictError):
+        store.put_over(lake.raw_cdc_manifest(table, hour), _encoded(manifest), None)
+
+
+def _closed(store: ObjectStore, start: datetime, end: datetime) -> Iterable[tuple[CdcTable, datetime]]:
+    hour_of = {lake.raw_cdc_manifest(table, hour): (table, hour) for table in TABLES for hour in lake.hours(start, end)}
+    for table in TABLES:
+        yield from (hour_of[key] for key in store.keys(lake.raw_cdc_table(table)) if key in hour_of)
+
+
+def _outdate_snapshots(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
+    """Delete the claims of all snapshots of days behind ``hour``.
+
+    Again and again, until there is none: a snapshot that begins while its base loses its claim has one of its own by
+    then.
+    """
+    while claims := list(_claims(store, table, hour)):
+        for key in claims:
+            store.delete(key)
+
+
+def _claims(store: ObjectStore, table: CdcTable, hour: datetime) -> Iterator[str]:
+    for day in store.folders(lake.catalogue_table(table)):
+        if day > lake.catalogue(table, hour):
+            yield from store.keys(day + lake.CLAIM)
+
+
+def _extended(
+    store: ObjectStore, table: CdcTable, hour: datetime, files: tuple[DataFile, ...], watermark: datetime
+) -> CdcManifest:
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _extend(store, table, hour, files, watermark)
+        except ConflictError:
+            continue
+    return _extend(store, table, hour, files, watermark)
+
+
+def _extend(
+    store: ObjectStore, table: CdcTable, hour: datetime, files: tuple[DataFile, ...], watermark: datetime
+) -> CdcManifest:
+    key = lake.raw_cdc_manifest(table, hour)
+    there = store.find_version(key)
+    before = None if there is None else CdcManifest.model_validate_json(there.body)
+    named = {file.name: file for file in (*(before.files if before else ()), *files)}
+    manifest = CdcManifest(
+        table=table,
+        hour=hour,
+        watermark=max(watermark, before.watermark) if before else watermark,
+        files=tuple(named[name] for name in sorted(named)),
+        changes=sum(file.rows for file in named.values()),
+    )
+    if manifest != before:
+        store.put_over(key, _encoded(manifest), there.etag if there else None)
+    return manifest
+
+
+def _encoded(manifest: CdcManifest) -> bytes:
+    return manifest.model_dump_json(indent=2).encode()

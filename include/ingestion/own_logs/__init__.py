@@ -1,0 +1,1 @@
+"""A user's own logs, into the same raw layout."""

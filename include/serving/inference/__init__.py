@@ -1,0 +1,1 @@
+"""The container that answers ranking requests."""

@@ -1,0 +1,186 @@
+"""Logs a sample of the stored rows that requests were served with, so that an audit can hold them against the lake.
+
+It stands beside the answer, never in its way: taking a sample is putting references into a bounded queue, and a thread
+writes them under the hour of the request's event time. A line of JSON holds the rows of one request and one group: the
+names of the features that the model takes, per entity as-of time and the reason where defaults were served, and the
+values that were scored (base64 of float32, little endian, [entities, features]). What does not fit, or cannot be
+written, is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+import uuid
+import zlib
+from base64 import b64encode
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from queue import Empty, Full, Queue
+from threading import Event, Lock, Thread
+from typing import Final, NamedTuple
+
+from adrank.contracts import lake
+from adrank.contracts.registry import Entity, FeatureGroup
+from adrank.online.reader import Fetched
+from adrank.online.vectors import GroupRows, Matrix, VectorLayout
+from adrank.runtime.rate_limited_log import QuietLog
+
+_LOG: Final = logging.getLogger(__name__)
+
+#: Sampled requests that may wait for the thread: a few megabytes.
+_WAITING: Final = 64
+_ROLL_ROWS: Final = 20_000
+_ROLL_SECONDS: Final = 60.0
+
+Put = Callable[[str, bytes], None]
+
+
+class Served(NamedTuple):
+    """One request's entities, the rows fetched for them, and the vectors that were scored."""
+
+    event_time: datetime
+    ids: Mapping[Entity, Sequence[str | None]]
+    fetched: Fetched
+    vectors: Matrix
+
+
+class _Line(NamedTuple):
+    text: str
+    rows: int
+
+
+class ServedLog:
+    """Thread-safe. ``put`` writes one object of the lake by key; ``share`` of the searches are logged, 0 to 1."""
+
+    def __init__(
+        self,
+        layout: VectorLayout,
+        put: Put,
+        share: float,
+        *,
+        waiting: int = _WAITING,
+        roll_rows: int = _ROLL_ROWS,
+        roll_seconds: float = _ROLL_SECONDS,
+    ) -> None:
+        self._layout = layout
+        self._put = put
+        self._below = share * 2**32
+        self._roll_rows = roll_rows
+        self._roll_seconds = roll_seconds
+        self._queue: Queue[Served | None] = Queue(waiting)
+        self._instance = uuid.uuid4().hex[:12]
+        self._objects = 0
+        self._lines: dict[datetime, list[_Line]] = defaultdict(list)
+        self._held = 0
+        self._roll_at = math.inf
+        self._stopping = Event()
+        self._counts: Counter[str] = Counter()
+        self._lock = Lock()
+        self._log = QuietLog(_LOG)
+        self._thread = Thread(target=self._run, name="served-log", daemon=True)
+        self._thread.start()
+
+    def offer(self, search_id: str, served: Served) -> None:
+        """Take the request if its search is in the sample and there is room. Neither blocks nor raises."""
+        if zlib.crc32(search_id.encode()) >= self._below:
+            return
+        try:
+            self._queue.put_nowait(served)
+        except Full:
+            self._count("dropped", 1)
+
+    def counters(self) -> dict[str, int]:
+        """Running totals since start: requests ``served_log.dropped``, rows ``served_log.written`` and ``.lost``."""
+        with self._lock:
+            return {f"served_log.{name}": count for name, count in self._counts.items()}
+
+    def close(self, seconds: float = 3.0) -> None:
+        """Write what is there, for at most ``seconds``."""
+        self._stopping.set()
+        with suppress(Full):  # Then the thread is awake anyway.
+            self._queue.put_nowait(None)
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while True:
+            served = self._next()
+            if served is not None:
+                self._keep(served)
+            ending = self._stopping.is_set() and self._queue.empty()
+            if ending or self._held >= self._roll_rows or time.monotonic() >= self._roll_at:
+                self._roll()
+            if ending:
+                return
+
+    def _next(self) -> Served | None:
+        wait = self._roll_at - time.monotonic()
+        try:
+            return self._queue.get(timeout=None if math.isinf(wait) else max(0.0, wait))
+        except Empty:
+            return None
+
+    def _keep(self, served: Served) -> None:
+        try:
+            lines = list(self._encoded(served))
+        except Exception as error:
+            # A thread that dies takes every later sample with it.
+            self._count("dropped", 1)
+            self._log.warning("served log", f"a request could not be logged: {error!r}")
+            return
+        if not self._lines:
+            self._roll_at = time.monotonic() + self._roll_seconds
+        self._lines[lake.floor_hour(served.event_time)] += lines
+        self._held += sum(line.rows for line in lines)
+
+    def _encoded(self, served: Served) -> Iterator[_Line]:
+        for group, names, vectors in self._layout.stored(served.vectors):
+            rows = served.fetched.rows[group.name]
+            first: dict[str, int] = {}
+            for place, entity in enumerate(served.ids[group.entity]):
+                if entity is not None:
+                    first.setdefault(entity, place)
+            places = list(first.values())
+            line = {
+                "group": group.name,
+                "fingerprint": group.fingerprint,
+                "event_time": served.event_time.isoformat(),
+                "features": names,
+                "entities": list(first),
+                "as_of": rows.as_of[places].tolist(),
+                "reasons": [_reason(group, rows, place, served.fetched.outages) for place in places],
+                "rows": b64encode(vectors[places].astype("<f4").tobytes()).decode(),
+            }
+            if places:
+                yield _Line(json.dumps(line, separators=(",", ":")), len(places))
+
+    def _roll(self) -> None:
+        taken, self._lines, self._held, self._roll_at = self._lines, defaultdict(list), 0, math.inf
+        for hour, lines in taken.items():
+            key = f"{lake.served(hour)}{self._instance}-{self._objects:06d}.jsonl"
+            self._objects += 1
+            rows = sum(line.rows for line in lines)
+            try:
+                self._put(key, "".join(f"{line.text}\n" for line in lines).encode())
+            except Exception as error:
+                self._count("lost", rows)
+                self._log.warning("served log", f"{rows} rows lost, {key} cannot be written: {error!r}")
+            else:
+                self._count("written", rows)
+
+    def _count(self, what: str, more: int) -> None:
+        with self._lock:
+            self._counts[what] += more
+
+
+def _reason(group: FeatureGroup, rows: GroupRows, place: int, outages: Sequence[str]) -> str | None:
+    """Why the registry's defaults were served; nothing where a stored row was."""
+    if rows.mismatched[place]:
+        return "other layout"
+    if rows.missing[place]:
+        return "outage" if group.name in outages else "missing"
+    return "stale" if rows.stale[place] else None

@@ -1,0 +1,73 @@
+"""Clients of the online stores, tuned so that a slow store is given up quickly and a broken connection is replaced.
+
+And of the lake, which gets a sample of what the stores gave.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from adrank.contracts.registry import Registry
+from adrank.online.reader import DynamoDBPolicy, OnlineReader
+from adrank.online.vectors import VectorLayout
+from serving.inference.config import ServedConfig, StoreConfig
+from serving.inference.served_rows import ServedLog
+
+
+def open_reader(registry: Registry, stores: StoreConfig, threads: int) -> OnlineReader:
+    """A reader with clients for ``threads`` concurrent requests. Nothing is connected yet."""
+    return OnlineReader(
+        registry,
+        _redis(stores),
+        _dynamodb(stores, threads),
+        stores.features_table,
+        DynamoDBPolicy(stores.dynamodb_timeout, stores.cache_seconds),
+        threads=threads,
+    )
+
+
+def open_served_log(layout: VectorLayout, served: ServedConfig) -> ServedLog:
+    """A log of served rows in the lake. Nothing is connected yet."""
+    config = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+    client = boto3.client("s3", region_name=served.region, config=config)
+
+    def put(key: str, body: bytes) -> None:
+        client.put_object(Bucket=served.bucket, Key=key, Body=body, ContentType="application/x-ndjson")
+
+    return ServedLog(layout, put, served.share)
+
+
+def _redis(stores: StoreConfig) -> Any:
+    return Redis(
+        host=stores.redis_host,
+        port=stores.redis_port,
+        ssl=stores.redis_tls,
+        socket_timeout=stores.redis_timeout,
+        socket_connect_timeout=stores.redis_timeout,
+        # A connection that the server dropped is worth one more try; a time-out would only wait twice.
+        retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        protocol=2,
+        driver_info=None,
+    )
+
+
+def _dynamodb(stores: StoreConfig, threads: int) -> Any:
+    return boto3.client(
+        "dynamodb",
+        region_name=stores.region,
+        config=Config(
+            connect_timeout=stores.dynamodb_timeout,
+            read_timeout=stores.dynamodb_timeout,
+            # The reader retries by itself, within the request's deadline; botocore's back-off knows no deadline.
+            retries={"mode": "standard", "total_max_attempts": 1},
+            max_pool_connections=threads,
+            tcp_keepalive=True,
+        ),
+    )

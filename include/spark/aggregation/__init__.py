@@ -1,0 +1,1 @@
+"""Raw events to tiles, roll-ups and windows."""

@@ -1,0 +1,101 @@
+"""Roll-ups: the sum of a day's tiles, so that windows of weeks can be derived again from few files.
+
+A roll-up names the tiles that it adds up. When one of them was counted again, it no longer stands for its day.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import RollupManifest, TileManifest
+from spark.aggregation.tiles import Tiles
+from spark.lake import partition_files
+from spark.lake.files import in_parallel
+
+_HOURS: int = lake.DAY // lake.HOUR
+
+
+@dataclass(frozen=True)
+class Rollups:
+    """The roll-ups of one group's tiles."""
+
+    tiles: Tiles
+
+    def write(self, counted: Sequence[TileManifest]) -> None:
+        """Add up every whole day of ``counted`` that has no roll-up of just these tiles."""
+        days = {day: tiles for day, tiles in _whole_days(counted).items() if self._standing(day, tiles) is None}
+        if not days:
+            return
+        measures, latest = self.tiles.counts.measures, self.tiles.counts.latest
+        name, files = self.tiles.group.name, self.tiles.files
+        in_parallel(lambda day: partition_files.withdraw(files, _manifest(name, day), lake.rollup(name, day)), days)
+        summed = (
+            self.tiles.read(tile for tiles in days.values() for tile in tiles)
+            .groupBy((F.floor(F.col("hour_no") / _HOURS) * _HOURS).alias("hour_no"), "entity_id")
+            .agg(
+                *(F.sum(measure).alias(measure) for measure in measures),
+                *(F.max(F.when(F.col(m) > 0, F.col("hour_no"))).alias(f"last_{m}") for m in latest),
+            )
+            .withColumn("dt", F.date_format(F.timestamp_seconds(F.col("hour_no") * 3600), "yyyy-MM-dd"))
+            .repartition("dt")
+            .sortWithinPartitions("dt", "entity_id")
+        )
+        partition_files.overwrite(summed, files, f"rollups/{name}/", "dt")
+
+        def publish(day: datetime) -> None:
+            manifest = RollupManifest(
+                group=name,
+                day=day,
+                counts=self.tiles.fingerprint,
+                tiles=tuple(tile.raw for tile in days[day]),
+                files=partition_files.data_files(files, lake.rollup(name, day)),
+            )
+            files.write(_manifest(name, day), manifest.model_dump_json(indent=2))
+
+        in_parallel(publish, days)
+
+    def instead_of(
+        self, tiles: Sequence[TileManifest], edges: Iterable[datetime]
+    ) -> tuple[list[RollupManifest], list[TileManifest]]:
+        """Roll-ups that stand for whole days of ``tiles``, and the other tiles. No day that an edge cuts is taken."""
+        cut = {lake.floor_day(edge) for edge in edges if edge != lake.floor_day(edge)}
+        whole = {day: of_day for day, of_day in _whole_days(tiles).items() if day not in cut}
+        found = in_parallel(lambda day: self._standing(day, whole[day]), whole)
+        standing = {rollup.day: rollup for rollup in found if rollup is not None}
+        return list(standing.values()), [tile for tile in tiles if lake.floor_day(tile.hour) not in standing]
+
+    def read(self, rollups: Iterable[RollupManifest]) -> DataFrame:
+        """``entity_id, hour_no`` (the day's first), the day's measures and its latest hours."""
+        name, files = self.tiles.group.name, self.tiles.files
+        paths = [files.uri(lake.rollup(name, rollup.day) + file) for rollup in rollups for file in rollup.files]
+        latest = (f"last_{measure}" for measure in self.tiles.counts.latest)
+        columns = ["hour_no", *self.tiles.counts.measures, *latest]
+        schema = ", ".join(["entity_id string", *(f"{column} bigint" for column in columns)])
+        spark = self.tiles.spark
+        return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+
+    def _standing(self, day: datetime, tiles: Sequence[TileManifest]) -> RollupManifest | None:
+        key = _manifest(self.tiles.group.name, day)
+        if not self.tiles.files.exists(key):
+            return None
+        rollup = RollupManifest.model_validate_json(self.tiles.files.read(key))
+        stands = rollup.counts == self.tiles.fingerprint and rollup.tiles == tuple(tile.raw for tile in tiles)
+        return rollup if stands else None
+
+
+def _whole_days(tiles: Iterable[TileManifest]) -> dict[datetime, list[TileManifest]]:
+    days: dict[datetime, list[TileManifest]] = defaultdict(list)
+    for tile in sorted(tiles, key=lambda tile: tile.hour):
+        days[lake.floor_day(tile.hour)].append(tile)
+    return {day: of_day for day, of_day in days.items() if len(of_day) == _HOURS}
+
+
+def _manifest(group: str, day: datetime) -> str:
+    return lake.rollup(group, day) + lake.MANIFEST

@@ -1,0 +1,128 @@
+"""Tiles: what a feature group counted in one hour of the raw log, once and for all windows that ever hold the hour.
+
+A tile is counted again only when its raw hour was revised or when what is counted changed, so an hour of features reads
+one raw hour, whatever its windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import RawManifest, TileManifest
+from adrank.contracts.registry import Counts, FeatureGroup
+from spark.aggregation.event_views import EventLog
+from spark.catalogue.views import CatalogueViews
+from spark.lake import partition_files
+from spark.lake.files import LakeFiles, in_parallel
+
+_REVISION: Final = "rev="
+
+
+class NothingCountedError(RuntimeError):
+    """A group that counts nothing has no tiles."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of one group. ``sql`` is its tile query, which reads the views of ``events`` and of ``catalogue``."""
+
+    spark: SparkSession
+    files: LakeFiles
+    group: FeatureGroup
+    sql: str
+    catalogue: CatalogueViews
+    events: EventLog
+
+    @property
+    def counts(self) -> Counts:
+        """What is counted."""
+        if self.group.counts is None:
+            raise NothingCountedError(f"group {self.group.name} counts nothing")
+        return self.group.counts
+
+    @property
+    def fingerprint(self) -> str:
+        """Of what is counted, and how."""
+        return hashlib.sha256(f"{self.counts.fingerprint}\n{self.sql}".encode()).hexdigest()
+
+    def of(self, raws: Sequence[RawManifest]) -> list[TileManifest]:
+        """The tiles of these raw hours, in order; counts those that are not there yet."""
+        found = dict(zip((raw.hour for raw in raws), in_parallel(self._counted, raws), strict=True))
+        missing = [raw for raw in raws if found[raw.hour] is None]
+        if missing:
+            found |= self._count(missing)
+        return [tile for tile in found.values() if tile is not None]
+
+    def newest(self, hour: datetime) -> TileManifest | None:
+        """The tile of the newest revision of an hour; None where there is none of these counts."""
+        for revision in reversed(self.files.names(lake.tiles_hour(self.group.name, hour))):
+            key = lake.tiles_hour(self.group.name, hour) + revision + "/" + lake.MANIFEST
+            if revision.startswith(_REVISION) and self.files.exists(key):
+                tile = TileManifest.model_validate_json(self.files.read(key))
+                return tile if tile.counts == self.fingerprint else None
+        return None
+
+    def read(self, tiles: Iterable[TileManifest]) -> DataFrame:
+        """``hour_no, entity_id`` and the measures, of these tiles."""
+        paths = [
+            self.files.uri(f"{lake.tiles_hour(self.group.name, tile.hour)}{name}")
+            for tile in tiles
+            for name in tile.files
+        ]
+        schema = ", ".join(["hour_no bigint", "entity_id string", *(f"{m} bigint" for m in self.counts.measures)])
+        return self.spark.read.schema(schema).parquet(*paths) if paths else self.spark.createDataFrame([], schema)
+
+    def _counted(self, raw: RawManifest) -> TileManifest | None:
+        key = lake.tiles(self.group.name, raw.hour, raw.revision) + lake.MANIFEST
+        if not self.files.exists(key):
+            return None
+        tile = TileManifest.model_validate_json(self.files.read(key))
+        return tile if (tile.counts, tile.raw) == (self.fingerprint, raw.digest) else None
+
+    def _count(self, raws: Sequence[RawManifest]) -> dict[datetime, TileManifest]:
+        name = self.group.name
+        attempt = f"attempt={uuid.uuid4().hex}"
+        # In this order: a group beside it that reads no events folds the catalogue meanwhile.
+        self.events.register(self.spark, raws)
+        self.catalogue.register(raws[0].hour, raws[-1].hour + lake.HOUR)
+        revisions = ", ".join(f"({int(raw.hour.timestamp()) // 3600}, '{raw.revision:03d}')" for raw in raws)
+        stamps = self.spark.sql(f"SELECT * FROM VALUES {revisions} AS stamps(hour_no, rev)")  # noqa: S608
+        hour = F.timestamp_seconds(F.col("hour_no") * 3600)
+        counted = (
+            self.spark.sql(self.sql)
+            .join(F.broadcast(stamps), "hour_no")
+            .select(
+                F.col("hour_no").cast("bigint").alias("hour_no"),
+                "entity_id",
+                *(F.col(measure).cast("bigint").alias(measure) for measure in self.counts.measures),
+                F.date_format(hour, "yyyy-MM-dd").alias("dt"),
+                F.date_format(hour, "HH").alias("hr"),
+                "rev",
+                F.lit(attempt.removeprefix("attempt=")).alias("attempt"),
+            )
+            .repartition("dt", "hr")
+            .sortWithinPartitions("dt", "hr", "entity_id")
+        )
+        # Two steps may count one hour at once, the one that it leaves and the one that derives windows from it. They
+        # count the same, each in a folder of its own.
+        partition_files.overwrite(counted, self.files, f"tiles/{name}/", "dt", "hr", "rev", "attempt")
+
+        def publish(raw: RawManifest) -> TileManifest:
+            folder = lake.tiles(name, raw.hour, raw.revision)
+            inside = f"{folder.removeprefix(lake.tiles_hour(name, raw.hour))}{attempt}/"
+            found = partition_files.data_files(self.files, f"{folder}{attempt}/")
+            named = tuple(inside + file for file in found)
+            tile = TileManifest(group=name, hour=raw.hour, counts=self.fingerprint, raw=raw.digest, files=named)
+            self.files.write(folder + lake.MANIFEST, tile.model_dump_json(indent=2))
+            return tile
+
+        return {tile.hour: tile for tile in in_parallel(publish, raws)}

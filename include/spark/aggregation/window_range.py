@@ -1,0 +1,102 @@
+"""From the raw log to the windows of a range of hours: tiles, what is kept of the hour before, and what leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pyspark.sql import DataFrame
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import RawManifest, TileManifest
+from adrank.decisions import lateness
+from spark.aggregation import windows
+from spark.aggregation.rollups import Rollups
+from spark.aggregation.tiles import Tiles
+from spark.lake import raw_events
+from spark.lake.files import in_parallel
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The windows of a range of hours. ``hourly`` has one row per entity and hour."""
+
+    hourly: DataFrame
+    _tiles: Tiles
+    _points: DataFrame
+    _last: datetime
+    _state: str
+    _start: datetime
+    _entering: Sequence[TileManifest]
+
+    def keep(self) -> None:
+        """Keep the windows of the last hour for the next run, and roll up the days that are now whole."""
+        windows.keep(self._tiles, self._points, self._last, self._state)
+        known = {tile.hour: tile for tile in self._entering}
+        if lake.floor_day(self._start) < lake.floor_day(self._last + lake.HOUR):
+            earlier = list(lake.hours(lake.floor_day(self._start), self._start))
+            known |= {tile.hour: tile for tile in in_parallel(self._tiles.newest, earlier) if tile is not None}
+        Rollups(self._tiles).write(list(known.values()))
+        self._points.unpersist()
+
+
+def windows_of(tiles: Tiles, raws: Sequence[RawManifest], start: datetime, end: datetime) -> Counted:
+    """The windows at the ends of the hours in ``[start, end)``.
+
+    :param raws: the closed raw hours from the reach of the hour before ``start`` on (:mod:`adrank.decisions.lateness`)
+        up to ``end``.
+    """
+    reached = lateness.reach_start(start - lake.HOUR)
+    before = [raw for raw in raws if raw.hour < start]
+    entering = tiles.of([raw for raw in raws if start <= raw.hour < end])
+    base = windows.kept(tiles, start - lake.HOUR, windows.raw_state(before))
+    leaving: Mapping[int, Sequence[TileManifest]]
+    if base is None:
+        longest = timedelta(hours=max(tiles.counts.windows.values()))
+        older = raw_events.closed_hours(tiles.files, start - longest, reached)
+        added = tiles.of([*older, *before])
+        base = windows.derive(tiles, Rollups(tiles), added, start)
+        known = {tile.hour: tile for tile in (*added, *entering)}
+        leaving = {
+            hours: [known[hour] for hour in _leaving(start, end, hours) if hour in known]
+            for hours in tiles.counts.windows.values()
+        }
+    else:
+        leaving = {
+            hours: _left(tiles, _leaving(start, end, hours), reached, raws) for hours in tiles.counts.windows.values()
+        }
+    points = windows.points(tiles, base, entering, leaving).persist()
+    last = end - lake.HOUR
+    return Counted(windows.hourly(tiles, points, end), tiles, points, last, _state(raws, last), start, entering)
+
+
+def is_kept(tiles: Tiles, raws: Sequence[RawManifest], hour: datetime) -> bool:
+    """Whether the windows at the end of ``hour`` are there, made from this raw log."""
+    return windows.kept_manifest(tiles, hour, _state(raws, hour)) is not None
+
+
+def _state(raws: Sequence[RawManifest], hour: datetime) -> str:
+    return windows.raw_state(raw for raw in raws if lateness.reach_start(hour) <= raw.hour <= hour)
+
+
+def _leaving(start: datetime, end: datetime, hours: int) -> list[datetime]:
+    length = timedelta(hours=hours)
+    return list(lake.hours(start - length, end - length))
+
+
+def _left(
+    tiles: Tiles, hours: Sequence[datetime], reached: datetime, raws: Sequence[RawManifest]
+) -> list[TileManifest]:
+    """The tiles of these hours. Late events reach back to ``reached``; of an older hour the newest tile is the last."""
+    known = {raw.hour: raw for raw in raws}
+    within = [known[hour] for hour in hours if hour in known]
+    older = [hour for hour in hours if hour < reached]
+    found = dict(zip(older, in_parallel(tiles.newest, older), strict=True))
+    unknown = [
+        raw
+        for hour in older
+        if found[hour] is None
+        for raw in raw_events.closed_hours(tiles.files, hour, hour + lake.HOUR)
+    ]
+    return [*(tile for tile in found.values() if tile is not None), *tiles.of([*unknown, *within])]

@@ -1,0 +1,1 @@
+"""Change data to the history of ads and sellers."""

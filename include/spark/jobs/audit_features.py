@@ -1,0 +1,105 @@
+"""Reads an hour's features back from the online stores and compares them with the offline partition, bit for bit.
+
+Of each group: ``sample`` rows of the hour's newest revision, chosen by a hash of entity and hour, through the reader
+that serves; as many keys met in the store, which must have a row or be the defaults; and as many of the rows that the
+endpoints served for requests of that hour. What a later hour has pushed meanwhile is not compared. Writes
+``audit/dt=/hr=/results.json`` and CloudWatch metrics. A skew is a result, not a failure of the step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import boto3
+from pyspark.sql import DataFrame, SparkSession
+
+from adrank.contracts import lake, registry
+from adrank.contracts.manifests import AuditManifest, FeatureAudit, FeatureManifest, GroupAudit
+from adrank.contracts.registry import FeatureGroup
+from adrank.decisions import consistency
+from adrank.online.comparison import compare, extra, names_of
+from spark import audit_metrics
+from spark.lake import feature_manifests, feature_partitions
+from spark.lake.files import LakeFiles, in_parallel
+from spark.online.sampled_rows import absent, sampled
+from spark.online.served_rows import ServedRows
+from spark.online.stored_rows import AuditedStores
+
+_EXAMPLES: Final = 10
+
+
+def audit(
+    spark: SparkSession,
+    files: LakeFiles,
+    hour: datetime,
+    stores: AuditedStores,
+    sample: int,
+    max_skew: float,
+    region: str,
+) -> str:
+    """Compare, publish what is found, and say whether the stores are consistent."""
+    served = ServedRows(spark, files, hour)
+    met, cursors = stores.scan(sample, _cursors(files, hour))
+
+    def of_group(group: FeatureGroup) -> GroupAudit:
+        manifest = feature_manifests.manifest_of(files, group, hour)
+        rows = feature_partitions.read(spark, files, group, [manifest])
+        stored = _stored(stores, rows, manifest, met.get(group.name, []), sample)
+        return stored.model_copy(update={"served": served.audit(group, sample)})
+
+    found = in_parallel(of_group, registry.load().groups)
+    verdict = consistency.judge(found, max_skew)
+    results = AuditManifest(
+        hour=hour,
+        fingerprint=registry.load().fingerprint,
+        max_skew=max_skew,
+        consistent=verdict.consistent,
+        skew=verdict.skew,
+        reasons=verdict.reasons,
+        groups=tuple(found),
+        cursors=cursors,
+    )
+    files.write(lake.audit(hour), results.model_dump_json(indent=2))
+    audit_metrics.publish(boto3.client("cloudwatch", region_name=region), results)
+    return "; ".join([f"consistent: {verdict.consistent}, skew {verdict.skew:.2%}", *verdict.reasons])
+
+
+def _stored(
+    stores: AuditedStores, rows: DataFrame, manifest: FeatureManifest, met: Sequence[str], sample: int
+) -> GroupAudit:
+    """One group: a sample of the partition ``rows``, and the entities ``met`` in the store."""
+    group, end = registry.load().group(manifest.group), manifest.hour + lake.HOUR
+    entities, offline = sampled(rows, group, sample, int(end.timestamp()))
+    compared = compare(offline, stores.rows(group, entities, end), end.timestamp())
+    unknown = absent(rows, met)
+    extras = names_of(unknown, extra(group, stores.rows(group, unknown, end), end.timestamp()))
+    kinds = {
+        "missing": compared.missing,
+        "other_layout": compared.other_layout,
+        "stale": compared.stale,
+        "mismatched": compared.mismatched,
+    }
+    examples = [f"{entity}: {kind}" for kind, mask in kinds.items() for entity in names_of(entities, mask)[:_EXAMPLES]]
+    differing = compared.differing.sum(axis=0)
+    return GroupAudit(
+        group=group.name,
+        rows=manifest.rows,
+        sampled=len(entities),
+        newer=int(compared.newer.sum()),
+        **{kind: int(mask.sum()) for kind, mask in kinds.items()},
+        scanned=len(met),
+        extra=len(extras),
+        features={
+            name: FeatureAudit(mismatched=int(differing[column]), smape=float(compared.smape[column]))
+            for column, name in enumerate(group.names)
+        },
+        examples=(*examples, *(f"{entity}: extra" for entity in extras[:_EXAMPLES])),
+    )
+
+
+def _cursors(files: LakeFiles, hour: datetime) -> dict[str, str]:
+    """Where the audit of the hour before stopped meeting keys."""
+    key = lake.audit(hour - lake.HOUR)
+    return AuditManifest.model_validate_json(files.read(key)).cursors if files.exists(key) else {}

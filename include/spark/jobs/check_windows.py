@@ -1,0 +1,196 @@
+"""Proves that a group's windows are what its tiles add up to: every entity and column, not a sample.
+
+    spark-submit check_windows.py --bucket B --group G --day YYYY-MM-DD --queries s3://…/sql
+
+Windows are carried from hour to hour and roll-ups stand for a day's tiles, so what once went wrong would stay. Looked
+at are the newest windows of the day and the one after that would be carried on, and every roll-up of the days before
+them that would be used: those of another definition or another state of the raw log would not, and prove nothing. Reads
+only. Exits 1 naming group, entity, column and both values.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+
+from adrank.contracts import lake, registry
+from adrank.contracts.manifests import TileManifest
+from adrank.contracts.registry import Counts
+from adrank.decisions import lateness
+from spark.aggregation import windows
+from spark.aggregation.event_views import EventLog
+from spark.aggregation.rollups import Rollups
+from spark.aggregation.tiles import Tiles
+from spark.catalogue.views import Catalogue, CatalogueViews
+from spark.lake import raw_events
+from spark.lake.files import LakeFiles, in_parallel
+from spark.session import session
+
+_NAMED: Final = 10
+
+
+class NothingKeptError(RuntimeError):
+    """There are no windows that would be carried on."""
+
+
+class TileMissingError(RuntimeError):
+    """A raw hour that windows must hold was not counted, or not in the revision that it has."""
+
+
+class Compared(NamedTuple):
+    """``rows`` of ``what`` were compared; ``differences`` are spelled out, the first of them only."""
+
+    what: str
+    rows: int
+    wrong: int
+    differences: list[str]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the step."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bucket", required=True)
+    parser.add_argument("--group", required=True)
+    parser.add_argument("--day", required=True, type=datetime.fromisoformat)
+    parser.add_argument("--queries", required=True)
+    asked = parser.parse_args(argv)
+    spark = session(f"check windows {asked.group} {asked.day:%Y-%m-%d}")
+    files = LakeFiles(spark, asked.bucket)
+    group = registry.load().group(asked.group)
+    query = files.read(f"{asked.queries.removeprefix(files.root)}/tiles/{group.name}.sql")
+    views = CatalogueViews.for_group(spark, Catalogue(spark, files, [group], ()), group)
+    tiles = Tiles(spark, files, group, query, views, EventLog(spark, files, [group]))
+    compared = check(tiles, asked.day.replace(tzinfo=UTC))
+    for found in compared:
+        print(f"{asked.group}: {found.rows} rows of {found.what} compared, {found.wrong} difference(s)")
+    if any(found.wrong for found in compared):
+        sys.exit("; ".join(line for found in compared for line in found.differences))
+
+
+def check(tiles: Tiles, day: datetime) -> list[Compared]:
+    """Compare the newest windows since ``day`` and the roll-ups before them with hourly tiles.
+
+    :raises NothingKeptError: no windows since then would be carried on.
+    :raises TileMissingError: an hour that they hold has no tile.
+    """
+    hour, kept = _last_kept(tiles, day)
+    first = hour + lake.HOUR - timedelta(hours=max(tiles.counts.windows.values()))
+    counted = _counted(tiles, first, hour + lake.HOUR)
+    added = _added(tiles.read(counted), tiles.counts, hour)
+    trimmed = kept.select(
+        "entity_id",
+        *(name for name, _, _ in tiles.counts.sums),
+        *(_within(f"last_{measure}", first) for measure in tiles.counts.latest),
+    )
+    name = tiles.group.name
+    what = f"windows at the end of {hour:%Y-%m-%dT%H}"
+    found = [_compare(f"{name}: {what}", what, trimmed, added, ["entity_id"], windows.columns(tiles.counts))]
+    standing, _ = Rollups(tiles).instead_of(counted, [])
+    if standing:
+        days = {rollup.day for rollup in standing}
+        of_days = tiles.read(tile for tile in counted if lake.floor_day(tile.hour) in days)
+        what = f"{len(days)} roll-up(s)"
+        columns = [*tiles.counts.measures, *(f"last_{measure}" for measure in tiles.counts.latest)]
+        kept, added = Rollups(tiles).read(standing), _daily(of_days, tiles.counts)
+        found.append(_compare(f"{name}: roll-ups", what, kept, added, ["entity_id", "hour_no"], columns))
+    return found
+
+
+def _last_kept(tiles: Tiles, day: datetime) -> tuple[datetime, DataFrame]:
+    """The newest windows of the day and the one after that would be carried on: late events may outdate the day's."""
+    name = tiles.group.name
+    hours = list(lake.hours(day, day + 2 * lake.DAY))
+    kept = in_parallel(lambda hour: tiles.files.exists(lake.windows(name, hour) + lake.MANIFEST), hours)
+    there = [hour for hour, found in zip(hours, kept, strict=True) if found]
+    raws = raw_events.closed_hours(tiles.files, lateness.reach_start(day), there[-1] + lake.HOUR) if there else []
+    for hour in reversed(there):
+        state = windows.raw_state(raw for raw in raws if lateness.reach_start(hour) <= raw.hour <= hour)
+        if (found := windows.kept(tiles, hour, state)) is not None:
+            return hour, found
+    raise NothingKeptError(
+        f"{name}: of {len(there)} windows kept since {day:%Y-%m-%d} none would be carried on: what is counted, or the "
+        "raw log, is another since"
+    )
+
+
+def _counted(tiles: Tiles, start: datetime, end: datetime) -> list[TileManifest]:
+    raws = raw_events.closed_hours(tiles.files, start, end)
+    found = in_parallel(lambda raw: tiles.newest(raw.hour), raws)
+    wrong = [raw.hour for raw, tile in zip(raws, found, strict=True) if tile is None or tile.raw != raw.digest]
+    if wrong:
+        raise TileMissingError(
+            f"{tiles.group.name}: {len(wrong)} hour(s) have no tile of the raw hour as it is, the first "
+            f"{wrong[0].isoformat()}"
+        )
+    return [tile for tile in found if tile is not None]
+
+
+def _added(hourly: DataFrame, counts: Counts, hour: datetime) -> DataFrame:
+    """What windows at the end of ``hour`` must hold, added up from the tiles of all their hours."""
+    after = _number(hour) + 1
+    sums = [
+        F.sum(F.when(F.col("hour_no") >= after - hours, F.col(measure)).otherwise(0)).alias(name)
+        for name, measure, hours in counts.sums
+    ]
+    some = " OR ".join(f"{name} <> 0" for name, _, _ in counts.sums)
+    return hourly.groupBy("entity_id").agg(*sums, *_latest(counts)).where(some)
+
+
+def _daily(hourly: DataFrame, counts: Counts) -> DataFrame:
+    """What roll-ups must hold."""
+    day = (F.expr("hour_no DIV 24") * 24).alias("hour_no")
+    return (
+        hourly.withColumn("hour", F.col("hour_no"))
+        .groupBy("entity_id", day)
+        .agg(*(F.sum(measure).alias(measure) for measure in counts.measures), *_latest(counts, "hour"))
+    )
+
+
+def _latest(counts: Counts, hour: str = "hour_no") -> list[Column]:
+    return [F.max(F.when(F.col(measure) > 0, F.col(hour))).alias(f"last_{measure}") for measure in counts.latest]
+
+
+def _within(name: str, first: datetime) -> Column:
+    """An hour that is older than the longest window is no longer one: nobody asks when it was."""
+    return F.when(F.col(name) >= _number(first), F.col(name)).alias(name)
+
+
+def _compare(
+    where: str, what: str, kept: DataFrame, added: DataFrame, keys: Sequence[str], columns: Iterable[str]
+) -> Compared:
+    cells = F.array(
+        *(
+            F.struct(
+                F.lit(name).alias("column"), F.col(f"kept.{name}").alias("kept"), F.col(f"added.{name}").alias("added")
+            )
+            for name in columns
+        )
+    )
+    wrong = F.filter(cells, lambda cell: ~cell["kept"].eqNullSafe(cell["added"]))
+    both = kept.alias("kept").join(added.alias("added"), list(keys), "full_outer").select(*keys, wrong.alias("wrong"))
+    both = both.persist()
+    rows = both.count()
+    differences = both.select(*keys, F.explode("wrong").alias("cell"))
+    count = differences.count()
+    first = differences.orderBy(*keys, "cell.column").limit(_NAMED).collect() if count else []
+    both.unpersist()
+    lines = [
+        f"{where}, {', '.join(f'{key}={row[key]}' for key in keys)}, {row['cell']['column']}: "
+        f"kept {row['cell']['kept']}, the tiles add up to {row['cell']['added']}"
+        for row in first
+    ]
+    return Compared(what, rows, count, lines)
+
+
+def _number(hour: datetime) -> int:
+    return int(hour.timestamp()) // 3600
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Computes feature groups for whole hours, side by side in one application: one chunk of a backfill, one SQL a group.
+
+    spark-submit compute_features.py --bucket B --group G [--group G …] --start ISO --end ISO --queries s3://…/sql
+        [--recompute false] [--ignored-column TABLE.COLUMN] [--owner NAME]
+
+A group that counts events first counts each raw hour once (``<queries>/tiles/G.sql``) and carries its windows on from
+the hour before. Its query (``<queries>/features/G.sql``) then sees ``windows``, the views of its other declared
+inputs (``ads_history`` and ``sellers_history`` with ``valid_from``/``valid_to``, as far back as it declares) and
+``hours`` (``hour_no``, ``hour``, ``hour_end``), which are the hours to compute; and no clock. Which revision the rows
+become is :mod:`spark.lake.feature_partitions`' rule. With ``--recompute false`` a group whose hours are whole is left
+alone. ``--owner`` names the work for whom the groups' days are leased. A group that fails does not stop the others;
+the step then fails, naming each.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F  # noqa: N812
+
+from adrank.contracts import lake, registry
+from adrank.contracts.manifests import FeatureManifest, RawManifest
+from adrank.contracts.registry import FeatureGroup
+from adrank.decisions import lateness
+from adrank.decisions.lateness import RawLog
+from adrank.storage import leases
+from adrank.storage.leases import Lease
+from spark.aggregation import window_range
+from spark.aggregation.event_views import EventLog
+from spark.aggregation.tiles import Tiles
+from spark.aggregation.window_range import Counted
+from spark.catalogue.views import Catalogue, CatalogueViews
+from spark.lake import feature_manifests, feature_partitions, raw_events
+from spark.lake.files import LakeFiles
+from spark.parts import Parts, Work
+from spark.session import beside, session
+
+
+@dataclass(frozen=True)
+class FeatureQueries:
+    """The queries of all groups below one prefix, and what they are run on.
+
+    ``raws`` are the closed raw hours from the reach of the hour before the first computed one on.
+    """
+
+    files: LakeFiles
+    prefix: str
+    raws: Sequence[RawManifest]
+    catalogue: Catalogue
+    events: EventLog
+
+    @classmethod
+    def of(
+        cls,
+        files: LakeFiles,
+        prefix: str,
+        raws: Sequence[RawManifest],
+        groups: Sequence[FeatureGroup],
+        ignored: Collection[str],
+    ) -> FeatureQueries:
+        """What ``groups`` are computed from, side by side. ``ignored``: columns that change data may have besides."""
+        return cls(
+            files, prefix, raws, Catalogue(files.spark, files, groups, ignored), EventLog(files.spark, files, groups)
+        )
+
+    def compute(
+        self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime], lease: Lease
+    ) -> list[FeatureManifest]:
+        """Compute ``hours``, in order, of one group; returns the manifests that now are the newest.
+
+        ``spark`` is a session whose views nobody else uses meanwhile.
+        """
+        catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
+        _hours(spark, hours).createOrReplaceTempView("hours")
+        counted = None
+        if group.counts is not None:
+            counted = self._counted(spark, group, catalogue, hours)
+            counted.hourly.createOrReplaceTempView("windows")
+        catalogue.register(hours[0], hours[-1] + lake.HOUR, group.looks_back)
+        rows = spark.sql(self._query("features", group))
+        log = RawLog.of(self._raws(hours))
+        manifests = feature_partitions.write(rows, self.files, group, hours, log, lease)
+        if counted is not None:
+            lease.require_held()
+            counted.keep()
+        return manifests
+
+    def complete(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime], lease: Lease) -> str:
+        """Do what is missing of hours that are not whole, and say what it was.
+
+        Where a step died after it had published them, only their windows are kept.
+        """
+        if not self.is_published(group, hours):
+            return described(self.compute(spark, group, hours, lease))
+        if group.counts is None:
+            return f"{hours[-1].isoformat()} was computed by another step meanwhile"
+        counted = self._counted(spark, group, CatalogueViews.for_group(spark, self.catalogue, group), hours)
+        lease.require_held()
+        counted.keep()
+        return f"{hours[-1].isoformat()} was computed, its windows are kept now"
+
+    def outdated(self, group: FeatureGroup, hours: Iterable[datetime]) -> list[datetime]:
+        """Those of ``hours``, in order, that were computed from another log than this one."""
+        return lateness.outdated(group, feature_manifests.computed(self.files, group, hours), RawLog.of(self.raws))
+
+    def is_published(self, group: FeatureGroup, hours: Sequence[datetime]) -> bool:
+        """Whether all hours were computed from this log in the group's present layout."""
+        found = feature_manifests.computed(self.files, group, hours)
+        if len(found) < len(hours) or any(manifest.fingerprint != group.fingerprint for manifest in found):
+            return False
+        return not lateness.outdated(group, found, RawLog.of(self.raws))
+
+    def is_whole(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime]) -> bool:
+        """Whether all hours are published and the last one's windows are kept."""
+        if not self.is_published(group, hours):
+            return False
+        catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
+        return group.counts is None or window_range.is_kept(self._tiles(spark, group, catalogue), self.raws, hours[-1])
+
+    def _counted(
+        self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews, hours: Sequence[datetime]
+    ) -> Counted:
+        tiles = self._tiles(spark, group, catalogue)
+        return window_range.windows_of(tiles, self._raws(hours), hours[0], hours[-1] + lake.HOUR)
+
+    def _raws(self, hours: Sequence[datetime]) -> list[RawManifest]:
+        first = lateness.reach_start(hours[0] - lake.HOUR)
+        return [raw for raw in self.raws if first <= raw.hour < hours[-1] + lake.HOUR]
+
+    def _tiles(self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews) -> Tiles:
+        return Tiles(spark, self.files, group, self._query("tiles", group), catalogue, self.events)
+
+    def _query(self, kind: str, group: FeatureGroup) -> str:
+        return self.files.read(f"{self.prefix.removeprefix(self.files.root)}/{kind}/{group.name}.sql")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the step."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bucket", required=True)
+    parser.add_argument("--group", required=True, action="append")
+    parser.add_argument("--start", required=True, type=datetime.fromisoformat)
+    parser.add_argument("--end", required=True, type=datetime.fromisoformat)
+    parser.add_argument("--queries", required=True)
+    parser.add_argument("--recompute", choices=("true", "false"), default="true")
+    parser.add_argument("--ignored-column", action="append", default=[], metavar="TABLE.COLUMN")
+    parser.add_argument("--owner")
+    args = parser.parse_args(argv)
+    hours = list(lake.hours(args.start, lake.floor_hour(args.end)))
+    if not hours:
+        parser.error(f"there is no whole hour from {args.start.isoformat()} to {args.end.isoformat()}")
+    spark = session(f"features {' '.join(args.group)} {args.start.isoformat()}")
+    files = LakeFiles(spark, args.bucket)
+    raws = raw_events.closed_hours(files, lateness.reach_start(hours[0] - lake.HOUR), hours[-1] + lake.HOUR)
+    groups = [registry.load().group(name) for name in args.group]
+    queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
+
+    def work(group: FeatureGroup) -> Work:
+        def compute() -> str:
+            own = beside(spark)
+            again = args.recompute == "true"
+            if not again and queries.is_whole(own, group, hours):
+                return "whole already"
+            with leases.held(bucket=args.bucket, group=group.name, days=hours, owner=args.owner) as lease:
+                if again:
+                    return described(queries.compute(own, group, hours, lease))
+                return queries.complete(own, group, hours, lease)
+
+        return compute
+
+    parts = Parts()
+    parts.run({group.name: work(group) for group in groups})
+    parts.require_success()
+
+
+def described(manifests: Sequence[FeatureManifest]) -> str:
+    """What was computed, in one line."""
+    rows, last = sum(manifest.rows for manifest in manifests), manifests[-1]
+    return (
+        f"{rows} rows in {len(manifests)} hour(s), the last {last.hour.isoformat()} "
+        f"revision={last.revision} digest={last.content_digest[:12]}"
+    )
+
+
+def _hours(spark: SparkSession, hours: Sequence[datetime]) -> DataFrame:
+    numbers = [int(hour.timestamp()) // 3600 for hour in hours]
+    return (
+        spark.range(numbers[0], numbers[-1] + 1)
+        .where(F.col("id").isin(numbers))
+        .select(
+            F.col("id").alias("hour_no"),
+            F.timestamp_seconds(F.col("id") * 3600).alias("hour"),
+            F.timestamp_seconds((F.col("id") + 1) * 3600).alias("hour_end"),
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

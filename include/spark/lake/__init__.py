@@ -1,0 +1,1 @@
+"""Spark's way into the lake."""

@@ -1,0 +1,1 @@
+"""An offline partition on its way to the online stores, and back."""

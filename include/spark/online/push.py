@@ -1,0 +1,140 @@
+"""Brings an online store to one hour: claims the store, writes from where the rows are, and says when all is there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pyspark.sql import SparkSession
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import FeatureManifest, PushedHour, PushedPartition
+from adrank.contracts.registry import FeatureGroup
+from adrank.online import push_state as states
+from adrank.online.push_state import Plan, StoreLostError, StoreState, TakenOverError, Ticket
+from adrank.online.writer import Address, OnlineWriter
+from adrank.runtime.retry import Patience
+from spark.lake.files import LakeFiles
+from spark.online import changes
+
+_TRIES: Final = 5
+_COUNTED: Final = (*changes.REASONS, "written", "refused")
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """Rows that a push wrote, by reason, and how many of them did not lose to a newer one."""
+
+    base: datetime | None
+    changed: int = 0
+    refreshed: int = 0
+    vanished: int = 0
+    written: int = 0
+
+    @property
+    def offered(self) -> int:
+        """Rows sent to the store."""
+        return self.changed + self.refreshed + self.vanished
+
+
+class NeverWholeError(RuntimeError):
+    """The store lost rows in each try of a push."""
+
+
+def pushed_hour(hour: datetime, manifests: Iterable[FeatureManifest]) -> PushedHour:
+    """What a store holds that was brought to ``hour`` from these partitions."""
+    partitions = (
+        PushedPartition(group=m.group, fingerprint=m.fingerprint, revision=m.revision, content_digest=m.content_digest)
+        for m in manifests
+    )
+    return PushedHour(hour=hour, partitions=tuple(sorted(partitions, key=lambda p: p.group)))
+
+
+@dataclass(frozen=True)
+class Push:
+    """One hour on its way to one store."""
+
+    spark: SparkSession
+    files: LakeFiles
+    address: Address
+    patience: Patience
+    groups: tuple[FeatureGroup, ...]
+    manifests: Mapping[str, FeatureManifest]
+    wanted: PushedHour
+
+    def run(self, writer: OnlineWriter, *, full: bool = False) -> Pushed:
+        """Write until the store holds the hour, again in full when it lost rows meanwhile.
+
+        Raises :class:`TakenOverError` when another push began meanwhile, and :class:`NeverWholeError` in the end.
+        """
+        for _ in range(_TRIES):
+            began = datetime.now(UTC)
+            plan, state = self._begin(writer, began, full)
+            counts = self._write(plan, state)
+            refused = counts.pop("refused", 0)
+            if not refused and writer.swap(state, states.completed(state, self.wanted, plan, began)):
+                return Pushed(base=plan.base.hour if plan.base else None, **counts)
+            # A server that restarted may have come back with the state of some earlier push.
+            if writer.instance() == state.instance and writer.state() is not None:
+                raise TakenOverError(f"another push began while this one wrote {self.wanted.hour.isoformat()}")
+            print(f"the store lost what was written to it: writing all of {self.wanted.hour.isoformat()} again")
+            full = True
+        raise NeverWholeError(f"the store lost rows in each of {_TRIES} tries to push {self.wanted.hour.isoformat()}")
+
+    def _begin(self, writer: OnlineWriter, now: datetime, full: bool) -> tuple[Plan, StoreState]:
+        """Claim the store."""
+        ttl = timedelta(hours=min(group.ttl_hours for group in self.groups))
+        while True:
+            there, instance = writer.state(), writer.instance()
+            if later := states.superseded_by(there, self.wanted):
+                raise TakenOverError(f"the push of {later.isoformat()} began meanwhile")
+            claimed = states.begun(there, self.wanted, now, instance)
+            if writer.swap(there, claimed):
+                return states.plan(there, self.wanted, now, ttl, full=full), claimed
+
+    def _write(self, plan: Plan, state: StoreState) -> Counter[str]:
+        total: Counter[str] = Counter()
+        ticket = Ticket(state.token, state.fence)
+        as_of = self.wanted.hour + lake.HOUR
+        for group in self.groups:
+            compared = changes.comparison(self.files, group, self.manifests[group.name], plan)
+            if compared.is_empty:
+                continue
+            rows = changes.rows(self.spark, self.files, compared, spread=self.address.spread)
+            task = _task(self.address, self.patience, ticket, group, as_of)
+            schema = ", ".join(f"{name} long" for name in _COUNTED)
+            for counts in rows.mapInArrow(task, schema).collect():
+                total.update(counts.asDict())
+            if total["refused"]:
+                break
+        return total
+
+
+def _task(
+    address: Address, patience: Patience, ticket: Ticket, group: FeatureGroup, as_of: datetime
+) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    """Writes the rows of one Spark partition from its executor and gives one row of counts."""
+
+    def write(batches: Iterator[Any]) -> Iterator[Any]:
+        import pyarrow as pa
+
+        counts = dict.fromkeys(_COUNTED, 0)
+        with ExitStack() as ends:
+            writer = None
+            try:
+                for batch in batches:
+                    if writer is None:
+                        writer = address.open(patience)
+                        ends.callback(writer.close)
+                    counts["written"] += writer.write(ticket, group, as_of, batch)
+                    for why in batch.column("why").value_counts().to_pylist():
+                        counts[why["values"]] += why["counts"]
+            except (StoreLostError, TakenOverError):
+                counts["refused"] = 1
+        yield pa.RecordBatch.from_pylist([counts], schema=pa.schema([(name, pa.int64()) for name in _COUNTED]))
+
+    return write

@@ -1,0 +1,55 @@
+"""The SQL that runs inside a job: read from ``include/sql``, executed by DuckDB on local files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+_ROOT: Final = Path(__file__).parents[2] / "sql"
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """An in-memory database on UTC."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def statement(name: str, **identifiers: str) -> str:
+    """The text of ``include/sql/<name>.sql``; ``{placeholders}`` are filled with identifiers and projections."""
+    text = (_ROOT / f"{name}.sql").read_text(encoding="utf-8")
+    for key, value in identifiers.items():
+        text = text.replace(f"{{{key}}}", value)
+    return text
+
+
+def create_table(
+    connection: duckdb.DuckDBPyConnection, table: str, query: str, parameters: Mapping[str, Any] | None = None
+) -> int:
+    """Materialise a query and return its row count. Only parameters that the query names are passed."""
+    used = {key: value for key, value in (parameters or {}).items() if f"${key}" in query}
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {identifier(table)} AS {query}", used)
+    return count(connection, table)
+
+
+def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    """Rows of a table."""
+    return int(connection.execute(f"SELECT count(*) FROM {identifier(table)}").fetchall()[0][0])  # noqa: S608
+
+
+def identifier(name: str) -> str:
+    """A quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A quoted string literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def file_list(paths: Iterable[Path]) -> str:
+    """A list literal of paths for ``read_parquet`` and friends."""
+    return "[" + ", ".join(text(str(path)) for path in paths) + "]"

@@ -1,0 +1,1 @@
+"""What the demo leaves behind: summary, pictures and the report."""

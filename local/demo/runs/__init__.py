@@ -1,0 +1,1 @@
+"""Follows the runs of the DAGs, and decides as a product manager would."""

@@ -1,0 +1,104 @@
+"""Watches one run of the weekly DAG: tells every step, starts what must happen meanwhile, and stops at its end.
+
+What must happen meanwhile: live traffic as soon as users are routed, and a product manager's answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from demo import signals
+from demo.report.record import WEEKLY_STAGES, Stage, Task, group_stage
+from demo.runs.dag_runs import TASKS, Airflow, DagRun
+from demo.runs.progress import TaskTeller
+from stack.stall import ProgressWatch
+
+DAG_ID: Final = "ranking_training_weekly"
+ROUTED: Final = "ab_test.start_routing"
+JUDGED: Final = "ab_test.await_verdict"
+ASKED: Final = "approval.approve_promotion"
+SHIFTED: Final = "production.shift_traffic"
+VERIFIED: Final = "production.verify_production"
+
+_POLL_SECONDS: Final = 1.0
+
+Say = Callable[[str, str], None]
+
+
+class WeeklyWatch:
+    """Follows a run until it ends, whatever its end. ``say`` takes stage and line; ``look`` sees all its tasks."""
+
+    def __init__(self, airflow: Airflow, say: Say, look: Callable[[list[Task]], None] = lambda _: None) -> None:
+        self._airflow = airflow
+        self._say = say
+        self._look = look
+        self._teller = TaskTeller(lambda task, state: say(task.group, f"{task.name}: {state}"))
+        self._ended: set[str] = set()
+        self._callbacks: list[tuple[str, frozenset[str], Callable[[], None]]] = []
+        self._called: set[tuple[int, int]] = set()
+        self._always: list[Callable[[], None]] = []
+        self._states: dict[str, str] = {}
+
+    def when(self, task_id: str, states: Sequence[str], act: Callable[[], None]) -> None:
+        """Call ``act`` in each try of the task, the first time that it is in one of the states."""
+        self._callbacks.append((task_id, frozenset(states), act))
+
+    def always(self, act: Callable[[], None]) -> None:
+        """Call ``act`` every time the run is looked at; what it raises ends the watch."""
+        self._always.append(act)
+
+    def follow(self, run: DagRun, watch: ProgressWatch) -> tuple[DagRun, list[Task]]:
+        """Watch until the run has ended; a person may take any time.
+
+        Raises:
+            StalledError: it does not get on.
+        """
+        while True:
+            run = self._airflow.run(run.dag_id, run.run_id)
+            tasks = self._airflow.tasks(run.dag_id, run.run_id)
+            self._states = {task.task_id: task.state for task in tasks}
+            self._look(tasks)
+            self._tell(tasks)
+            self._act(tasks)
+            if run.ended:
+                return run, tasks
+            if any(task.state == "awaiting_input" for task in tasks):
+                watch.excuse()
+            watch.note(TASKS, signals.states(tasks))
+            watch.require_progress(partial(self._airflow.unfinished, run))
+            time.sleep(_POLL_SECONDS)
+
+    def is_at_work(self, task_id: str) -> bool:
+        """Whether a task has begun and is not over, as the run was last seen."""
+        state = self._states.get(task_id, "none")
+        return state != "none" and not _is_over(state)
+
+    def _tell(self, tasks: list[Task]) -> None:
+        self._teller.tell(tasks)
+        for stage in stages_of(tasks):
+            members = [task.state for task in tasks if task.group == stage.name]
+            if stage.name not in self._ended and members and all(_is_over(state) for state in members):
+                self._ended.add(stage.name)
+                self._say(stage.name, f"{stage.state}" + (f" in {stage.seconds:.1f} s" if stage.started else ""))
+
+    def _act(self, tasks: list[Task]) -> None:
+        by_id = {task.task_id: task for task in tasks}
+        for number, (task_id, wanted, act) in enumerate(self._callbacks):
+            task = by_id.get(task_id)
+            if task is not None and task.state in wanted and (number, task.try_number) not in self._called:
+                self._called.add((number, task.try_number))
+                act()
+        for act in self._always:
+            act()
+
+
+def stages_of(tasks: Sequence[Task]) -> list[Stage]:
+    """The weekly stages, from the states of their task groups."""
+    return [group_stage(name, [task for task in tasks if task.group == name]) for name in WEEKLY_STAGES]
+
+
+def _is_over(state: str) -> bool:
+    return state in ("success", "failed", "skipped", "upstream_failed", "removed")

@@ -1,0 +1,1 @@
+"""EMR: clusters whose steps run here."""

@@ -1,0 +1,64 @@
+"""The fault switches as the gateway serves them: faults that are kept in the file, and those that act at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from localcloud.cloudwatch.alarms import Alarms
+from localcloud.faults import armed as faults
+from localcloud.faults.armed import Faults, Named, Refuse, UnknownFaultError
+from localcloud.settings import Config
+
+
+class SwitchError(RuntimeError):
+    """A switch that does not exist or that cannot be thrown now."""
+
+
+class Switchboard:
+    """Arms, shows and clears."""
+
+    def __init__(self, config: Config, armed: Faults, alarms: Alarms, account: str) -> None:
+        self._config = config
+        self._faults = armed
+        self._alarms = alarms
+        self.account = account
+
+    def show(self) -> dict[str, Any]:
+        """What is active: armed faults and the alarms that are held."""
+        return {**self._faults.active(), "tripped_alarms": self._alarms.tripped}
+
+    def arm(self, name: str, body: dict[str, Any]) -> None:
+        """Throw one switch; raises :class:`SwitchError` or ``pydantic.ValidationError``."""
+        try:
+            switch = faults.parse(name, body)
+        except UnknownFaultError as error:
+            raise SwitchError(str(error)) from error
+        if isinstance(switch, Named):
+            self._alarm(name, switch.name)
+            return
+        if name == "drop_redis" and isinstance(switch, Refuse):
+            self._drop_redis(switch.seconds)
+        self._faults.arm(name, switch)
+
+    def clear(self, name: str | None) -> None:
+        """Disarm one fault, or all of them and let every alarm follow its metric."""
+        self._faults.clear(name)
+        for alarm in self._alarms.tripped if name is None else []:
+            self._alarms.clear(alarm)
+
+    def _alarm(self, name: str, alarm: str) -> None:
+        try:
+            if name == "trip_alarm":
+                self._alarms.trip(alarm)
+            else:
+                self._alarms.clear(alarm)
+        except KeyError:
+            raise SwitchError(f"no alarm {alarm!r}") from None
+
+    def _drop_redis(self, seconds: float) -> None:
+        import redis
+
+        try:
+            faults.drop_redis(self._config.redis_host, self._config.redis_port, seconds)
+        except redis.RedisError as error:
+            raise SwitchError(f"redis at {self._config.redis_host}:{self._config.redis_port}: {error}") from error

@@ -1,0 +1,1 @@
+"""SageMaker: jobs and endpoints that run here."""

@@ -1,0 +1,1 @@
+"""What localcloud remembers over a restart."""

@@ -1,0 +1,1 @@
+"""The truth: users, ads, sellers and their searches."""

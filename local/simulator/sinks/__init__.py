@@ -1,0 +1,1 @@
+"""Where the simulated marketplace's events and rows go."""

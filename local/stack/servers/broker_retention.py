@@ -1,0 +1,82 @@
+"""``python -m stack.servers.broker_retention``: deletes from the broker's log what the archiver has in the lake.
+
+In production Kafka's own retention does this by age, long after the archiver. Here the log is short-lived, and each
+batch in it costs the broker time with every fetch, so a batch goes as soon as the archiver's checkpoint has passed it:
+the checkpoint is durable and fenced, and no archiver ever reads from before it. The dead-letter topic is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+
+import boto3
+from botocore.config import Config
+
+from adrank.contracts import settings
+from adrank.storage.object_store import ObjectStore, ObjectStoreError
+from ingestion.archiver import checkpoints
+from stack.servers import kafka
+from stack.servers.broker_log import BrokerLog, BrokerLogError
+
+_log = logging.getLogger(__name__)
+
+
+class Retention:
+    """Deletes behind the checkpoints of a topic's archiver."""
+
+    def __init__(self, log: BrokerLog, lake: ObjectStore, topic: str, partitions: int) -> None:
+        self._log = log
+        self._lake = lake
+        self._topic = topic
+        self._partitions = range(partitions)
+        self._passed: dict[int, int] = {}
+
+    def run_once(self) -> int:
+        """Delete what all checkpoints have passed since the last time; returns how many batches went.
+
+        :raises BrokerLogError: the broker's store refused some of it
+        :raises ObjectStoreError: the lake did not say how far its archiver is
+        """
+        deleted = 0
+        for checkpoint in checkpoints.read(self._lake, self._topic, self._partitions):
+            # None: nobody has archived the partition yet, or nothing of it.
+            offset = None if checkpoint is None else checkpoint.next_offset
+            if checkpoint is None or offset is None or self._passed.get(checkpoint.partition) == offset:
+                continue
+            deleted += self._log.delete_before(checkpoint.partition, offset)
+            self._passed[checkpoint.partition] = offset
+        return deleted
+
+    def run(self, stop: threading.Event, interval: float) -> None:
+        """Delete every ``interval`` seconds until stopped; a store that refuses is asked again next time."""
+        while not stop.wait(interval):
+            try:
+                self.run_once()
+            except (BrokerLogError, ObjectStoreError) as error:
+                _log.warning("%s", error)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until stopped; the lake is where the environment's AWS access leads."""
+    parser = argparse.ArgumentParser(prog="stack.servers.broker_retention", description="Delete what is archived.")
+    parser.add_argument("--log-url", required=True, help="S3 endpoint that holds the broker's log")
+    parser.add_argument("--interval", type=float, default=10, help="seconds between two deletions")
+    args = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    known = settings.load()
+    s3 = boto3.client("s3", endpoint_url=args.log_url, region_name=known.region, config=Config(proxies={}))
+    topic = known.events.topic
+    lake = ObjectStore.connect(known.lake.bucket, region=known.region)
+    Retention(BrokerLog(s3, kafka.BUCKET, topic), lake, topic, kafka.PARTITIONS).run(stop, args.interval)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

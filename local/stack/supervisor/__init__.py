@@ -1,0 +1,1 @@
+"""Supervisor: its configuration, its client, and what it left."""

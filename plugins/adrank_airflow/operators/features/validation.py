@@ -1,0 +1,84 @@
+"""The expectations on feature partitions, with a link to what they found."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import BaseOperatorLink
+
+from adrank.contracts import lake
+from adrank.contracts.settings import Settings
+from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+    from airflow.sdk.types import TaskInstanceKey
+
+ENTRY_POINT: Final = "validate_features.py"
+
+
+class DataDocsLink(BaseOperatorLink):
+    """Leads to the Data Docs of the run that the task belongs to."""
+
+    name = "Data Docs"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """The address of the Data Docs' first page; empty where the task's hours were never known."""
+        return operator.data_docs(ti_key.run_id) if isinstance(operator, Validation) else ""
+
+
+class Validation:
+    """What a validation has wherever it runs."""
+
+    operator_extra_links: Collection[BaseOperatorLink] = (DataDocsLink(),)
+    settings: Settings
+
+    @property
+    @abstractmethod
+    def last_hour(self) -> datetime:
+        """The last hour that is looked at; to be asked once the hours are known."""
+
+    def data_docs(self, run_id: str) -> str:
+        """Where people read what a run found."""
+        return self.settings.browse(f"{lake.data_docs(self.last_hour, run_id)}index.html")
+
+
+class RangeValidation(Validation):
+    """What a validation of a range of hours has wherever it runs."""
+
+    start: str
+    end: str
+
+    @property
+    def last_hour(self) -> datetime:
+        """The last hour of the range."""
+        *_, last = lake.hours(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
+        return last
+
+
+class ValidateFeaturesOperator(RangeValidation, EmrSparkStepOperator):
+    """Run Great Expectations on every group's partitions of a range of hours, as one EMR step.
+
+    :param start: first hour (ISO); templated.
+    :param end: end of the last hour (ISO); templated.
+    """
+
+    template_fields: Sequence[str] = (*EmrSparkStepOperator.template_fields, "start", "end")
+
+    def __init__(self, *, settings: Settings, start: str, end: str, **kwargs: Any) -> None:
+        self.start = start
+        self.end = end
+        super().__init__(
+            settings=settings,
+            entry_point=ENTRY_POINT,
+            arguments=arguments(settings, start, end),
+            **kwargs,
+        )
+
+
+def arguments(settings: Settings, start: str, end: str) -> list[str]:
+    """The command line of a validation."""
+    return ["--start", start, "--end", end, "--run", "{{ run_id }}", *settings.expectations.arguments()]

@@ -1,0 +1,79 @@
+"""The Spark work of a step on any target that spark-submit reaches, through the Spark provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import BaseHook
+
+from adrank.contracts.settings import Settings
+from adrank_airflow.operators.jobs import spark_command
+from adrank_airflow.templates import STEP_NAME
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_RESOURCE_MANAGER: Final = "yarn_resourcemanager_webapp_address"
+
+
+class SparkSubmitStepOperator(SparkSubmitOperator):
+    """Run a published Spark entry point where the Spark connection says, with the command line of an EMR step.
+
+    Master and deploy mode are the connection's; how Spark reaches ``s3://`` there is the target's own configuration.
+    In client mode the task waits for the driver on the worker and killing it kills the driver; in cluster mode a retry
+    finds the driver that an earlier try left, where the provider can (on YARN it needs the ResourceManager's address in
+    the connection).
+
+    :param entry_point: file under ``<code prefix>/spark/``.
+    :param arguments: its command line; templated.
+    :param hours: ``start`` and ``end`` (ISO) to hand over as ``--start`` and ``--end``, and ``groups``, each as
+        ``--group``: what a task may be mapped over.
+    :param queries: whether to hand over, as ``--queries``, where the published SQL is.
+    :param leased: whether the work takes leases (:mod:`adrank.storage.leases`); ``--owner`` is then a name of this try
+        alone: a worker that dies may leave a driver running, and a retry has to wait for what that one holds.
+    """
+
+    template_fields: Sequence[str] = ("hours", "arguments", "name", "conf", "env_vars")
+    ui_color = "#f6e3c5"
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        entry_point: str,
+        arguments: Sequence[str],
+        hours: Mapping[str, Any] | None = None,
+        queries: bool = False,
+        leased: bool = False,
+        name: str = STEP_NAME,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            application=spark_command.application(settings.lake, entry_point),
+            py_files=spark_command.library(settings.lake),
+            conn_id=settings.tenancy.spark_conn_id,
+            name=name,
+            pool=kwargs.pop("pool", settings.tenancy.emr_pool),
+            execution_timeout=kwargs.pop("execution_timeout", settings.emr.step_timeout),
+            **kwargs,
+        )
+        self.settings = settings
+        self.arguments = list(arguments)
+        self.hours = hours
+        self.queries = queries
+        self.leased = leased
+
+    def execute(self, context: Context) -> None:
+        """Submit, and wait for the end."""
+        # The provider would go to YARN where the connection is missing.
+        connection = BaseHook.get_connection(self.settings.tenancy.spark_conn_id)
+        extra = connection.extra_dejson
+        if "yarn" in (connection.conn_type, connection.host) and extra.get("deploy-mode") == "cluster":
+            self._yarn_track_via_rm_api = self.durable = _RESOURCE_MANAGER in extra
+        owner = f"{self.name} try {context['ti'].try_number}" if self.leased else None
+        self.application_args = spark_command.arguments(
+            self.settings.lake, self.arguments, self.hours, self.queries, owner
+        )
+        super().execute(context)

@@ -1,0 +1,1 @@
+"""Inputs, registry and report of a training run."""

@@ -1,0 +1,111 @@
+"""Wait for one piece of AWS work (an EMR step, a SageMaker job, an endpoint) until it ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+
+from adrank_airflow.triggers.polling import PatientTrigger
+
+WorkKind = Literal["emr_step", "processing", "training", "endpoint"]
+
+
+@dataclass(frozen=True)
+class _Work:
+    service: str
+    describe: str
+    status_path: tuple[str, ...]
+    done: str
+    failed: frozenset[str]
+    cancel: str | None = None
+
+
+_KINDS: Final[dict[WorkKind, _Work]] = {
+    "emr_step": _Work(
+        "emr",
+        "describe_step",
+        ("Step", "Status", "State"),
+        "COMPLETED",
+        frozenset({"FAILED", "CANCELLED", "INTERRUPTED"}),
+        "cancel_steps",
+    ),
+    "processing": _Work(
+        "sagemaker",
+        "describe_processing_job",
+        ("ProcessingJobStatus",),
+        "Completed",
+        frozenset({"Failed", "Stopped"}),
+        "stop_processing_job",
+    ),
+    "training": _Work(
+        "sagemaker",
+        "describe_training_job",
+        ("TrainingJobStatus",),
+        "Completed",
+        frozenset({"Failed", "Stopped"}),
+        "stop_training_job",
+    ),
+    "endpoint": _Work(
+        "sagemaker",
+        "describe_endpoint",
+        ("EndpointStatus",),
+        "InService",
+        frozenset({"Failed", "OutOfService", "UpdateRollbackFailed"}),
+    ),
+}
+
+
+class AwsWorkTrigger(PatientTrigger):
+    """Fires ``{"status": <final status>}`` or ``{"status": "deadline"}``.
+
+    :param kind: what is waited for.
+    :param reference: the arguments of its describe call (``ClusterId``/``StepId``, a job's or an endpoint's name).
+    :param result: what the task returns when the work ended well. The task then ends here, and no worker starts only
+        to say so; Airflow then makes no events of the task's outlets.
+    """
+
+    own_fields = ("kind", "reference", "result")
+
+    def __init__(
+        self, kind: WorkKind, reference: dict[str, str], result: dict[str, str] | None = None, **waiting: Any
+    ) -> None:
+        super().__init__(**waiting)
+        self.kind = kind
+        self.reference = reference
+        self.result = result
+
+    @property
+    def service(self) -> str:
+        """The service that does the work."""
+        return _KINDS[self.kind].service
+
+    async def look(self, client: Any) -> dict[str, Any] | None:
+        """The work's status, once it has ended."""
+        work = _KINDS[self.kind]
+        answer = await getattr(client, work.describe)(**self.reference)
+        for step in work.status_path:
+            answer = answer[step]
+        return {"status": str(answer)} if answer == work.done or answer in work.failed else None
+
+    def event(self, happened: dict[str, Any]) -> TriggerEvent:
+        """Success of the task itself, where that is all there is to say."""
+        if self.result is not None and happened["status"] == _KINDS[self.kind].done:
+            return TaskSuccessEvent(xcoms={"return_value": dict(self.result)})
+        return super().event(happened)
+
+    async def on_kill(self) -> None:
+        """Cancel the work when a person kills the waiting task."""
+        work = _KINDS[self.kind]
+        if work.cancel is None:
+            return
+        arguments: dict[str, Any] = dict(self.reference)
+        if self.kind == "emr_step":
+            arguments = {
+                "ClusterId": self.reference["ClusterId"],
+                "StepIds": [self.reference["StepId"]],
+                "StepCancellationOption": "TERMINATE_PROCESS",
+            }
+        async with await self.client() as client:
+            await getattr(client, work.cancel)(**arguments)

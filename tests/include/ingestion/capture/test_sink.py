@@ -1,0 +1,345 @@
+"""Files, checkpoint, only then the database may forget; manifests last. Killed anywhere, nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from adrank.contracts import lake
+from adrank.contracts.manifests import CdcManifest
+from adrank.contracts.settings import Cdc
+from adrank.storage.object_store import ConflictError, ObjectStore, ObjectStoreError, Version
+from ingestion.capture import sink as landing
+from ingestion.capture.checkpoint import CheckpointError, CheckpointStore
+from ingestion.capture.envelopes import Change, EnvelopeError
+from ingestion.capture.sink import Delivery, Lander, StoppedError
+from ingestion.landing.changes import CdcTable
+
+HOUR = datetime(2026, 3, 1, 5, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+AT_ONCE = timedelta(0)
+
+
+class Killed(BaseException):
+    """What SIGKILL is to a process."""
+
+
+class FakeEngine:
+    """Hands over a log from an offset on, as Debezium does: whole positions behind it."""
+
+    def __init__(self, offset: dict[str, Any] | None) -> None:
+        self.start = 0 if offset is None else int(offset["lsn"])
+        self.acknowledged: list[int] = []
+
+    def offset(self, record: Any) -> dict[str, str | int | bool | None]:
+        return {"lsn": record}
+
+    def acknowledge(self, record: Any) -> None:
+        self.acknowledged.append(record)
+
+    def deliver(self, log: Iterable[Change]) -> list[Delivery]:
+        return [Delivery(change, change.lsn) for change in log if change.lsn > self.start]
+
+
+class MemoryStore(ObjectStore):
+    """A bucket in memory, with conditional puts."""
+
+    def __init__(self) -> None:
+        super().__init__("lake", None)
+        self.objects: dict[str, bytes] = {}
+
+    def put(self, key: str, body: bytes) -> None:
+        self.objects[key] = body
+
+    def put_over(self, key: str, body: bytes, etag: str | None) -> str:
+        there = self.find_version(key)
+        if etag != (there.etag if there else None):
+            raise ConflictError(key)
+        self.objects[key] = body
+        return str(hash(body))
+
+    def find_version(self, key: str) -> Version | None:
+        body = self.objects.get(key)
+        return None if body is None else Version(body, str(hash(body)))
+
+    def get(self, key: str) -> bytes:
+        return self.objects[key]
+
+    def delete(self, key: str) -> None:
+        self.objects.pop(key, None)
+
+    def keys(self, prefix: str = "") -> Iterator[str]:
+        return (key for key in sorted(self.objects) if key.startswith(prefix))
+
+    def folders(self, prefix: str) -> list[str]:
+        below = (key.removeprefix(prefix) for key in self.keys(prefix))
+        return sorted({f"{prefix}{key.split('/')[0]}/" for key in below if "/" in key})
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """An empty bucket."""
+    return MemoryStore()
+
+
+class FailingStore:
+    """An object store that fails at one of its writes, before or after it took effect."""
+
+    def __init__(self, store: ObjectStore, at: int, after: bool, error: BaseException) -> None:
+        self._store = store
+        self._left = at
+        self._after = after
+        self._error = error
+        self.bucket = store.bucket
+
+    def put(self, key: str, body: bytes) -> None:
+        self._write(lambda: self._store.put(key, body))
+
+    def put_over(self, key: str, body: bytes, etag: str | None) -> str:
+        return str(self._write(lambda: self._store.put_over(key, body, etag)))
+
+    def delete(self, key: str) -> None:
+        self._write(lambda: self._store.delete(key))
+
+    def _write(self, write: Callable[[], Any]) -> Any:
+        self._left -= 1
+        if self._left == 0 and not self._after:
+            raise self._error
+        answer = write()
+        if self._left == 0:
+            raise self._error
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+def change(
+    lsn: int, minute: float, table: str = "ads", op: str = "u", snapshot: bool = False, last: bool = False, **image: Any
+) -> Change:
+    us = (HOUR + timedelta(minutes=minute) - EPOCH) // timedelta(microseconds=1)
+    line = json.dumps({"op": op, "minute": minute, "source": {"lsn": lsn}, **image})
+    return Change(table, op, lsn, us, us, snapshot, last, image, line)
+
+
+def beat(lsn: int, minute: float) -> Change:
+    us = (HOUR + timedelta(minutes=minute) - EPOCH) // timedelta(microseconds=1)
+    return change(lsn, minute, "adrank_heartbeat", beat_at=us)
+
+
+def start(store: Any, roll_age: timedelta = AT_ONCE) -> tuple[Lander, FakeEngine]:
+    checkpoints = CheckpointStore(store, "adrank")
+    checkpoint = checkpoints.load("log")
+    engine = FakeEngine(checkpoint.offset)
+    lander = Lander(store, checkpoints, checkpoint, engine, Cdc(roll_age=roll_age), threading.Event())
+    lander.resume()
+    return lander, engine
+
+
+def landed(store: ObjectStore, table: CdcTable = "ads", hour: datetime = HOUR) -> list[tuple[int, float]]:
+    """(position, minute) of the changes that the hour's manifest names, in order."""
+    body = store.find(lake.raw_cdc_manifest(table, hour))
+    assert body is not None, "the hour is not closed"
+    manifest = CdcManifest.model_validate_json(body)
+    lines = [line for f in manifest.files for line in store.get(lake.raw_cdc(table, hour) + f.name).splitlines()]
+    assert len(lines) == manifest.changes
+    return sorted((found["source"]["lsn"], found["minute"]) for found in map(json.loads, lines))
+
+
+def is_closed(store: ObjectStore, hour: datetime, table: CdcTable = "ads") -> bool:
+    return store.find(lake.raw_cdc_manifest(table, hour)) is not None
+
+
+def test_an_hour_is_closed_when_a_heartbeat_has_passed_its_end(store: ObjectStore) -> None:
+    lander, engine = start(store)
+    lander.take(engine.deliver([beat(1, 0), change(2, 10), change(3, 20), beat(4, 59.99)]))
+    assert not is_closed(store, HOUR)
+    lander.take(engine.deliver([change(5, 59.999), change(6, 60), beat(7, 60)]))
+    assert landed(store) == [(2, 10), (3, 20), (5, 59.999)]
+    assert not is_closed(store, HOUR + lake.HOUR)
+
+
+def test_hours_without_changes_are_closed_too_of_both_tables(store: ObjectStore) -> None:
+    lander, engine = start(store)
+    lander.take(engine.deliver([beat(1, 0)]))
+    lander.take(engine.deliver([beat(2, 240)]))
+    closed = [hour for hour in lake.hours(HOUR - lake.HOUR, HOUR + 6 * lake.HOUR) if is_closed(store, hour)]
+    assert closed == list(lake.hours(HOUR, HOUR + 4 * lake.HOUR))
+    assert all(is_closed(store, hour, "sellers") for hour in closed)
+    manifest = CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest("ads", HOUR)))
+    assert (manifest.files, manifest.watermark) == ((), HOUR + 4 * lake.HOUR)
+
+
+def test_closing_begins_at_the_first_heartbeat_however_many_come_at_once(store: ObjectStore) -> None:
+    lander, engine = start(store)
+    lander.take(engine.deliver([beat(1, 0), change(2, 70), beat(3, 60), beat(4, 180)]))
+    assert [is_closed(store, HOUR + number * lake.HOUR) for number in range(4)] == [True, True, True, False]
+
+
+def test_changes_wait_for_more_but_not_for_long(store: ObjectStore) -> None:
+    lander, engine = start(store, timedelta(hours=1))
+    lander.take(engine.deliver([change(1, 1)]))
+    lander.tick()
+    assert not list(store.keys("raw/"))
+    lander, engine = start(store)
+    lander.take(engine.deliver([change(1, 1)]))
+    assert [key.split("/")[1] for key in store.keys("raw/")] == ["cdc", "checkpoints"]
+
+
+def test_lag_is_the_age_of_what_has_not_landed(store: ObjectStore) -> None:
+    lander, engine = start(store, timedelta(hours=1))
+    assert lander.lag() == 0
+    lander.take(engine.deliver([change(1, 1), change(2, 2)]))
+    assert lander.lag() == pytest.approx(time.time() - (HOUR + timedelta(minutes=1)).timestamp(), abs=5)
+    lander.finish()
+    assert lander.lag() == 0
+
+
+def test_what_is_held_when_the_process_is_told_to_stop_is_landed(store: ObjectStore) -> None:
+    lander, engine = start(store, timedelta(hours=1))
+    lander.take(engine.deliver([change(1, 1), change(2, 2)]))
+    lander.finish()
+    lander.take(engine.deliver([change(3, 3)]))
+    again, engine = start(store)
+    again.take(engine.deliver([change(1, 1), change(2, 2), change(3, 3), beat(4, 60), beat(5, 61)]))
+    assert landed(store) == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_the_database_may_forget_only_what_a_checkpoint_holds(store: ObjectStore) -> None:
+    lander, engine = start(FailingStore(store, 2, False, Killed()))
+    with pytest.raises(Killed):
+        lander.take(engine.deliver([change(1, 1), change(2, 2)]))
+    assert engine.acknowledged == []
+
+
+LOG = [
+    beat(1, 0),
+    change(2, 10),
+    change(2, 11),
+    change(3, 12, "sellers"),
+    change(4, 61),
+    beat(5, 60),
+    change(6, 30),
+    change(7, 62),
+    change(7, 63),
+    beat(8, 121),
+]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the write", "after the write"])
+def test_killed_at_any_write_nothing_is_lost_or_doubled(after: bool) -> None:
+    at, killed = 0, True
+    while killed:
+        at += 1
+        store = MemoryStore()
+        store.put(lake.catalogue_claim("ads", HOUR + lake.DAY, "1"), b"")
+        killed = False
+        try:
+            deliver_one_by_one(FailingStore(store, at, after, Killed()))
+        except Killed:
+            killed = True
+            deliver_one_by_one(store)
+        require_all_once(store)
+    assert at > 20, "the log no longer makes many writes"
+
+
+def deliver_one_by_one(store: Any) -> None:
+    lander, engine = start(store)
+    for delivery in engine.deliver(LOG):
+        lander.take([delivery])
+
+
+def require_all_once(store: ObjectStore) -> None:
+    assert landed(store) == [(2, 10), (2, 11), (6, 30)]
+    assert landed(store, hour=HOUR + lake.HOUR) == [(4, 61), (7, 62), (7, 63)]
+    assert landed(store, "sellers") == [(3, 12)]
+    assert not list(store.keys(lake.catalogue_table("ads"))), "no snapshot without these changes holds"
+
+
+def test_a_roll_amid_changes_that_had_landed_already_forgets_none_of_them(store: ObjectStore) -> None:
+    log = [beat(1, 0), change(2, 10), change(2, 11), change(2, 12), change(2, 13), beat(3, 60)]
+    lander, engine = start(store)
+    lander.take(engine.deliver(log[:4]))
+    heir, engine = start(store)
+    first, *others = engine.deliver(log)
+    heir.take([first])
+    heir.take(others)
+    assert landed(store) == [(2, 10), (2, 11), (2, 12), (2, 13)]
+
+
+def test_a_late_change_lands_in_its_closed_hour_as_one_more_file(store: ObjectStore) -> None:
+    lander, engine = start(store)
+    lander.take(engine.deliver([beat(1, 0), change(2, 1), beat(3, 61)]))
+    before = CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest("ads", HOUR)))
+    lander.take(engine.deliver([change(4, 2)]))
+    after = CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest("ads", HOUR)))
+    assert set(before.files) < set(after.files)
+    assert landed(store) == [(2, 1), (4, 2)]
+
+
+def test_a_snapshot_counts_only_when_it_is_whole(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(landing, "ROLL_ROWS", 1)
+    lander, engine = start(store)
+    rows = [change(1, minute, op="r", snapshot=True) for minute in (1, 2)]
+    lander.take(engine.deliver(rows))
+    lander.finish()
+    assert store.find(lake.cdc_checkpoint("adrank")) is None
+    lander, engine = start(store)
+    again = [change(9, 2, op="r", snapshot=True), change(9, 3, op="r", snapshot=True, last=True)]
+    lander.take(engine.deliver([*again, beat(10, 60), beat(11, 61)]))
+    assert landed(store) == [(9, 2), (9, 3)]
+    assert engine.acknowledged[0] == 9
+
+
+def test_a_refusing_object_store_is_asked_until_it_takes_them(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landing, "_BACK_OFF", (0.001, 0.001))
+    lander, engine = start(FailingStore(store, 2, False, ObjectStoreError("no")))
+    lander.take(engine.deliver([beat(1, 0), change(2, 1), beat(3, 60)]))
+    assert landed(store) == [(2, 1)]
+
+
+def test_and_who_is_told_to_stop_meanwhile_stops(store: ObjectStore) -> None:
+    stop = threading.Event()
+    stop.set()
+    failing: Any = FailingStore(store, 1, False, ObjectStoreError("no"))
+    checkpoints = CheckpointStore(failing, "adrank")
+    engine = FakeEngine(None)
+    lander = Lander(failing, checkpoints, checkpoints.load("log"), engine, Cdc(roll_age=AT_ONCE), stop)
+    with pytest.raises(StoppedError):
+        lander.take(engine.deliver([change(1, 1)]))
+    assert engine.acknowledged == []
+
+
+def test_of_two_processes_the_earlier_one_fails(store: ObjectStore) -> None:
+    zombie, zombies_engine = start(store)
+    lander, engine = start(store)
+    lander.take(engine.deliver([change(1, 1), change(2, 2)]))
+    with pytest.raises(CheckpointError, match="two capture processes"):
+        zombie.take(zombies_engine.deliver([change(1, 1)]))
+
+
+def test_a_checkpoint_of_another_database_is_refused(store: ObjectStore) -> None:
+    lander, engine = start(store)
+    lander.take(engine.deliver([change(1, 1)]))
+    with pytest.raises(CheckpointError, match="belongs to log log, the database's is other"):
+        CheckpointStore(store, "adrank").load("other")
+
+
+def test_a_heartbeat_without_a_time_is_refused(store: ObjectStore) -> None:
+    lander, engine = start(store)
+    with pytest.raises(EnvelopeError, match=r"adrank_heartbeat\.beat_at"):
+        lander.take(engine.deliver([change(1, 1, "adrank_heartbeat", beat_at="infinity")]))
+
+
+def test_a_table_that_nobody_asked_for_is_refused(store: ObjectStore) -> None:
+    lander, engine = start(store)
+    with pytest.raises(EnvelopeError, match="orders"):
+        lander.take(engine.deliver([change(1, 1, "orders")]))

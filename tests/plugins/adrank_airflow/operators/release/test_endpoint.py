@@ -1,0 +1,251 @@
+"""In service is not deployed: the configuration and the answers decide."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+
+from adrank.contracts.settings import Rollout, Settings
+from adrank_airflow.errors import (
+    DeadlineError,
+    DeploymentRolledBackError,
+    EndpointFailedError,
+    ParityError,
+    StagingInUseError,
+    WrongPackageServedError,
+)
+from adrank_airflow.hooks.endpoints import EndpointsHook
+from adrank_airflow.hooks.lake import LakeHook
+from adrank_airflow.hooks.model_registry import ModelRegistryHook
+from adrank_airflow.operators.release.endpoint import (
+    CheckParityOperator,
+    ClaimStagingOperator,
+    DeployEndpointOperator,
+    RemoveStagingOperator,
+    RestoreProductionOperator,
+    VerifyServingOperator,
+    deployment_config,
+)
+
+DIGEST = "d" * 64
+
+
+def deploy(settings: Settings, role: Any = "staging") -> DeployEndpointOperator:
+    return DeployEndpointOperator(
+        task_id="deploy",
+        settings=settings,
+        role=role,
+        package_digest=DIGEST,
+        model_data_url="s3://adrank-lake/m.tar.gz",
+    )
+
+
+def described(monkeypatch: pytest.MonkeyPatch, **answer: Any) -> None:
+    monkeypatch.setattr(EndpointsHook, "describe", lambda self, endpoint: answer or None)
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, answers: list[dict[str, Any]]) -> None:
+    monkeypatch.setattr(EndpointsHook, "invoke", lambda self, endpoint, request: answers.pop(0))
+
+
+def test_a_retry_finds_model_configuration_and_endpoint_and_creates_nothing_twice(
+    aws: None, settings: Settings, context: Any
+) -> None:
+    configs = set()
+    for _ in range(2):
+        with pytest.raises(TaskDeferred) as deferred:
+            deploy(settings).execute(context)
+        configs.add(deferred.value.kwargs["config"])
+    assert len(configs) == 1
+    assert DIGEST[:12] in configs.pop()
+
+
+def test_an_update_shifts_blue_green_under_the_alarms(
+    aws: None, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updates: list[dict[str, Any]] = []
+    monkeypatch.setattr(EndpointsHook, "update", lambda self, e, c, deployment: updates.append(deployment))
+    with pytest.raises(TaskDeferred):
+        deploy(settings, "production").execute(context)
+    other = deploy(settings, "production")
+    other.package_digest = "e" * 64
+    with pytest.raises(TaskDeferred):
+        other.execute(context)
+    (update,) = updates
+    routing = update["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
+    assert (routing["Type"], routing["LinearStepSize"]["Value"]) == ("LINEAR", 20)
+    assert {a["AlarmName"] for a in update["AutoRollbackConfiguration"]["Alarms"]} == set(settings.rollout.alarms)
+
+
+def test_a_canary_has_a_canary_size_and_no_linear_step() -> None:
+    policy = deployment_config(Rollout(strategy="CANARY"))["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
+    assert "CanarySize" in policy
+    assert "LinearStepSize" not in policy
+
+
+def test_in_service_on_another_configuration_is_a_rollback_not_a_success(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described(monkeypatch, EndpointStatus="InService", EndpointConfigName="old", FailureReason="alarm p99")
+    with pytest.raises(DeploymentRolledBackError, match="serves old, not new: alarm p99"):
+        deploy(settings).finish(context, {"status": "InService"}, config="new", previous="old")
+
+
+def test_in_service_on_the_configuration_that_was_asked_for_is_a_success(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described(monkeypatch, EndpointStatus="InService", EndpointConfigName="new")
+    outcome = deploy(settings).finish(context, {"status": "InService"}, config="new", previous="old")
+    assert outcome["previous_config"] == "old"
+
+
+def test_a_failed_endpoint_and_a_deadline_are_told_apart(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described(monkeypatch, EndpointStatus="Failed", FailureReason="digest differs")
+    with pytest.raises(EndpointFailedError, match="digest differs"):
+        deploy(settings).finish(context, {"status": "Failed"}, config="new", previous="")
+    with pytest.raises(DeadlineError):
+        deploy(settings).finish(context, {"status": "deadline"}, config="new", previous="")
+
+
+def test_a_rollback_is_not_tried_again_on_live_users() -> None:
+    assert issubclass(DeploymentRolledBackError, AirflowFailException)
+
+
+@pytest.mark.parametrize(("status", "deletions"), [("Failed", 1), ("Deleting", 0)])
+def test_what_had_failed_is_deleted_by_one_try_and_created_anew_by_a_later_one(
+    aws: None, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch, status: str, deletions: int
+) -> None:
+    deleted: list[str] = []
+    monkeypatch.setattr(EndpointsHook, "delete", lambda self, endpoint: deleted.append(endpoint))
+    with monkeypatch.context() as meanwhile:
+        described(meanwhile, EndpointStatus=status, EndpointConfigName="old")
+        with pytest.raises(EndpointFailedError, match="the next try creates it anew"):
+            deploy(settings).execute(context)
+    assert len(deleted) == deletions
+    with pytest.raises(TaskDeferred):
+        deploy(settings).execute(context)
+
+
+def restore(settings: Settings, approved: str) -> RestoreProductionOperator:
+    return RestoreProductionOperator(task_id="restore", settings=settings, approved_digest=approved)
+
+
+def test_production_is_left_alone_when_a_run_fails_before_anything_was_approved(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = MagicMock()
+    monkeypatch.setattr(ModelRegistryHook, "by_alias", asked)
+    with pytest.raises(AirflowSkipException):
+        restore(settings, approved="").execute(context)
+    asked.assert_not_called()
+
+
+def test_a_failed_promotion_goes_back_to_the_package_that_the_alias_names(
+    aws: None, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = SimpleNamespace(package_digest="e" * 64, model_data_url="s3://adrank-lake/before.tar.gz")
+    monkeypatch.setattr(ModelRegistryHook, "by_alias", lambda self, alias: before)
+    with pytest.raises(TaskDeferred):
+        deploy(settings, "production").execute(context)
+    updates: list[str] = []
+    monkeypatch.setattr(EndpointsHook, "update", lambda self, endpoint, config, deployment: updates.append(config))
+    with pytest.raises(TaskDeferred):
+        restore(settings, approved=DIGEST).execute(context)
+    (config,) = updates
+    assert before.package_digest[:12] in config
+
+
+def test_staging_that_another_run_holds_is_not_taken_over(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described(monkeypatch, EndpointArn="arn:x", EndpointStatus="InService")
+    monkeypatch.setattr(EndpointsHook, "tags", lambda self, arn: {"adrank:run": "scheduled__other"})
+    with pytest.raises(StagingInUseError, match="scheduled__other"):
+        ClaimStagingOperator(task_id="claim", settings=settings).execute(context)
+    monkeypatch.setattr(EndpointsHook, "tags", lambda self, arn: {"adrank:run": context["run_id"]})
+    ClaimStagingOperator(task_id="claim", settings=settings).execute(context)
+
+
+def test_staging_is_removed_only_once_it_has_settled(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(EndpointsHook, "delete", lambda self, endpoint: removed.append(endpoint))
+    monkeypatch.setattr(ModelRegistryHook, "clear", lambda self, alias: removed.append(alias))
+    moving = {"EndpointStatus": "Creating", "EndpointConfigName": "c", "LastModifiedTime": datetime.now(UTC)}
+    described(monkeypatch, **moving)
+    remove = RemoveStagingOperator(task_id="remove", settings=settings)
+    with pytest.raises(TaskDeferred) as deferred:
+        remove.execute(context)
+    assert removed == []
+    getattr(remove, deferred.value.method_name)(context, event={"status": "Failed"}, **deferred.value.kwargs)
+    assert removed == [settings.sagemaker.staging_endpoint, "staging"]
+
+
+def test_removing_staging_that_is_gone_is_fine(
+    aws: None, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelRegistryHook, "clear", lambda self, alias: None)
+    RemoveStagingOperator(task_id="remove", settings=settings).execute(context)
+
+
+@pytest.fixture
+def parity(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CheckParityOperator:
+    golden = {"vectors": [[1.0, None], [2.0, 0.5]], "scores": [0.25, -1.5]}
+    monkeypatch.setattr(LakeHook, "read_json", lambda self, key: golden)
+    return CheckParityOperator(
+        task_id="parity", settings=settings, role="staging", package_digest=DIGEST, golden_key="models/d/golden.json"
+    )
+
+
+def test_parity_compares_every_score(parity: Any, context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, [{"package_digest": DIGEST, "scores": [0.25, -1.5]}])
+    assert parity.execute(context)["compared"] == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ({"package_digest": DIGEST, "scores": [0.25, -1.4]}, ParityError),
+        ({"package_digest": DIGEST, "scores": [0.25]}, ParityError),
+        ({"package_digest": "e" * 64, "scores": [0.25, -1.5]}, WrongPackageServedError),
+    ],
+)
+def test_parity_refuses(
+    parity: Any, context: Any, monkeypatch: pytest.MonkeyPatch, answer: Any, error: type[Exception]
+) -> None:
+    answering(monkeypatch, [answer])
+    with pytest.raises(error):
+        parity.execute(context)
+
+
+def verify(settings: Settings) -> VerifyServingOperator:
+    return VerifyServingOperator(
+        task_id="verify", settings=settings, role="production", package_digest=DIGEST, endpoint_config="new"
+    )
+
+
+def test_verification_wants_the_approved_package_in_every_answer(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described(monkeypatch, EndpointStatus="InService", EndpointConfigName="new")
+    answering(monkeypatch, [{"package_digest": DIGEST}] * 20)
+    assert verify(settings).execute(context)["verified"] is True
+    answering(monkeypatch, [{"package_digest": DIGEST}] * 19 + [{"package_digest": "e" * 64}])
+    with pytest.raises(WrongPackageServedError, match="eeeeeeeeeeee"):
+        verify(settings).execute(context)
+
+
+def test_verification_wants_the_configuration_that_was_shifted_to(
+    settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described(monkeypatch, EndpointStatus="InService", EndpointConfigName="old")
+    with pytest.raises(DeploymentRolledBackError):
+        verify(settings).execute(context)

@@ -1,0 +1,49 @@
+"""An hour is ready when events and change data of it are whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import TaskDeferred
+
+from adrank.contracts import registry
+from adrank.contracts.settings import Settings
+from adrank_airflow.errors import DeadlineError
+from adrank_airflow.sensors.lake import RawHourSensor, WindowsKeptSensor
+
+PARTITION = "dt=2026-03-01/hr=11/_MANIFEST.json"
+KEYS = [f"raw/{source}/{PARTITION}" for source in ("events", "cdc/ads", "cdc/sellers")]
+
+
+def sensor(settings: Settings) -> RawHourSensor:
+    return RawHourSensor(task_id="wait_for_raw_hour", settings=settings, hour="2026-03-01T11:00:00+00:00")
+
+
+def land(lake: Any, settings: Settings, keys: list[str]) -> None:
+    for key in keys:
+        lake.put_object(Bucket=settings.lake.bucket, Key=key, Body=b"{}")
+
+
+def test_it_goes_on_once_all_three_manifests_are_there(lake: Any, settings: Settings, context: Any) -> None:
+    land(lake, settings, KEYS)
+    sensor(settings).execute(context)
+
+
+@pytest.mark.parametrize("missing", KEYS)
+def test_it_waits_for(missing: str, lake: Any, settings: Settings, context: Any) -> None:
+    land(lake, settings, [key for key in KEYS if key != missing])
+    with pytest.raises(TaskDeferred) as deferred:
+        sensor(settings).execute(context)
+    assert deferred.value.trigger.keys == KEYS
+
+
+def test_at_the_deadline_it_names_what_is_missing(settings: Settings, context: Any) -> None:
+    with pytest.raises(DeadlineError, match=f"s3://{settings.lake.bucket}/{KEYS[1]}"):
+        sensor(settings).finish(context, {"status": "deadline", "missing": [KEYS[1]]})
+
+
+def test_a_days_windows_are_those_of_its_last_hour_of_every_group_that_counts(settings: Settings) -> None:
+    night = WindowsKeptSensor(task_id="wait_for_windows", settings=settings, day="2026-03-01T00:00:00+00:00")
+    counting = [group.name for group in registry.load().groups if group.counts]
+    assert night.keys() == [f"windows/{name}/dt=2026-03-01/hr=23/_MANIFEST.json" for name in counting]

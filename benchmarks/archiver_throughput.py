@@ -31,7 +31,7 @@ from adrank.kafka.messages import encode
 from adrank.kafka.producer import Delivery
 from adrank.storage.object_store import ObjectStore
 from benchmarks.results import record
-from ingestion.archiver.__main__ import prepare_process
+from ingestion.archiver.__main__ import tune_process
 from ingestion.archiver.archiver import Archiver
 from ingestion.archiver.metrics import Metrics
 from tests.support.kafka_broker import Broker, StoreProcess
@@ -64,7 +64,7 @@ def message(number: int) -> dict[str, Any]:
 
 def consume(events: Events, messages: int) -> dict[str, float]:
     """The peer: reads and drops."""
-    prepare_process()
+    tune_process()
     consumer = Consumer(
         {
             "queued.max.messages.kbytes": 64 * 1024,
@@ -85,7 +85,7 @@ def consume(events: Events, messages: int) -> dict[str, float]:
 
 def archive(lake: str, events: Events, messages: int) -> dict[str, float]:
     """Ours: lands everything, and closes the hours."""
-    prepare_process()
+    tune_process()
     archiver = Archiver(ObjectStore.connect(lake), events, Metrics(), threading.Event(), 0, 1)
     while not read(archiver):
         archiver.step()

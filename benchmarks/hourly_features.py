@@ -142,7 +142,7 @@ def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
     files = LakeFiles(spark, BUCKET)
     group = registry.load().group("ad_engagement")
     files.delete(lake.tiles_hour(group.name, hour).rstrip("/"))
-    raws = raw_events.closed_hours(files, lateness.reach_start(hour - lake.HOUR), hour + lake.HOUR)
+    raws = raw_events.closed_hours(files, lateness.horizon_start(hour - lake.HOUR), hour + lake.HOUR)
     views = CatalogueViews.for_group(spark, Catalogue(spark, files, [group], ()), group)
     tiles = Tiles(
         spark, files, group, files.read(f"code/sql/tiles/{group.name}.sql"), views, EventLog(spark, files, [group])

@@ -40,7 +40,7 @@ def write(file: Path, port: int) -> dict[str, float]:
     import pyarrow.parquet as pq
     import redis  # noqa: F401  before the clock starts
 
-    from adrank.online.push_state import StoreState, Ticket
+    from adrank.online.push_state import FencingToken, StoreState
     from adrank.online.redis_writer import RedisWriter
     from adrank.runtime.retry import Patience
 
@@ -49,7 +49,7 @@ def write(file: Path, port: int) -> dict[str, float]:
     assert writer.swap(None, StoreState(token=TOKEN, fence=1, instance=writer.instance()))
     written = 0
     for batch in pq.ParquetFile(file).iter_batches(10_000, columns=["entity_id", *GROUP.names]):
-        written += writer.write(Ticket(TOKEN, 1), GROUP, HOUR + lake.HOUR, batch)
+        written += writer.write(FencingToken(TOKEN, 1), GROUP, HOUR + lake.HOUR, batch)
     return {"seconds": time.perf_counter() - began, "rows": written, "peak": peak_memory()}
 
 

@@ -28,7 +28,7 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 from adrank.contracts import registry
 from adrank.contracts.settings import load
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
-from adrank_airflow.sensors.lake import WindowsKeptSensor
+from adrank_airflow.sensors.lake import WindowsReadySensor
 from adrank_airflow.templates import DATE, DAY
 from adrank_airflow.tenancy import access, task_defaults
 
@@ -48,7 +48,7 @@ with DAG(
     params={"day": Param(default=None, type=["null", "string"], format="date", description="UTC day to look at")},
     tags=["adrank", "features", "nightly", "oncall:next-working-day"],
 ) as dag:
-    wait_for_windows = WindowsKeptSensor(task_id="wait_for_windows", day=DAY)
+    wait_for_windows = WindowsReadySensor(task_id="wait_for_windows", day=DAY)
 
     with TaskGroup("check", tooltip="One EMR step per group that counts events") as check:
         for group in registry.load().reading("events"):

@@ -31,7 +31,7 @@ from adrank.contracts.settings import load
 from adrank_airflow.operators import consistency, verdicts
 from adrank_airflow.operators.jobs import sagemaker_job
 from adrank_airflow.operators.release import endpoint, experiment_routing
-from adrank_airflow.operators.release.experiment_verdict import ExperimentVerdictSensor
+from adrank_airflow.operators.release.experiment_verdict import AwaitExperimentVerdictOperator
 from adrank_airflow.operators.training import model_registry
 from adrank_airflow.operators.training.inputs import PlanTrainingInputsOperator
 from adrank_airflow.operators.training.report import ReportRunOperator
@@ -114,7 +114,7 @@ with DAG(
         claim_staging >> deploy_staging >> check_parity >> mark_staging
 
     with TaskGroup("ab_test", tooltip="A share of users for 24 h of event time") as ab_test:
-        choose_comparison = verdicts.ChooseComparisonOperator(
+        choose_comparison = verdicts.ExperimentBranchOperator(
             task_id="choose_comparison",
             production_digest=of("prepare.plan_inputs", "production_digest"),
             compare="ab_test.start_routing",
@@ -124,7 +124,7 @@ with DAG(
         start_routing = experiment_routing.StartRoutingOperator(
             task_id="start_routing", experiment=f"ab-{RUN_KEY}", package_digest=CANDIDATE.package_digest
         )
-        await_verdict = ExperimentVerdictSensor(
+        await_verdict = AwaitExperimentVerdictOperator(
             task_id="await_verdict", experiment_id=of("ab_test.start_routing", "experiment_id")
         )
         stop_routing = experiment_routing.StopRoutingOperator(task_id="stop_routing", experiment=f"ab-{RUN_KEY}")

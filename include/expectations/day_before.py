@@ -15,7 +15,7 @@ from adrank.contracts.registry import WINDOW
 
 
 @dataclass(frozen=True)
-class Bounds:
+class RowRatioBounds:
     """How far an hour's rows may be from those of the day before, if that had ``compared_from`` rows or more."""
 
     least: float
@@ -33,7 +33,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Told:
+class HourRowCounts:
     """Rows by hour, as manifests tell: of the hours asked for, and of hours that these may be compared with.
 
     ``first`` is the first hour that was ever computed.
@@ -43,7 +43,7 @@ class Told:
     comparable: Mapping[datetime, int]
     first: datetime
 
-    def compared(self, hour: datetime, bounds: Bounds) -> Compared | None:
+    def compared(self, hour: datetime, bounds: RowRatioBounds) -> Compared | None:
         """One of the hours asked for; None where there is nothing to compare it with."""
         before = self.comparable.get(hour - DAY, 0)
         if before < bounds.compared_from or self._age(hour - DAY) < DAY / HOUR:

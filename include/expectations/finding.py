@@ -11,7 +11,7 @@ from expectations.counted import plain
 _SHOWN: Final = 300
 
 
-class Finding(BaseModel):
+class ExpectationOutcome(BaseModel):
     """``observed`` is what was seen where the expectation failed: values, and the rows that have them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,10 +29,10 @@ class Finding(BaseModel):
         )
 
 
-def finding(group: str, result: Any) -> Finding:
+def finding(group: str, result: Any) -> ExpectationOutcome:
     """Reduce one of Great Expectations' results."""
     configuration, outcome = result.expectation_config, result.result or {}
-    return Finding(
+    return ExpectationOutcome(
         group=group,
         expectation=plain(configuration.type),
         columns=columns(configuration),

@@ -11,7 +11,7 @@ import great_expectations as gx
 from great_expectations import expectations as gxe
 
 from adrank.contracts.lake import HOUR
-from expectations.day_before import Bounds, Told
+from expectations.day_before import HourRowCounts, RowRatioBounds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ NAMED_BY: Final = ("hour_end", "rows", "manifest_rows", "repeated", "day_before"
 _COLUMNS: Final = (*NAMED_BY, "entities", "ratio", "ratio_beyond_growth")
 
 
-def facts(rows: DataFrame, told: Told, bounds: Bounds) -> pd.DataFrame:
+def facts(rows: DataFrame, told: HourRowCounts, bounds: RowRatioBounds) -> pd.DataFrame:
     """A row for each hour that was asked for or is there: what is there beside what manifests tell."""
     import pandas as pd
 
@@ -39,7 +39,7 @@ def facts(rows: DataFrame, told: Told, bounds: Bounds) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(_COLUMNS))
 
 
-def suite(group: str, told: Told, bounds: Bounds) -> gx.ExpectationSuite:
+def suite(group: str, told: HourRowCounts, bounds: RowRatioBounds) -> gx.ExpectationSuite:
     """What is expected of :func:`facts`."""
     expected: list[Any] = [
         gxe.ExpectColumnValuesToBeInSet(column="hour_end", value_set=[(h + HOUR).isoformat() for h in told.asked]),

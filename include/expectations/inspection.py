@@ -18,8 +18,8 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from adrank.contracts.registry import FeatureGroup
 from expectations import feature_suite, hour_suite
 from expectations.counted import plain, with_examples
-from expectations.day_before import Bounds, Told
-from expectations.finding import Finding, columns, finding
+from expectations.day_before import HourRowCounts, RowRatioBounds
+from expectations.finding import ExpectationOutcome, columns, finding
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -28,7 +28,7 @@ _EXAMPLES: Final = 5
 _SITE: Final = "lake"
 
 
-class Inspection:
+class ValidationRun:
     """Collects the outcome of every batch that it was given."""
 
     def __init__(self, run: str, moment: datetime, docs: Path) -> None:
@@ -41,14 +41,14 @@ class Inspection:
         self._rows = self._context.data_sources.add_spark("lake", persist=False)
         self._hours = self._context.data_sources.add_pandas("hours")
         self._results: list[Any] = []
-        self.findings: list[Finding] = []
+        self.findings: list[ExpectationOutcome] = []
 
     def rows(self, rows: DataFrame, group: FeatureGroup) -> None:
         """Inspect a group's rows as they were written."""
         named_by = ["entity_id", "feature_time"]
         self._inspect(group.name, self._rows, feature_suite.examined(rows, group), feature_suite.suite(group), named_by)
 
-    def hours(self, rows: DataFrame, group: FeatureGroup, told: Told, bounds: Bounds) -> None:
+    def hours(self, rows: DataFrame, group: FeatureGroup, told: HourRowCounts, bounds: RowRatioBounds) -> None:
         """Inspect each hour of the rows beside what manifests tell of it."""
         expected, named_by = hour_suite.suite(group.name, told, bounds), list(hour_suite.NAMED_BY)
         self._inspect(group.name, self._hours, hour_suite.facts(rows, told, bounds), expected, named_by)
@@ -65,7 +65,7 @@ class Inspection:
         batch = source.add_dataframe_asset(expected.name).add_batch_definition_whole_dataframe(expected.name)
         answered = self._validate(batch, frame, expected, "BASIC")
         failed = [result.expectation_config for result in answered.results if not result.success]
-        explained: dict[str, Finding] = {}
+        explained: dict[str, ExpectationOutcome] = {}
         if failed:
             asked = gx.ExpectationSuite(
                 name=f"{expected.name}_failures", expectations=[with_examples(told) for told in failed]

@@ -41,14 +41,14 @@ class RunParameters(Hyperparameters):
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """A written package and the figures that describe it."""
 
     digest: str
     metrics: dict[str, Any]
 
 
-def train(data: TrainingSet, parameters: Hyperparameters, package: Path) -> Trained:
+def train(data: TrainingSet, parameters: Hyperparameters, package: Path) -> TrainingResult:
     """Train on the train split, measure on the test split, and write the package.
 
     :raises JobError: a split has no query with a positive
@@ -69,7 +69,7 @@ def train(data: TrainingSet, parameters: Hyperparameters, package: Path) -> Trai
         best_iteration=choice.rounds,
     )
     digest = model_package.write(package, card, _golden(data.test), metrics, lambdarank.model_text(model))
-    return Trained(digest, metrics)
+    return TrainingResult(digest, metrics)
 
 
 def _metrics(data: TrainingSet, model: Any, choice: lambdarank.Choice, parameters: Hyperparameters) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from stack import lifecycle
 from stack.__main__ import addresses
 from stack.settings import ROOT, StackSettings
 from stack.supervisor.client import SupervisorError, Watcher
-from stack.supervisor.orphans import LeftoverError
+from stack.supervisor.orphans import OrphanProcessError
 
 HOME: Final = ROOT / "build" / "demo"
 #: Where the demo's stack keeps its files; what ``make down`` has to stop.
@@ -58,7 +58,7 @@ def main(variables: Mapping[str, str] = os.environ) -> int:
     try:
         with _alone():
             return _run(source, ask, stall_seconds)
-    except (DemoRunsError, SupervisorError, LeftoverError) as error:
+    except (DemoRunsError, SupervisorError, OrphanProcessError) as error:
         print(error, file=sys.stderr)
         return 1
 

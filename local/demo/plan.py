@@ -71,10 +71,10 @@ def environment(plan: DemoPlan, now: datetime) -> dict[str, str]:
         "TENANCY__TRAINING_START": now,
         "BILLING__START": now,
     }
-    return {f"ADRANK_{name}": _spelled(value) for name, value in values.items()}
+    return {f"ADRANK_{name}": _formatted(value) for name, value in values.items()}
 
 
-def _spelled(value: object) -> str:
+def _formatted(value: object) -> str:
     if isinstance(value, timedelta):
         return str(_DURATION.dump_python(value, mode="json"))
     return value.isoformat() if isinstance(value, datetime) else str(value)

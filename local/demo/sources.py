@@ -14,11 +14,11 @@ from demo.plan import HOURLY_RUNS, DemoPlan
 from ingestion.billing.process import settle
 from ingestion.landing import event_table
 from ingestion.own_logs import importer
-from simulator.history import land_events, tell_history
+from simulator.history import land_events, stream_history
 from simulator.marketplace.settings import SEASON_OVER_SEED, WorldSettings, documented_world
 from simulator.marketplace.world import World
 from simulator.sinks.billing_export import export_day
-from simulator.sinks.event_sink import Outlet
+from simulator.sinks.event_sink import EventSink
 
 HISTORY_DAYS: Final = 8
 
@@ -36,7 +36,7 @@ class HistorySource(Protocol):
     def land(self, store: ObjectStore) -> str:
         """Import what lies too far back for the event log; returns what landed, in words."""
 
-    def tell(self, outlet: Outlet) -> str:
+    def tell(self, outlet: EventSink) -> str:
         """Tell the rest to the marketplace's database and event log; returns what was told, in words."""
 
     def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:
@@ -81,10 +81,10 @@ class SimulatedHistory:
         rows = land_events(World(self.settings), store, start, end)
         return f"{rows:,} events of {(end - start) // lake.HOUR} hours landed"
 
-    def tell(self, outlet: Outlet) -> str:
+    def tell(self, outlet: EventSink) -> str:
         """All of the catalogue, and the events of the last hours."""
         plan = self.plan()
-        rows = tell_history(World(self.settings), outlet, plan.hourly_start, plan.end)
+        rows = stream_history(World(self.settings), outlet, plan.hourly_start, plan.end)
         return f"the catalogue, and {rows:,} events of the last {HOURLY_RUNS} hours"
 
     def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:
@@ -102,7 +102,7 @@ class OwnHistory:
     """A directory of logs that has been read and checked whole."""
 
     directory: Path
-    logs: importer.OwnLogs
+    logs: importer.ImportedLogs
     seed: int
 
     @classmethod
@@ -143,7 +143,7 @@ class OwnHistory:
         importer.land(self.logs, store)
         return f"{self.logs.events.accepted.num_rows:,} events of {self.plan().hours} hours landed"
 
-    def tell(self, outlet: Outlet) -> str:
+    def tell(self, outlet: EventSink) -> str:
         """Nothing but how late it is: the whole log was imported."""
         outlet.hour(self.plan().end, (), event_table.empty())
         return "the event clock; the log itself was imported"

@@ -20,8 +20,8 @@ from demo.report.measures import Measures
 from demo.report.record import DemoRecord, Features, Source, Stage, Task
 from demo.runs import approval, weekly
 from demo.runs.dag_runs import Airflow, DagRun
-from demo.runs.narration import Narrator
-from demo.runs.progress import Progress, TaskTeller
+from demo.runs.narration import DecisionPrinter
+from demo.runs.progress import Progress, TaskPrinter
 from demo.runs.results import Collector, WeeklyResults
 from demo.runs.weekly import WeeklyWatch
 from demo.sources import HistorySource
@@ -202,7 +202,7 @@ class Demo:
         collector = Collector(self._settings, airflow, run, self._client("s3"), self._registry())
         traffic = self._live_traffic()
         metric = self._settings.experiment.primary_metric
-        narrator = Narrator(collector, metric, self._progress.say, lambda: traffic.state().get("requests", 0))
+        narrator = DecisionPrinter(collector, metric, self._progress.say, lambda: traffic.state().get("requests", 0))
         watch = WeeklyWatch(airflow, self._progress.say, self._measures.look)
         watch.when("train.train_model", ("success",), narrator.training)
         watch.when("gate.judge_candidate", ("success",), narrator.gate)
@@ -254,7 +254,7 @@ class Demo:
         """Run a DAG once, to its successful end."""
         self._unpause(dag_id)
         run = self._airflow.trigger(dag_id, run_id, conf)
-        teller = TaskTeller(lambda task, state: say(f"{task.task_id}: {state}"))
+        teller = TaskPrinter(lambda task, state: say(f"{task.task_id}: {state}"))
 
         def look(tasks: list[Task]) -> None:
             teller.tell(tasks)

@@ -20,9 +20,9 @@ from localcloud.cloudwatch.metrics import Metrics
 from localcloud.emr import api as emr_api
 from localcloud.emr.steps import Steps
 from localcloud.faults.armed import Faults
-from localcloud.faults.control import Switchboard
+from localcloud.faults.control import FaultControl
 from localcloud.gateway import Gateway, GatewayError
-from localcloud.processes.children import Nursery
+from localcloud.processes.children import ChildProcesses
 from localcloud.sagemaker import api as sagemaker_api
 from localcloud.sagemaker.endpoints import BUSY, Endpoints
 from localcloud.sagemaker.jobs import Jobs, now
@@ -53,14 +53,14 @@ class ControlPlane:
         cloudwatch = cloudwatch_backends[self._account][config.region]
         config.make_directories()
         self._journal = Journal(config.state_dir / "journal.json", self._capture)
-        self._nursery = Nursery()
+        self._nursery = ChildProcesses()
         faults = Faults(config.faults_file)
         self._alarms = Alarms(cloudwatch, config.alarms_seconds)
         self._metrics = Metrics(cloudwatch, config.metrics_seconds)
         steps = Steps(config, self._nursery, faults, self._journal.changed)
         jobs = Jobs(config, self._nursery, faults, self._journal.changed)
         self._endpoints = Endpoints(config, self._nursery, self._alarms, self._sagemaker, self._journal.changed)
-        switchboard = Switchboard(config, faults, self._alarms, self._account)
+        switchboard = FaultControl(config, faults, self._alarms, self._account)
         self._gateway = Gateway(config, self._endpoints.routes, self._metrics, switchboard, self._health)
         self._server = ThreadedMotoServer(config.host, config.port, verbose=False)
         emr_api.install(steps, Lake(config.lake_dir), self._journal.changed)

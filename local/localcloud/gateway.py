@@ -20,7 +20,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from localcloud.cloudwatch.metrics import Metrics
-from localcloud.faults.control import Switchboard, SwitchError
+from localcloud.faults.control import FaultControl, SwitchError
 from localcloud.sagemaker.traffic import Fleet, Routes, UnknownVariantError, Variant
 from localcloud.settings import Config
 
@@ -48,7 +48,7 @@ class Gateway:
     """The server; it runs in a thread with its own event loop."""
 
     def __init__(
-        self, config: Config, routes: Routes, metrics: Metrics, switchboard: Switchboard, health: Callable[[], Any]
+        self, config: Config, routes: Routes, metrics: Metrics, switchboard: FaultControl, health: Callable[[], Any]
     ) -> None:
         self._config = config
         self._routes = routes

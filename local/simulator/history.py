@@ -23,7 +23,7 @@ from simulator.marketplace.command_line import whole_hour
 from simulator.marketplace.event_rows import Exposure, delivered, event_rows
 from simulator.marketplace.settings import documented_world
 from simulator.marketplace.world import World
-from simulator.sinks.event_sink import Outlet
+from simulator.sinks.event_sink import EventSink
 
 #: What history's rows call the incumbent.
 INCUMBENT: Final = "fixed-slots"
@@ -60,11 +60,11 @@ def land_history(world: World, store: ObjectStore, start: datetime, end: datetim
     """Land change data and events of the hours in ``[start, end)``; returns the number of event rows."""
     for table, hour, envelopes in world.catalogue.envelopes(start, end):
         raw_events.land_cdc(store, table, hour, envelopes)
-    cdc_hours.close_quiet(store, start, end)
+    cdc_hours.close_empty_hours(store, start, end)
     return land_events(world, store, start, end)
 
 
-def tell_history(world: World, outlet: Outlet, start: datetime, end: datetime) -> int:
+def stream_history(world: World, outlet: EventSink, start: datetime, end: datetime) -> int:
     """Tell the catalogue's changes before ``start``, then the hours in ``[start, end)``; returns the rows told."""
     told = 0
     # Where both clocks begin: hours are closed from here on.
@@ -79,7 +79,7 @@ def tell_history(world: World, outlet: Outlet, start: datetime, end: datetime) -
 
 def land_events(world: World, store: ObjectStore, start: datetime, end: datetime) -> int:
     """Land the events of the hours in ``[start, end)``; returns their number."""
-    hours = (raw_events.RawHour(hour, table) for hour, table in history(world, start, end))
+    hours = (raw_events.HourToLand(hour, table) for hour, table in history(world, start, end))
     return sum(manifest.rows for manifest in raw_events.land_hours(store, hours))
 
 

@@ -18,11 +18,11 @@ from stack.servers.postgres import PostgresError
 from stack.settings import PORT_LABELS, StackSettings
 from stack.start_up import StartError
 from stack.supervisor.client import SupervisorError
-from stack.supervisor.orphans import LeftoverError
+from stack.supervisor.orphans import OrphanProcessError
 
 #: Exit code after an interrupt, as a shell has it.
 INTERRUPTED: Final = 130
-_EXPECTED = (PortTakenError, PostgresError, SupervisorError, LeftoverError, StartError)
+_EXPECTED = (PortTakenError, PostgresError, SupervisorError, OrphanProcessError, StartError)
 
 
 def main(arguments: list[str] | None = None) -> int:

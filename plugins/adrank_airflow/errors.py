@@ -28,7 +28,7 @@ class EndpointFailedError(AirflowException):
     """The endpoint could not be created or updated."""
 
 
-class ProductionUnclearError(AirflowFailException):
+class ProductionMismatchError(AirflowFailException):
     """Registry and endpoint disagree whether there is anything in production."""
 
 

@@ -169,7 +169,7 @@ class Registry(BaseModel):
                 return group
         raise KeyError(f"no feature group {name!r}; the registry has {', '.join(g.name for g in self.groups)}")
 
-    def of_store(self, store: Store) -> tuple[FeatureGroup, ...]:
+    def in_store(self, store: Store) -> tuple[FeatureGroup, ...]:
         """Groups that ``store`` serves."""
         return tuple(g for g in self.groups if g.store == store)
 

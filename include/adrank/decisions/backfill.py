@@ -15,7 +15,7 @@ from adrank.contracts.registry import FeatureGroup
 from adrank.decisions.lateness import RawLog
 
 
-class Asked(BaseModel):
+class BackfillRequest(BaseModel):
     """What a person filled into the form. ``end`` is exclusive; only whole hours are computed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,7 +63,7 @@ class Chunk(BaseModel):
         return list(lake.hours(self.start, self.end))
 
 
-def chunks(asked: Asked) -> list[Chunk]:
+def chunks(asked: BackfillRequest) -> list[Chunk]:
     """The range in order, cut at midnight (UTC) every ``chunk_days``: no two chunks share a day."""
     first, step = lake.floor_day(asked.start), timedelta(days=asked.chunk_days)
     pieces = -((first - asked.end) // step)
@@ -98,6 +98,6 @@ def unfinished(
         if known is None or known.revision < manifest.revision:
             newest[manifest.hour] = manifest
     whole: Collection[datetime] = {
-        hour for hour, m in newest.items() if m.fingerprint == group.fingerprint and log.still_gives(group, m)
+        hour for hour, m in newest.items() if m.fingerprint == group.fingerprint and log.still_matches(group, m)
     }
     return [chunk for chunk in planned if any(hour not in whole for hour in chunk.hours)]

@@ -236,7 +236,7 @@ def _primary(lifts: Mapping[Metric, Lift | None], plan: ExperimentPlan) -> _Find
     lift = lifts[metric]
     if lift is None:
         return [], [], [f"{metric}: none in either variant"]
-    text = _spelled(metric, lift)
+    text = _formatted(metric, lift)
     if lift.lower is not None and lift.lower > 0:
         return [f"{text}: better"], [], []
     if lift.upper is not None and lift.upper < 0:
@@ -252,7 +252,7 @@ def _guardrail(metric: str, margin: float, lifts: Mapping[Metric, Lift | None]) 
     lift = known[metric]
     if lift is None:
         return [f"guardrail {metric}: none in either variant, not judged"], [], []
-    text = f"guardrail {_spelled(metric, lift)}, margin {margin:+.1%}"
+    text = f"guardrail {_formatted(metric, lift)}, margin {margin:+.1%}"
     if lift.lower is not None and lift.lower >= margin:
         return [f"{text}: holds"], [], []
     if lift.upper is not None and lift.upper < margin:
@@ -260,7 +260,7 @@ def _guardrail(metric: str, margin: float, lifts: Mapping[Metric, Lift | None]) 
     return [], [], [f"{text}: undecided"]
 
 
-def _spelled(metric: str, lift: Lift) -> str:
+def _formatted(metric: str, lift: Lift) -> str:
     if lift.lift is None or lift.lower is None or lift.upper is None:
         return f"{metric} per search {lift.control:.4g} to {lift.treatment:.4g} (no interval yet)"
     rates = f"{lift.control:.4g} to {lift.treatment:.4g}"

@@ -168,9 +168,9 @@ def _differences(evidence: GateEvidence, gate: Gate) -> _Findings:
             failed.append(f"{objective}: not compared with production")
         else:
             margin = gate.margins[objective]
-            text = f"{objective}: NDCG@10 {_spelled(shown.versus_production)} against production, margin {margin:+g}"
+            text = f"{objective}: NDCG@10 {_formatted(shown.versus_production)} against production, margin {margin:+g}"
             if shown.versus_production_as_logged is not None:
-                text += f" (unweighted, as logged: {_spelled(shown.versus_production_as_logged)})"
+                text += f" (unweighted, as logged: {_formatted(shown.versus_production_as_logged)})"
             (noted if shown.versus_production.lower >= margin else failed).append(text)
     return failed, noted
 
@@ -180,10 +180,10 @@ def _first_run(evidence: GateEvidence, failed: list[str], noted: list[str]) -> _
     noted.append("nothing in production to compare with")
     against_log = evidence.objectives["relevance"].versus_logged_order
     if against_log is not None:
-        text = f"relevance: NDCG@10 {_spelled(against_log)} against the logged order"
+        text = f"relevance: NDCG@10 {_formatted(against_log)} against the logged order"
         (failed if against_log.upper < 0 else noted).append(text)
     return failed, noted
 
 
-def _spelled(difference: Difference) -> str:
+def _formatted(difference: Difference) -> str:
     return f"{difference.mean:+.4f} [{difference.lower:+.4f}, {difference.upper:+.4f}]"

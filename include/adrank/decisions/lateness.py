@@ -23,12 +23,12 @@ from adrank.contracts.registry import FeatureGroup
 
 #: How far before the end of an hour a raw hour lies at most that can still be revised: no less than the longest
 #: ``events.late_lookback`` and the hours until a revision is published.
-REACH: Final = timedelta(hours=96)
+REVISION_HORIZON: Final = timedelta(hours=96)
 
 
-def reach_start(hour: datetime) -> datetime:
+def horizon_start(hour: datetime) -> datetime:
     """The first raw hour that can still be revised when ``hour`` ends."""
-    return hour + lake.HOUR - REACH
+    return hour + lake.HOUR - REVISION_HORIZON
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class RawLog:
         revised = (raw.revision_time for raw in self._reached(group, hour) if raw.revision > 0)
         return max((hour + lake.HOUR, *revised))
 
-    def still_gives(self, group: FeatureGroup, partition: FeatureManifest) -> bool:
+    def still_matches(self, group: FeatureGroup, partition: FeatureManifest) -> bool:
         """Whether the log is what the partition was computed from.
 
         A manifest from before states were kept was computed from a log that nobody had revised.
@@ -66,13 +66,13 @@ class RawLog:
     def _reached(self, group: FeatureGroup, hour: datetime) -> list[RawManifest]:
         if "events" not in group.inputs:
             return []
-        found = (self.hours.get(raw) for raw in lake.hours(reach_start(hour), hour + lake.HOUR))
+        found = (self.hours.get(raw) for raw in lake.hours(horizon_start(hour), hour + lake.HOUR))
         return [raw for raw in found if raw is not None]
 
 
 def outdated(group: FeatureGroup, newest: Iterable[FeatureManifest], log: RawLog) -> list[datetime]:
     """Hours, in order, whose newest revision was computed from another log than ``log``."""
-    return sorted(partition.hour for partition in newest if not log.still_gives(group, partition))
+    return sorted(partition.hour for partition in newest if not log.still_matches(group, partition))
 
 
 def available_at(group: FeatureGroup, hour: datetime, log: RawLog, replaced: FeatureManifest | None) -> datetime:

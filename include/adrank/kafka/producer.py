@@ -13,7 +13,7 @@ from adrank.contracts.settings import Events
 _NAMED: Final = 3
 
 
-class NotDeliveredError(RuntimeError):
+class DeliveryError(RuntimeError):
     """Some messages did not reach Kafka; the text says how many, names the first of them, and why."""
 
 
@@ -63,7 +63,7 @@ class Delivery:
         if failures or waiting:
             unanswered = [f"{waiting} have no answer after {seconds:g} s"] if waiting else []
             said = "; ".join([*failures[:_NAMED], *unanswered])
-            raise NotDeliveredError(f"{len(failures) + waiting} messages did not reach {self._topic}: {said}")
+            raise DeliveryError(f"{len(failures) + waiting} messages did not reach {self._topic}: {said}")
 
     def _delivered(self, too_large: Callable[[], None] | None, error: Any, message: Any) -> None:
         if error is None:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from adrank.contracts.online_layout import DYNAMODB_STATE_KEY, dynamodb_key
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.packer import Packer, keys
-from adrank.online.push_state import StoreLostError, StoreState, TakenOverError, Ticket
+from adrank.online.push_state import FencingToken, PushFencedError, StateLostError, StoreState
 from adrank.runtime.retry import Patience
 
 _THREADS: Final = 16
@@ -61,14 +61,14 @@ class DynamoDBWriter:
 
     def state(self) -> StoreState | None:
         """What the table says of its rows; None: nothing."""
-        item = self._patiently(
+        item = self._with_retries(
             lambda: self._client.get_item(
                 TableName=self._table, Key={"entity_id": {"S": DYNAMODB_STATE_KEY}}, ConsistentRead=True
             ).get("Item")
         )
         return None if item is None else StoreState.model_validate_json(item["state"]["S"])
 
-    def require_keeping(self) -> None:
+    def require_no_eviction(self) -> None:
         """Nothing to refuse: a table drops no item before it expires."""
 
     def instance(self) -> str:
@@ -93,7 +93,7 @@ class DynamoDBWriter:
         # An attempt whose answer was lost may have been the one that did it.
         return self._put(item, condition) or self.state() == new
 
-    def write(self, ticket: Ticket, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
+    def write(self, ticket: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
         """Write an Arrow batch of rows; returns how many did not lose to a newer one."""
         packer, prefix, moment = Packer(group, as_of), dynamodb_key(group, ""), str(int(as_of.timestamp()))
         expires = str(int((as_of + timedelta(hours=group.ttl_hours)).timestamp()))
@@ -121,24 +121,24 @@ class DynamoDBWriter:
             written += sum(self._threads.map(put, zip(keys(prefix, batch), values, strict=True)))
         return written
 
-    def _require_valid(self, ticket: Ticket) -> None:
+    def _require_valid(self, ticket: FencingToken) -> None:
         state = self.state()
         if state is None:
-            raise StoreLostError(f"table {self._table} lost the state of the push")
+            raise StateLostError(f"table {self._table} lost the state of the push")
         if state.token != ticket.token:
-            raise TakenOverError(f"another push to table {self._table} began")
+            raise PushFencedError(f"another push to table {self._table} began")
 
     def _put(self, item: dict[str, Any], condition: dict[str, Any]) -> bool:
         """Whether the condition held."""
         try:
-            self._patiently(lambda: self._client.put_item(TableName=self._table, Item=item, **condition))
+            self._with_retries(lambda: self._client.put_item(TableName=self._table, Item=item, **condition))
         except ClientError as error:
             if error.response["Error"]["Code"] != _LOST_RACE:
                 raise
             return False
         return True
 
-    def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
+    def _with_retries(self, call: Callable[[], _Answer]) -> _Answer:
         return self._patience.call(call, _refuses_for_now, f"table {self._table}")
 
 

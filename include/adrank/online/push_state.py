@@ -24,8 +24,8 @@ from adrank.contracts import lake
 from adrank.contracts.manifests import PushedHour
 
 #: Every push writes one slice of the unchanged rows again, so that each row's as-of time stays within a day.
-SLICES: Final = 24
-_OLDEST: Final = timedelta(hours=SLICES)
+REFRESH_SLICES: Final = 24
+_OLDEST: Final = timedelta(hours=REFRESH_SLICES)
 #: Unchanged rows are written again when this share of their time to live has passed on the clock of the store.
 _SHARE_OF_TTL: Final = 3
 
@@ -52,16 +52,16 @@ class StoreState(_Strict):
     begun: tuple[PushedHour, ...] = Field(default=(), description="since the complete one, ended or not")
 
 
-class TakenOverError(RuntimeError):
+class PushFencedError(RuntimeError):
     """Another push began while this one wrote."""
 
 
-class StoreLostError(RuntimeError):
+class StateLostError(RuntimeError):
     """The store lost its state, and hence maybe rows, while a push wrote."""
 
 
 @dataclass(frozen=True)
-class Ticket:
+class FencingToken:
     """What entitles a process to write rows."""
 
     token: str
@@ -94,8 +94,8 @@ def plan(state: StoreState | None, wanted: PushedHour, now: datetime, ttl: timed
     """
     if full or state is None or state.complete is None or any(push != wanted for push in state.begun):
         before = tuple(push for push in _pushes(state) if push != wanted)
-        return Plan(None, before, frozenset(range(SLICES)))
-    due = {lake.as_utc(wanted.hour).hour % SLICES}
+        return Plan(None, before, frozenset(range(REFRESH_SLICES)))
+    due = {lake.as_utc(wanted.hour).hour % REFRESH_SLICES}
     as_of = wanted.hour + lake.HOUR
     for number, age in enumerate(state.slices):
         if as_of - age.as_of >= _OLDEST or now - age.written_at >= ttl / _SHARE_OF_TTL:
@@ -121,7 +121,7 @@ def begun(state: StoreState | None, wanted: PushedHour, now: datetime, instance:
 def completed(state: StoreState, wanted: PushedHour, written: Plan, now: datetime) -> StoreState:
     """The state of a store to which all that ``written`` plans was written, from ``now`` on."""
     age = SliceAge(as_of=wanted.hour + lake.HOUR, written_at=now)
-    slices = [age] * SLICES if written.base is None else list(state.slices)
+    slices = [age] * REFRESH_SLICES if written.base is None else list(state.slices)
     for number in written.due:
         slices[number] = age
     return state.model_copy(update={"token": _token(), "complete": wanted, "slices": tuple(slices), "begun": ()})

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from adrank.contracts.online_layout import dynamodb_key, redis_key
 from adrank.contracts.registry import Entity, FeatureGroup, Registry
 from adrank.online.vectors import GroupDecoder, GroupRows
-from adrank.runtime.rate_limited_log import QuietLog
+from adrank.runtime.rate_limited_log import RateLimitedLogger
 
 _LOG: Final = logging.getLogger(__name__)
 _BATCH: Final = 100
@@ -39,7 +39,7 @@ class StoreUnavailableError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchResult:
     """Rows by group, aligned with the ids asked for, and the groups whose store failed."""
 
     rows: Mapping[str, GroupRows]
@@ -75,7 +75,7 @@ class OnlineReader:
         self._redis = redis
         self._dynamodb = _DynamoDBRows(dynamodb, table, policy or DynamoDBPolicy(), threads, clock)
         self._decoders = {g.name: GroupDecoder(g) for g in registry.groups}
-        self._log = QuietLog(_LOG)
+        self._log = RateLimitedLogger(_LOG)
         self._counts: Counter[str] = Counter()
         self._lock = Lock()
 
@@ -84,7 +84,7 @@ class OnlineReader:
         groups: Sequence[FeatureGroup],
         ids: Mapping[Entity, Sequence[str | None]],
         event_time: datetime | None = None,
-    ) -> Fetched:
+    ) -> FetchResult:
         """Rows of ``groups`` for the entities ``ids`` (aligned lists, repeats welcome; ``None`` has no row)."""
         in_redis = [g for g in groups if g.store == "redis"]
         in_dynamodb = [g for g in groups if g.store == "dynamodb"]
@@ -107,7 +107,7 @@ class OnlineReader:
         rows = {g.name: self._decode(g, ids[g.entity], found, seconds) for g in groups}
         outages = tuple(g.name for g in failed)
         self._count(rows, outages)
-        return Fetched(rows, outages)
+        return FetchResult(rows, outages)
 
     def counters(self) -> dict[str, int]:
         """Running totals since start: ``<group>.<rows|missing|stale|mismatched|outages>``."""
@@ -151,7 +151,7 @@ class OnlineReader:
                 self._counts[f"{name}.outages"] += 1
 
 
-class _Pending:
+class _PendingRows:
     """DynamoDB rows on their way. ``rows`` holds what is there now; :meth:`join` waits for the rest."""
 
     def __init__(self, rows: Packed, futures: Sequence[Future[Packed]], deadline: float, budget: float) -> None:
@@ -191,7 +191,7 @@ class _DynamoDBRows:
         self._cache: dict[str, tuple[float, bytes | None]] = {}
         self._lock = Lock()
 
-    def begin(self, keys: Sequence[str]) -> _Pending:
+    def begin(self, keys: Sequence[str]) -> _PendingRows:
         """Start reading what the cache does not hold; meanwhile ``rows`` has old rows of expired keys."""
         now = self._clock()
         rows: Packed = {}
@@ -203,7 +203,7 @@ class _DynamoDBRows:
                 wanted.append(key)
         deadline = time.monotonic() + self._policy.timeout_seconds
         futures = [self._pool.submit(self._get, batch, deadline) for batch in _batches(wanted)]
-        return _Pending(rows, futures, deadline, self._policy.timeout_seconds)
+        return _PendingRows(rows, futures, deadline, self._policy.timeout_seconds)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -20,7 +20,7 @@ class Call(NamedTuple):
     args: Sequence[Any]
 
 
-class ScriptCalls:
+class ScriptPipeline:
     """``script`` is a registered script; ``patiently`` makes one call by itself, for as long as it takes.
 
     Whatever fails is called again so: a script must not mind being called twice.
@@ -29,7 +29,7 @@ class ScriptCalls:
     def __init__(self, client: Any, script: Any, patiently: Callable[[Call], Any]) -> None:
         self._pool = client.connection_pool
         self._sha = script.sha
-        self._patiently = patiently
+        self._with_retries = patiently
 
     def answers(self, calls: Iterable[Call]) -> Iterator[Any]:
         """The answer of each call, in order."""
@@ -50,7 +50,7 @@ class ScriptCalls:
                 if not waiting:
                     return
             while waiting:
-                yield self._patiently(waiting.popleft())
+                yield self._with_retries(waiting.popleft())
 
     @staticmethod
     def _answer(connection: Any, waiting: deque[Call]) -> Any:

@@ -9,8 +9,8 @@ from typing import Any, Final, Self, TypeVar
 from adrank.contracts.online_layout import REDIS_STATE_KEY, redis_key
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.packer import Packer, keys
-from adrank.online.push_state import StoreLostError, StoreState, TakenOverError, Ticket
-from adrank.online.redis_pipeline import Call, ScriptCalls
+from adrank.online.push_state import FencingToken, PushFencedError, StateLostError, StoreState
+from adrank.online.redis_pipeline import Call, ScriptPipeline
 from adrank.runtime.retry import Patience
 
 # Redis serves nobody else while a script runs: so many rows take about two milliseconds.
@@ -58,7 +58,7 @@ class RedisWriter:
         self._patience = patience
         self._newer_wins = client.register_script(_NEWER_WINS)
         self._swap = client.register_script(_SWAP)
-        self._calls = ScriptCalls(client, self._newer_wins, self._call)
+        self._calls = ScriptPipeline(client, self._newer_wins, self._call)
 
     @classmethod
     def connect(cls, host: str, port: int, tls: bool, patience: Patience) -> Self:
@@ -78,12 +78,12 @@ class RedisWriter:
 
     def state(self) -> StoreState | None:
         """What Redis says of its rows; None: nothing."""
-        text = self._patiently(lambda: self._client.get(REDIS_STATE_KEY))
+        text = self._with_retries(lambda: self._client.get(REDIS_STATE_KEY))
         return None if text is None else StoreState.model_validate_json(text)
 
-    def require_keeping(self) -> None:
+    def require_no_eviction(self) -> None:
         """Refuse a Redis that, when full, drops rows rather than refuse new ones."""
-        memory = self._patiently(lambda: self._client.info("memory"))
+        memory = self._with_retries(lambda: self._client.info("memory"))
         limit, policy = memory["maxmemory"], memory["maxmemory_policy"]
         if limit and policy != "noeviction":
             raise EvictingRedisError(
@@ -94,7 +94,7 @@ class RedisWriter:
 
     def instance(self) -> str:
         """The run id of the server process."""
-        return str(self._patiently(lambda: self._client.info("server"))["run_id"])
+        return str(self._with_retries(lambda: self._client.info("server"))["run_id"])
 
     def swap(self, old: StoreState | None, new: StoreState) -> bool:
         """Replace the state, if it still is ``old`` and the server is the process that ``new`` names."""
@@ -105,20 +105,20 @@ class RedisWriter:
             # An attempt whose answer was lost may have been the one that did it.
             return done or self.state() == new
 
-        return self._patiently(swapped)
+        return self._with_retries(swapped)
 
-    def write(self, ticket: Ticket, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
+    def write(self, ticket: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
         """Write an Arrow batch of rows; returns how many did not lose to a newer one."""
         return sum(map(_counted, self._calls.answers(_batches(ticket, group, as_of, rows))))
 
     def _call(self, call: Call) -> Any:
-        return self._patiently(lambda: self._newer_wins(keys=call.keys, args=call.args))
+        return self._with_retries(lambda: self._newer_wins(keys=call.keys, args=call.args))
 
-    def _patiently(self, call: Callable[[], _Answer]) -> _Answer:
+    def _with_retries(self, call: Callable[[], _Answer]) -> _Answer:
         return self._patience.call(call, _refuses_for_now, "Redis")
 
 
-def _batches(ticket: Ticket, group: FeatureGroup, as_of: datetime, rows: Any) -> Iterator[Call]:
+def _batches(ticket: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> Iterator[Call]:
     packer = Packer(group, as_of)
     prefix, seconds, moment = redis_key(group, ""), group.ttl_hours * 3600, int(as_of.timestamp())
     for start in range(0, rows.num_rows, _BATCH):
@@ -129,9 +129,9 @@ def _batches(ticket: Ticket, group: FeatureGroup, as_of: datetime, rows: Any) ->
 
 def _counted(answer: Any) -> int:
     if answer == b"LOST":
-        raise StoreLostError("Redis lost the state of the push, and what was written before")
+        raise StateLostError("Redis lost the state of the push, and what was written before")
     if answer == b"TAKEN":
-        raise TakenOverError("another push to Redis began")
+        raise PushFencedError("another push to Redis began")
     return int(answer)
 
 

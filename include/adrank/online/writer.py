@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
 from adrank.contracts.registry import FeatureGroup
-from adrank.online.push_state import StoreState, Ticket
+from adrank.online.push_state import FencingToken, StoreState
 from adrank.runtime.retry import Patience
 
 
@@ -22,7 +22,7 @@ class OnlineWriter(Protocol):
         """What the store says of its rows; None: nothing."""
         ...
 
-    def require_keeping(self) -> None:
+    def require_no_eviction(self) -> None:
         """Refuse a store that may drop rows before they expire, with its own error."""
         ...
 
@@ -34,11 +34,11 @@ class OnlineWriter(Protocol):
         """Replace the state, if it still is ``old`` and the server is ``new``'s."""
         ...
 
-    def write(self, ticket: Ticket, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
+    def write(self, ticket: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
         """Write an Arrow batch (``entity_id`` and the group's features); returns how many rows did not lose.
 
-        Raises ``TakenOverError`` or ``StoreLostError`` where the ticket is not valid any more, and
-        ``StoreRefusesError`` at the end of patience.
+        Raises ``PushFencedError`` or ``StateLostError`` where the ticket is not valid any more, and
+        ``RetriesExhaustedError`` at the end of patience.
         """
         ...
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 
 
-class QuietLog:
+class RateLimitedLogger:
     """Lets one warning per subject through each ``interval`` seconds and counts the ones held back."""
 
     def __init__(

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from adrank.runtime.rate_limited_log import QuietLog
+from adrank.runtime.rate_limited_log import RateLimitedLogger
 
-_LOG: Final = QuietLog(logging.getLogger(__name__))
+_LOG: Final = RateLimitedLogger(logging.getLogger(__name__))
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
 _Answer = TypeVar("_Answer")
 
 
-class StoreRefusesError(RuntimeError):
+class RetriesExhaustedError(RuntimeError):
     """A store refused until the last moment: full, throttled or not there."""
 
 
@@ -37,7 +37,7 @@ class Patience:
     ) -> _Answer:
         """The answer of ``attempt``, made again (exponential backoff with full jitter) while its errors are worth it.
 
-        Raises :class:`StoreRefusesError` at the limit, naming ``subject`` and the last error.
+        Raises :class:`RetriesExhaustedError` at the limit, naming ``subject`` and the last error.
         """
         longest = _FIRST_PAUSE
         while True:
@@ -48,7 +48,7 @@ class Patience:
                     raise
                 pause = random.uniform(0, longest)  # noqa: S311  spreads load, guards nothing
                 if time.time() + pause >= self.until:
-                    raise StoreRefusesError(f"{subject} refused until the limit of the push: {error}") from error
+                    raise RetriesExhaustedError(f"{subject} refused until the limit of the push: {error}") from error
                 _LOG.warning(subject, f"refuses, trying again: {type(error).__name__}: {error}")
             time.sleep(pause)
             longest = min(2 * longest, _LONGEST_PAUSE)

@@ -26,7 +26,7 @@ from adrank.contracts import lake
 
 TTL: Final = timedelta(seconds=60)
 WAIT: Final = timedelta(minutes=45)
-_LOOK_EVERY: Final = timedelta(seconds=2)
+_POLL_INTERVAL: Final = timedelta(seconds=2)
 # Object stores tell times in whole seconds: an age may look this much higher than it is.
 _ROUNDING: Final = timedelta(seconds=1)
 _RENEWALS_PER_TTL: Final = 4
@@ -125,7 +125,7 @@ class _Store:
 
 
 @dataclass
-class _Grip:
+class _HeldLease:
     """One day's lease as its holder last wrote it."""
 
     key: str
@@ -138,7 +138,7 @@ class Lease:
 
     def __init__(self, store: _Store) -> None:
         self._store = store
-        self._grips: list[_Grip] = []
+        self._grips: list[_HeldLease] = []
         self._lost: LeaseLostError | None = None
         self._one_at_a_time = threading.Lock()
 
@@ -151,7 +151,7 @@ class Lease:
             if self._lost is not None:
                 raise self._lost
 
-    def _add(self, grip: _Grip) -> None:
+    def _add(self, grip: _HeldLease) -> None:
         with self._one_at_a_time:
             self._grips.append(grip)
 
@@ -164,7 +164,7 @@ class Lease:
                 except Exception:
                     logger.warning("%s was not released and expires by itself", grip.key, exc_info=True)
 
-    def _write_over(self, grip: _Grip, *, released: bool) -> None:
+    def _write_over(self, grip: _HeldLease, *, released: bool) -> None:
         record = grip.record.model_copy(update={"serial": grip.record.serial + 1, "released": released})
         try:
             grip.etag = self._store.put(grip.key, record, grip.etag)
@@ -226,14 +226,14 @@ def held(
         lease._release()
 
 
-def _take(store: _Store, wanted: LeaseRecord, deadline: float) -> _Grip:
+def _take(store: _Store, wanted: LeaseRecord, deadline: float) -> _HeldLease:
     key = lake.lease(wanted.group, wanted.day)
     said = False
     while True:
         there = store.find(key)
         if there is None or _is_free(there, wanted):
             try:
-                return _Grip(key, wanted, store.put(key, wanted, there.etag if there else None))
+                return _HeldLease(key, wanted, store.put(key, wanted, there.etag if there else None))
             except _ConflictError:
                 continue
         if not said:
@@ -246,7 +246,7 @@ def _take(store: _Store, wanted: LeaseRecord, deadline: float) -> _Grip:
                 f"{there.expires.isoformat()} unless renewed (s3://{store.bucket}/{key})"
             )
         # Jitter, or all who wait would ask and collide at the same moments.
-        pause = min(_LOOK_EVERY, there.record.ttl).total_seconds() * random.uniform(0.5, 1.5)  # noqa: S311
+        pause = min(_POLL_INTERVAL, there.record.ttl).total_seconds() * random.uniform(0.5, 1.5)  # noqa: S311
         time.sleep(min(left, pause))
 
 

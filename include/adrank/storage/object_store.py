@@ -55,7 +55,7 @@ class ObjectStore:
         """Write one object, replacing what was there."""
         self._call("put_object", key, Body=body)
 
-    def put_over(self, key: str, body: bytes, etag: str | None) -> str:
+    def put_if_match(self, key: str, body: bytes, etag: str | None) -> str:
         """Write one object over the version ``etag`` (None: where none is) and return the new version's tag.
 
         Raises :class:`ConflictError` when there is another version. A write that took effect while its answer was

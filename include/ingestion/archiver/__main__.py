@@ -12,7 +12,7 @@ import threading
 import pyarrow as pa
 
 from adrank.contracts import settings
-from adrank.kafka.producer import NotDeliveredError
+from adrank.kafka.producer import DeliveryError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver.archiver import Archiver, PartitionsChangedError
 from ingestion.archiver.checkpoints import TakenOverError
@@ -25,12 +25,12 @@ _ERRORS = (
     TakenOverError,
     OffsetLostError,
     TopicMissingError,
-    NotDeliveredError,
+    DeliveryError,
     PartitionsChangedError,
 )
 
 
-def prepare_process() -> None:
+def tune_process() -> None:
     """What a process that decodes all day wants.
 
     The memory that rows are held in is kept for the next roll: giving it back and taking it again costs a tenth. And
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    prepare_process()
+    tune_process()
     metrics = Metrics()
     try:
         metrics.serve(known.events.metrics_host, known.events.metrics_port)

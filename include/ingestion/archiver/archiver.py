@@ -20,7 +20,7 @@ from adrank.storage.object_store import ObjectStore
 from ingestion.archiver.buffer import Held
 from ingestion.archiver.consumer import Source, owned
 from ingestion.archiver.decoding import Rules, decode, micros
-from ingestion.archiver.flush import Rolls
+from ingestion.archiver.flush import Flusher
 from ingestion.archiver.hour_closer import IDLE_AGAIN
 from ingestion.archiver.metrics import Metrics
 
@@ -46,7 +46,7 @@ class Archiver:
         self._partitions = self._source.partitions(stop)
         self._counted_at = time.monotonic()
         mine = owned(self._partitions, instance, instances)
-        self._rolls = Rolls(store, events, metrics, stop, self._partitions, mine, closes_hours=instance == 0)
+        self._rolls = Flusher(store, events, metrics, stop, self._partitions, mine, closes_hours=instance == 0)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="roll")
         self._writing: Future[None] | None = None
         self._wrote_at = time.monotonic()

@@ -85,7 +85,7 @@ def read(store: ObjectStore, topic: str, partitions: Iterable[int]) -> list[Chec
 def _write(store: ObjectStore, checkpoint: Checkpoint, etag: str | None) -> str:
     key = lake.archiver_checkpoint(checkpoint.topic, checkpoint.partition)
     try:
-        return store.put_over(key, checkpoint.model_dump_json(indent=1).encode(), etag)
+        return store.put_if_match(key, checkpoint.model_dump_json(indent=1).encode(), etag)
     except ConflictError as error:
         raise TakenOverError(
             f"partition {checkpoint.partition} of {checkpoint.topic} was taken over by another archiver: {error}"

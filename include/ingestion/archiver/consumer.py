@@ -56,11 +56,11 @@ class Source:
         }
         self._consumer: Any = Consumer(client)
         # A client that reads keeps other threads waiting; this one never reads.
-        self._onlooker: Any = Consumer(client)
+        self._lag_client: Any = Consumer(client)
         self._position: dict[int, int] = {}
         self._ends: dict[int, int] = {}
         self._at_end: dict[int, bool] = {}
-        self._heard: dict[int, float] = {}
+        self._last_message_at: dict[int, float] = {}
 
     def partitions(self, stop: threading.Event) -> int:
         """How many partitions the topic has; waits for the topic. :class:`TopicMissingError` when stopped before."""
@@ -88,7 +88,7 @@ class Source:
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in places.items()])
         self._position = {p: offset for p, offset in offsets.items() if offset is not None}
         self._at_end = dict.fromkeys(offsets, False)
-        self._heard = dict.fromkeys(offsets, time.monotonic())
+        self._last_message_at = dict.fromkeys(offsets, time.monotonic())
 
     def poll(self, seconds: float) -> dict[int, list[Any]]:
         """Messages by partition, in order of their offsets; nothing when none come in time.
@@ -110,10 +110,10 @@ class Source:
             else:
                 _log.warning("Kafka: %s", error.str())
         now = time.monotonic()
-        self._ends = {partition: self._fetched_end(partition) for partition in self._heard}
+        self._ends = {partition: self._fetched_end(partition) for partition in self._last_message_at}
         for partition, messages in found.items():
             self._position[partition] = messages[-1].offset() + 1
-            self._heard[partition] = now
+            self._last_message_at[partition] = now
             if self._behind(partition):
                 self._at_end[partition] = False
         self._refuse_beyond_end(now)
@@ -121,7 +121,7 @@ class Source:
 
     def is_idle(self, partition: int) -> bool:
         """Whether it is read to its end and has been silent for long."""
-        silent = time.monotonic() - self._heard[partition]
+        silent = time.monotonic() - self._last_message_at[partition]
         return self._at_end[partition] and silent >= self._idle_after and not self._behind(partition)
 
     def lag(self, partition: int, offset: int | None) -> int | None:
@@ -131,7 +131,7 @@ class Source:
         own fetches, so the later of both counts.
         """
         try:
-            low, said = self._onlooker.get_watermark_offsets(TopicPartition(self._topic, partition), _LAG_SECONDS)
+            low, said = self._lag_client.get_watermark_offsets(TopicPartition(self._topic, partition), _LAG_SECONDS)
         except KafkaException:
             low, said = 0, -1
         except RuntimeError:  # it is closed
@@ -150,13 +150,13 @@ class Source:
     def close(self) -> None:
         """Leave the brokers."""
         self._consumer.close()
-        self._onlooker.close()
+        self._lag_client.close()
 
     def _refuse_beyond_end(self, now: float) -> None:
         """A log that is shorter than the checkpoint says is another log; not every broker calls that an error."""
         for partition, position in self._position.items():
             high = self._ends[partition]
-            if 0 <= high < position and now - self._heard[partition] >= self._idle_after:
+            if 0 <= high < position and now - self._last_message_at[partition] >= self._idle_after:
                 raise OffsetLostError(
                     f"partition {partition} of {self._topic} ends at offset {high}, its checkpoint is at {position}: "
                     "was the topic made anew?"

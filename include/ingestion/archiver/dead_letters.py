@@ -95,7 +95,7 @@ class DeadLetterTopic:
         self._delivery = Delivery(events, events.dead_letter_topic, lambda _: "dead letter", **limit)
 
     def send(self, refused: Mapping[str, Sequence[Refused]]) -> None:
-        """Return when Kafka has them all, or raise :class:`adrank.kafka.producer.NotDeliveredError`.
+        """Return when Kafka has them all, or raise :class:`adrank.kafka.producer.DeliveryError`.
 
         ``refused`` is by the file of the lake that holds it.
         """

@@ -31,7 +31,7 @@ _UPLOADS: Final = 8
 
 
 @dataclass(frozen=True)
-class _Roll:
+class _PartitionFlush:
     """One partition's part of a roll."""
 
     checkpoint: Checkpoint
@@ -42,7 +42,7 @@ class _Roll:
     messages: int
 
 
-class Rolls:
+class Flusher:
     """The writing side of one instance: it owns the checkpoints of ``mine`` and, if told to, the closing of hours."""
 
     def __init__(
@@ -101,7 +101,9 @@ class Rolls:
             for roll in rolls:
                 self._save(roll)
 
-    def _prepare(self, partition: int, held: Held, idle_at: datetime | None, bodies: dict[str, bytes]) -> _Roll:
+    def _prepare(
+        self, partition: int, held: Held, idle_at: datetime | None, bodies: dict[str, bytes]
+    ) -> _PartitionFlush:
         """One partition's checkpoint; adds the files that it will name to ``bodies``."""
         before = self.checkpoint(partition)
         rows = held.table()
@@ -123,7 +125,7 @@ class Rolls:
             "late_rows": before.late_rows + sum(file.late_rows for file in new),
             "dead_letters": before.dead_letters + len(refused),
         }
-        return _Roll(before.model_copy(update=changed), rows, new, refused, refused_file, held.messages)
+        return _PartitionFlush(before.model_copy(update=changed), rows, new, refused, refused_file, held.messages)
 
     def _read_watermark(self) -> datetime | None:
         return self._until_done(lambda: hour_closer.watermark(self._store, self._events.topic))
@@ -134,7 +136,7 @@ class Rolls:
     def _put(self, key: str, body: bytes) -> None:
         self._until_done(lambda: self._store.put(key, body))
 
-    def _save(self, roll: _Roll) -> None:
+    def _save(self, roll: _PartitionFlush) -> None:
         self._until_done(lambda: self._checkpoints[roll.checkpoint.partition].save(roll.checkpoint))
         self._metrics.landed(roll.messages, roll.files, roll.refused, roll.rows)
 

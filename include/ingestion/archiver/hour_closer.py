@@ -136,7 +136,7 @@ class Hours:
                 if found is not None and old is not None:
                     self._store.put(lake.raw_events_revision(hour, old.revision), found.body)
                     self._store.put(lake.raw_events_revision(hour, manifest.revision), _json(manifest))
-                self._store.put_over(key, _json(manifest), found.etag if found else None)
+                self._store.put_if_match(key, _json(manifest), found.etag if found else None)
             except ConflictError:
                 continue
             if old is not None:
@@ -152,7 +152,7 @@ class Hours:
     def _save(self, state: HoursState) -> None:
         key = lake.archiver_hours(self._events.topic)
         try:
-            self._etag = self._store.put_over(key, _json(state), self._etag)
+            self._etag = self._store.put_if_match(key, _json(state), self._etag)
         except ConflictError as error:
             raise TakenOverError(f"another archiver closes the hours of {self._events.topic}: {error}") from error
         self._state = state

@@ -9,14 +9,14 @@ from typing import Final, TypeVar
 
 from confluent_kafka import KafkaException
 
-from adrank.kafka.producer import NotDeliveredError
+from adrank.kafka.producer import DeliveryError
 from adrank.storage.object_store import ObjectStoreError
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _FIRST_SECONDS: Final = 0.2
 _LAST_SECONDS: Final = 5.0
-_REFUSALS: Final = (ObjectStoreError, NotDeliveredError, KafkaException)
+_REFUSALS: Final = (ObjectStoreError, DeliveryError, KafkaException)
 
 
 class Patience:

@@ -19,7 +19,7 @@ from typing import Final
 
 from adrank.contracts import lake, settings
 from adrank.contracts.settings import Events
-from adrank.kafka.producer import Delivery, NotDeliveredError
+from adrank.kafka.producer import Delivery, DeliveryError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver import dead_letters
 from ingestion.archiver.dead_letters import Refused
@@ -31,7 +31,7 @@ _LARGEST: Final = 100_000_000
 
 
 def replay(refused: Iterable[Refused], events: Events) -> int:
-    """Produce the messages; returns how many. Raises :class:`NotDeliveredError` when Kafka lacks some of them."""
+    """Produce the messages; returns how many. Raises :class:`DeliveryError` when Kafka lacks some of them."""
     delivery = Delivery(events, events.topic, lambda _: "dead letter", **{"message.max.bytes": _LARGEST})
     sent = 0
     for record in refused:
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
             if chosen.kind in (None, record.kind) and chosen.reason in record.reason
         ]
         sent = 0 if chosen.dry_run else replay(wanted, known.events)
-    except (ObjectStoreError, NotDeliveredError) as error:
+    except (ObjectStoreError, DeliveryError) as error:
         print(error, file=sys.stderr)
         return 1
     for kind, count in sorted(Counter(record.kind for record in wanted).items()):

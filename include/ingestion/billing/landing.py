@@ -26,7 +26,7 @@ from ingestion.landing.raw_events import LandingError
 REASON: Final = "reason.json"
 
 
-class Landed(NamedTuple):
+class LandResult(NamedTuple):
     """The day's manifest, and whether this landing wrote it."""
 
     manifest: BillingManifest
@@ -41,7 +41,7 @@ def land(
     currency: str,
     lag: timedelta,
     clock: Callable[[], datetime | None] = lambda: None,
-) -> Landed:
+) -> LandResult:
     """Land one day's rows: data file, kept manifest of the revision, the day's manifest.
 
     ``clock`` is asked for the present in event time when rows replace others; see
@@ -54,7 +54,7 @@ def land(
     there = store.find_version(lake.raw_billing_manifest(day))
     current = None if there is None else _parsed(store, day, there.body)
     if current and (current.file.sha256, current.currency) == (digest, currency):
-        return Landed(current, changed=False)
+        return LandResult(current, changed=False)
     moments = [lake.as_utc(day) + lake.DAY + lag]
     if current:
         moments += [moment for moment in (clock(), current.landed_at) if moment]
@@ -69,8 +69,8 @@ def land(
     store.put(lake.raw_billing(day) + manifest.file.name, body)
     document = manifest.model_dump_json(indent=2).encode()
     store.put(lake.raw_billing_revision(day, manifest.revision), document)
-    store.put_over(lake.raw_billing_manifest(day), document, there.etag if there else None)
-    return Landed(manifest, changed=True)
+    store.put_if_match(lake.raw_billing_manifest(day), document, there.etag if there else None)
+    return LandResult(manifest, changed=True)
 
 
 def quarantine(store: ObjectStore, day: datetime, files: Mapping[str, bytes], error: BillingExportError) -> str:

@@ -21,7 +21,7 @@ from ingestion.billing import landing
 from ingestion.billing.export import EXPORT, BilledRow, BillingExport, BillingExportError
 
 
-def require_nothing_below_zero(store: ObjectStore, export: BillingExport) -> None:
+def require_non_negative(store: ObjectStore, export: BillingExport) -> None:
     """Refuse an export with which an event's amounts, over its own and other landed days, would be below zero.
 
     :raises BillingExportError: naming the event and its first row in the export

@@ -70,7 +70,7 @@ def settle(store: ObjectStore, day: datetime, *, currency: str, lag: timedelta) 
         raise NothingDeliveredError(f"{lake.uri(store.bucket, inbox)} holds neither {EXPORT} nor {CONTROL}")
     try:
         export = billing_export.check(day, found[EXPORT], found[CONTROL], currency)
-        net_amounts.require_nothing_below_zero(store, export)
+        net_amounts.require_non_negative(store, export)
     except BillingExportError as error:
         return _quarantined(store, day, files, error, currency)
     landed = landing.land(store, day, export.rows, currency=currency, lag=lag, clock=lambda: landing.watermark(store))

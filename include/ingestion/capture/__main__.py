@@ -20,7 +20,7 @@ from ingestion.capture.checkpoint import CheckpointError, CheckpointStore
 from ingestion.capture.database import DatabaseError
 from ingestion.capture.engine import DebeziumEngine, EngineError
 from ingestion.capture.envelopes import EnvelopeError
-from ingestion.capture.sink import Lander, StoppedError
+from ingestion.capture.sink import ChangeSink, StoppedError
 
 _KNOWN: Final = (CheckpointError, DatabaseError, EngineError, EnvelopeError, ObjectStoreError, StoppedError)
 _LOG: Final = logging.getLogger("ingestion.capture")
@@ -45,7 +45,7 @@ def capture(settings: Settings, bucket: str, stop: threading.Event) -> None:
             "delete that object to begin with a new snapshot"
         )
     engine = DebeziumEngine(cdc, user, source, checkpoint.offset)
-    lander = Lander(store, checkpoints, checkpoint, engine, cdc, stop)
+    lander = ChangeSink(store, checkpoints, checkpoint, engine, cdc, stop)
     lander.resume()
     engine.start(lander.take)
     _LOG.info("capturing %s:%d/%s from %s", cdc.host, cdc.port, cdc.database, checkpoint.offset or "a snapshot")

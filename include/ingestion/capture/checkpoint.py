@@ -89,6 +89,6 @@ class CheckpointStore:
         """
         body = checkpoint.model_dump_json(indent=1).encode()
         try:
-            self._etag = self._store.put_over(self.key, body, self._etag)
+            self._etag = self._store.put_if_match(self.key, body, self._etag)
         except ConflictError as error:
             raise CheckpointError(f"{error}: two capture processes have slot {self.key}; this one ends") from error

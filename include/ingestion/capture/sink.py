@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Everything up to ``record`` is durable; the database may forget it."""
 
 
-class Lander:
+class ChangeSink:
     """Safe to call from the engine's thread and from the process's own; ``stop`` ends waiting for the object store."""
 
     def __init__(
@@ -188,7 +188,7 @@ class Lander:
     def _write(self) -> list[LandedFile]:
         def put(part: tuple[tuple[CdcTable, datetime], list[Change]]) -> LandedFile:
             (table, hour), changes = part
-            file = cdc_hours.put_changes(self._store, table, hour, [change.line for change in changes])
+            file = cdc_hours.write_changes(self._store, table, hour, [change.line for change in changes])
             return LandedFile(table=table, hour=hour, file=file)
 
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="landing") as pool:

@@ -44,7 +44,7 @@ class SinkUnreadableError(RuntimeError):
     """Kafka does not say how far the sink is."""
 
 
-class SinkPosition:
+class SinkOffsets:
     """What the sink's consumer group has committed. Close it."""
 
     def __init__(self, events: Events, group: str) -> None:
@@ -87,7 +87,7 @@ class SinkFile(NamedTuple):
     offset: int
 
 
-def close_hours(store: ObjectStore, events: Events, sink: SinkPosition, refuse: Callable[[str], None]) -> Closed:
+def close_hours(store: ObjectStore, events: Events, sink: SinkOffsets, refuse: Callable[[str], None]) -> Closed:
     """Bring the checkpoints to where the sink is, and close what is due.
 
     ``refuse`` is told of each file that no manifest will name, as the archiver names no such events: why, and its key.
@@ -179,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--group", default=GROUP, help="the sink's consumer group: connect-<name of the connector>")
     parser.add_argument("--bucket", default=known.lake.bucket, help="bucket of the lake")
     chosen = parser.parse_args(arguments)
-    sink = SinkPosition(known.events, chosen.group)
+    sink = SinkOffsets(known.events, chosen.group)
     refused: list[str] = []
 
     def refuse(why: str) -> None:

@@ -22,7 +22,7 @@ TABLES: Final[tuple[CdcTable, ...]] = get_args(CdcTable)
 _ATTEMPTS: Final = 5
 
 
-def put_changes(store: ObjectStore, table: CdcTable, hour: datetime, lines: Sequence[str]) -> DataFile:
+def write_changes(store: ObjectStore, table: CdcTable, hour: datetime, lines: Sequence[str]) -> DataFile:
     """Write one file of envelopes, one JSON object a line, named by its content. No manifest names it yet."""
     body = "".join(f"{line}\n" for line in lines).encode()
     sha256 = hashlib.sha256(body).hexdigest()
@@ -42,11 +42,11 @@ def extend(
     added = tuple(files)
     manifest = _extended(store, table, hour, added, watermark)
     if added:
-        _outdate_snapshots(store, table, hour)
+        _invalidate_snapshots(store, table, hour)
     return manifest
 
 
-def close_quiet(store: ObjectStore, start: datetime, end: datetime, *, workers: int = 8) -> None:
+def close_empty_hours(store: ObjectStore, start: datetime, end: datetime, *, workers: int = 8) -> None:
     """Write empty manifests for the hours of history in ``[start, end)`` that have none: nothing changed in them.
 
     Call it when all changes of these hours have landed; whoever waits for an hour waits for its manifests.
@@ -61,7 +61,7 @@ def _close_quiet(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
     manifest = CdcManifest(table=table, hour=hour, watermark=hour + lake.HOUR, changes=0)
     # Somebody else's manifest says at least as much.
     with suppress(ConflictError):
-        store.put_over(lake.raw_cdc_manifest(table, hour), _encoded(manifest), None)
+        store.put_if_match(lake.raw_cdc_manifest(table, hour), _encoded(manifest), None)
 
 
 def _closed(store: ObjectStore, start: datetime, end: datetime) -> Iterable[tuple[CdcTable, datetime]]:
@@ -70,7 +70,7 @@ def _closed(store: ObjectStore, start: datetime, end: datetime) -> Iterable[tupl
         yield from (hour_of[key] for key in store.keys(lake.raw_cdc_table(table)) if key in hour_of)
 
 
-def _outdate_snapshots(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
+def _invalidate_snapshots(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
     """Delete the claims of all snapshots of days behind ``hour``.
 
     Again and again, until there is none: a snapshot that begins while its base loses its claim has one of its own by
@@ -113,7 +113,7 @@ def _extend(
         changes=sum(file.rows for file in named.values()),
     )
     if manifest != before:
-        store.put_over(key, _encoded(manifest), there.etag if there else None)
+        store.put_if_match(key, _encoded(manifest), there.etag if there else None)
     return manifest
 
 

@@ -32,7 +32,7 @@ class LandingError(ValueError):
     """What was offered does not belong where it was to land."""
 
 
-class RawHour(NamedTuple):
+class HourToLand(NamedTuple):
     """One hour to land: start, events (:data:`ingestion.landing.event_table.EVENT_SCHEMA`), rows refused in it."""
 
     hour: datetime
@@ -59,7 +59,7 @@ def land_hour(
     """
     if revision and revision_time is None:
         raise LandingError(f"revision {revision} of hour {hour.isoformat()} has no revision time")
-    manifest = _land_file(store, RawHour(hour, table, rejected_rows)).model_copy(
+    manifest = _land_file(store, HourToLand(hour, table, rejected_rows)).model_copy(
         update={"revision": revision, "late_rows": late_rows}
     )
     times = {"watermark": watermark, "revision_time": revision_time}
@@ -68,7 +68,7 @@ def land_hour(
     return manifest
 
 
-def land_hours(store: ObjectStore, hours: Iterable[RawHour], *, workers: int = 8) -> list[RawManifest]:
+def land_hours(store: ObjectStore, hours: Iterable[HourToLand], *, workers: int = 8) -> list[RawManifest]:
     """Land closed hours of history in parallel; no manifest appears before every data file has landed."""
     with ThreadPoolExecutor(workers, thread_name_prefix="landing") as pool:
         manifests = list(_windowed(pool, lambda hour: _land_file(store, hour), hours, 4 * workers))
@@ -85,7 +85,7 @@ def land_cdc(
     Land it before the hour's events. Landing more envelopes of the hour adds to it, the same ones again do nothing.
     """
     lines = [json.dumps(envelope, separators=(",", ":"), sort_keys=True) for envelope in envelopes]
-    files = [changes.put_changes(store, table, hour, lines)] if lines else []
+    files = [changes.write_changes(store, table, hour, lines)] if lines else []
     return changes.extend(store, table, hour, files, hour + lake.HOUR)
 
 
@@ -106,7 +106,7 @@ def by_hour(table: pa.Table) -> Iterator[tuple[datetime, pa.Table]]:
         offset += run["counts"]
 
 
-def _land_file(store: ObjectStore, raw: RawHour) -> RawManifest:
+def _land_file(store: ObjectStore, raw: HourToLand) -> RawManifest:
     hour = lake.floor_hour(raw.hour)
     if hour != raw.hour:
         raise LandingError(f"{raw.hour.isoformat()} is not the start of an hour")

@@ -76,7 +76,7 @@ class ImportReport(BaseModel):
 
 
 @dataclass(frozen=True)
-class OwnLogs:
+class ImportedLogs:
     """A directory of logs, read and checked; ``events.accepted`` already has billed revenue."""
 
     events: LoggedEvents
@@ -97,12 +97,12 @@ class OwnLogs:
         return lake.as_utc(self.events.accepted["event_time"][-1].as_py())
 
 
-def read(directory: Path) -> OwnLogs:
+def read(directory: Path) -> ImportedLogs:
     """Read and check everything in ``directory``; raises :class:`ingestion.own_logs.files.OwnLogsError`."""
     if not directory.is_dir():
         raise OwnLogsError(f"{directory}: is not a directory")
     events = log_events.read_events(directory)
-    logs = OwnLogs(
+    logs = ImportedLogs(
         events=events,
         ads=log_entities.read_ads(directory),
         sellers=log_entities.read_sellers(directory),
@@ -117,12 +117,12 @@ def read(directory: Path) -> OwnLogs:
     return _billed(logs, logs.billing)
 
 
-def land(logs: OwnLogs, store: ObjectStore, *, billing_lag: timedelta = _BILLING_LAG) -> None:
+def land(logs: ImportedLogs, store: ObjectStore, *, billing_lag: timedelta = _BILLING_LAG) -> None:
     """Land what :func:`read` returned: change data and billing first, event manifests last."""
     first, last = lake.floor_hour(logs.first_time), lake.floor_hour(logs.last_time)
     raw_events.land_cdc(store, "ads", first, log_entities.snapshot("ads", logs.ads, logs.first_time))
     raw_events.land_cdc(store, "sellers", first, log_entities.snapshot("sellers", logs.sellers, logs.first_time))
-    changes.close_quiet(store, first, last + lake.HOUR)
+    changes.close_empty_hours(store, first, last + lake.HOUR)
     if logs.billing is not None:
         _land_billing(logs.billing, logs, store, billing_lag)
     refused = dict(raw_events.by_hour(logs.events.rejected.sort_by("event_time")))
@@ -133,13 +133,13 @@ def land(logs: OwnLogs, store: ObjectStore, *, billing_lag: timedelta = _BILLING
     raw_events.land_hours(
         store,
         (
-            raw_events.RawHour(hour, filled.get(hour, nothing), refused[hour].num_rows if hour in refused else 0)
+            raw_events.HourToLand(hour, filled.get(hour, nothing), refused[hour].num_rows if hour in refused else 0)
             for hour in lake.hours(first, last + lake.HOUR)
         ),
     )
 
 
-def report(logs: OwnLogs, maturity: timedelta) -> ImportReport:
+def report(logs: ImportedLogs, maturity: timedelta) -> ImportReport:
     """Counts of what :func:`read` returned. ``late_outcomes`` came later after their impression than ``maturity``."""
     events = logs.events.accepted
     entities = [found for found in (logs.ads, logs.sellers) if found]
@@ -166,7 +166,7 @@ def report(logs: OwnLogs, maturity: timedelta) -> ImportReport:
     )
 
 
-def _require_span(logs: OwnLogs) -> None:
+def _require_span(logs: ImportedLogs) -> None:
     if logs.last_time - logs.first_time <= MAX_SPAN:
         return
     times = np.asarray(logs.events.accepted["event_time"].cast(pa.int64()))
@@ -180,7 +180,7 @@ def _require_span(logs: OwnLogs) -> None:
     )
 
 
-def _require_billing_span(logs: OwnLogs, billing: Billing) -> None:
+def _require_billing_span(logs: ImportedLogs, billing: Billing) -> None:
     billed_at = billing.table["billed_at"]
     early = pc.less(billed_at, pa.scalar(logs.first_time - MAX_SPAN, billed_at.type))
     late = pc.greater(billed_at, pa.scalar(logs.last_time + MAX_SPAN, billed_at.type))
@@ -190,7 +190,7 @@ def _require_billing_span(logs: OwnLogs, billing: Billing) -> None:
         raise billing.file.error(f"{billed_at[row].as_py().isoformat()} {reason}", column="billed_at", row=row)
 
 
-def _billed(logs: OwnLogs, billing: Billing) -> OwnLogs:
+def _billed(logs: ImportedLogs, billing: Billing) -> ImportedLogs:
     events = logs.events.accepted
     at = pc.index_in(billing.table["event_id"], value_set=events["event_id"].combine_chunks())
     matched = np.flatnonzero(np.asarray(at.combine_chunks().is_valid().cast(pa.uint8())))
@@ -214,7 +214,7 @@ def _billed(logs: OwnLogs, billing: Billing) -> OwnLogs:
 
 
 def _refuse_sums(
-    logs: OwnLogs,
+    logs: ImportedLogs,
     billing: Billing,
     touched: np.ndarray[tuple[int, ...], np.dtype[np.int64]],
     sums: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
@@ -228,7 +228,7 @@ def _refuse_sums(
         raise billing.file.error(reason, column="amount", row=row)
 
 
-def _land_billing(billing: Billing, logs: OwnLogs, store: ObjectStore, lag: timedelta) -> None:
+def _land_billing(billing: Billing, logs: ImportedLogs, store: ObjectStore, lag: timedelta) -> None:
     """A row without ``billed_at`` lands on the day of the log's last event: the export was not made before it."""
     rows: dict[datetime, list[BilledRow]] = {}
     for row in billing.table.to_pylist():

@@ -26,9 +26,9 @@ from typing import Final, NamedTuple
 
 from adrank.contracts import lake
 from adrank.contracts.registry import Entity, FeatureGroup
-from adrank.online.reader import Fetched
+from adrank.online.reader import FetchResult
 from adrank.online.vectors import GroupRows, Matrix, VectorLayout
-from adrank.runtime.rate_limited_log import QuietLog
+from adrank.runtime.rate_limited_log import RateLimitedLogger
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Served(NamedTuple):
 
     event_time: datetime
     ids: Mapping[Entity, Sequence[str | None]]
-    fetched: Fetched
+    fetched: FetchResult
     vectors: Matrix
 
 
@@ -54,7 +54,7 @@ class _Line(NamedTuple):
     rows: int
 
 
-class ServedLog:
+class ServedRowsLog:
     """Thread-safe. ``put`` writes one object of the lake by key; ``share`` of the searches are logged, 0 to 1."""
 
     def __init__(
@@ -81,7 +81,7 @@ class ServedLog:
         self._stopping = Event()
         self._counts: Counter[str] = Counter()
         self._lock = Lock()
-        self._log = QuietLog(_LOG)
+        self._log = RateLimitedLogger(_LOG)
         self._thread = Thread(target=self._run, name="served-log", daemon=True)
         self._thread.start()
 

@@ -11,12 +11,12 @@ import numpy as np
 
 from adrank.contracts.entities import user_category
 from adrank.contracts.registry import Entity, Registry
-from adrank.online.reader import Fetched, OnlineReader
+from adrank.online.reader import FetchResult, OnlineReader
 from adrank.online.vectors import VectorLayout
 from adrank.ranking.ranker import Ranker, load_package
 from serving.inference.config import ServingConfig, served_from_env, stores_from_env
 from serving.inference.requests import GoldenRequest, InvalidRequestError, ProbeRequest, RankRequest, Request
-from serving.inference.served_rows import Served, ServedLog
+from serving.inference.served_rows import Served, ServedRowsLog
 from serving.inference.stores import open_reader, open_served_log
 
 _LOG: Final = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class RankingService:
     """Thread-safe. ``reader`` may be absent only for a model without stored features."""
 
     def __init__(
-        self, registry: Registry, ranker: Ranker, reader: OnlineReader | None, served: ServedLog | None = None
+        self, registry: Registry, ranker: Ranker, reader: OnlineReader | None, served: ServedRowsLog | None = None
     ) -> None:
         self._registry = registry
         self._ranker = ranker
@@ -77,7 +77,7 @@ class RankingService:
             "seller": [c.seller_id for c in candidates],
             "user_category": [user_category(request.user_id, c.category) for c in candidates],
         }
-        fetched = Fetched({}, ())
+        fetched = FetchResult({}, ())
         if self._reader is not None:
             fetched = self._reader.fetch(self._layout.groups, ids, request.event_time)
         rows = fetched.rows

@@ -18,7 +18,7 @@ from adrank.contracts.registry import Registry
 from adrank.online.reader import DynamoDBPolicy, OnlineReader
 from adrank.online.vectors import VectorLayout
 from serving.inference.config import ServedConfig, StoreConfig
-from serving.inference.served_rows import ServedLog
+from serving.inference.served_rows import ServedRowsLog
 
 
 def open_reader(registry: Registry, stores: StoreConfig, threads: int) -> OnlineReader:
@@ -33,7 +33,7 @@ def open_reader(registry: Registry, stores: StoreConfig, threads: int) -> Online
     )
 
 
-def open_served_log(layout: VectorLayout, served: ServedConfig) -> ServedLog:
+def open_served_log(layout: VectorLayout, served: ServedConfig) -> ServedRowsLog:
     """A log of served rows in the lake. Nothing is connected yet."""
     config = Config(connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
     client = boto3.client("s3", region_name=served.region, config=config)
@@ -41,7 +41,7 @@ def open_served_log(layout: VectorLayout, served: ServedConfig) -> ServedLog:
     def put(key: str, body: bytes) -> None:
         client.put_object(Bucket=served.bucket, Key=key, Body=body, ContentType="application/x-ndjson")
 
-    return ServedLog(layout, put, served.share)
+    return ServedRowsLog(layout, put, served.share)
 
 
 def _redis(stores: StoreConfig) -> Any:

@@ -113,7 +113,7 @@ class EventLog:
             try:
                 # Not by way of the delivery: a beat that gets lost is no concern of whoever flushes.
                 for message in self._heartbeats(datetime.now(UTC)):
-                    producer.produce(self._topic, on_delivery=_beaten, **message)
+                    producer.produce(self._topic, on_delivery=_on_heartbeat, **message)
                 producer.poll(0)
             except Exception as error:  # whatever it was, the next beat may arrive
                 _log.warning("No heartbeat on %s: %s", self._topic, error)
@@ -140,7 +140,7 @@ def _name(value: bytes) -> str:
     return f"event {said['event_id']}"
 
 
-def _beaten(error: Any, _: Any) -> None:
+def _on_heartbeat(error: Any, _: Any) -> None:
     if error is not None:
         _log.warning("A heartbeat is lost: %s", error.str())
 

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 
 from adrank.contracts.experiments import Experiment
-from adrank.runtime.rate_limited_log import QuietLog
+from adrank.runtime.rate_limited_log import RateLimitedLogger
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class RunningExperiment:
         self._lock = Lock()
         self._known: Experiment | None = None
         self._read_at = self._asked_at = float("-inf")
-        self._log = QuietLog(_LOG, clock=clock)
+        self._log = RateLimitedLogger(_LOG, clock=clock)
 
     def current(self) -> Experiment | None:
         """The running experiment, or ``None``. One caller refreshes; the others go on with what is known."""

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
-from adrank.decisions.lateness import REACH
+from adrank.decisions.lateness import REVISION_HORIZON
 from adrank.ranking import examination
 from adrank.ranking.examination import Evidence
 from spark.lake import raw_events
@@ -27,7 +27,7 @@ from spark.lake.files import LakeFiles, in_parallel
 
 _DAYS: Final = 7
 #: Whole days, and none that late events can still reach when the curve's day begins.
-_BEFORE: Final = -(-REACH // lake.DAY) * lake.DAY
+_BEFORE: Final = -(-REVISION_HORIZON // lake.DAY) * lake.DAY
 _FLOOR: Final = 0.05
 _LAST_POSITION: Final = 100
 #: Ad and position pairs that one day's estimate takes; of more, a share of the ads that hashing chooses.

@@ -61,7 +61,7 @@ class Rollups:
 
         in_parallel(publish, days)
 
-    def instead_of(
+    def substitute(
         self, tiles: Sequence[TileManifest], edges: Iterable[datetime]
     ) -> tuple[list[RollupManifest], list[TileManifest]]:
         """Roll-ups that stand for whole days of ``tiles``, and the other tiles. No day that an edge cuts is taken."""

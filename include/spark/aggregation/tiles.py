@@ -27,7 +27,7 @@ from spark.lake.files import LakeFiles, in_parallel
 _REVISION: Final = "rev="
 
 
-class NothingCountedError(RuntimeError):
+class NoAggregationError(RuntimeError):
     """A group that counts nothing has no tiles."""
 
 
@@ -46,7 +46,7 @@ class Tiles:
     def counts(self) -> Counts:
         """What is counted."""
         if self.group.counts is None:
-            raise NothingCountedError(f"group {self.group.name} counts nothing")
+            raise NoAggregationError(f"group {self.group.name} counts nothing")
         return self.group.counts
 
     @property

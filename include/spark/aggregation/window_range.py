@@ -19,7 +19,7 @@ from spark.lake.files import in_parallel
 
 
 @dataclass(frozen=True)
-class Counted:
+class WindowRange:
     """The windows of a range of hours. ``hourly`` has one row per entity and hour."""
 
     hourly: DataFrame
@@ -41,13 +41,13 @@ class Counted:
         self._points.unpersist()
 
 
-def windows_of(tiles: Tiles, raws: Sequence[RawManifest], start: datetime, end: datetime) -> Counted:
+def windows_of(tiles: Tiles, raws: Sequence[RawManifest], start: datetime, end: datetime) -> WindowRange:
     """The windows at the ends of the hours in ``[start, end)``.
 
     :param raws: the closed raw hours from the reach of the hour before ``start`` on (:mod:`adrank.decisions.lateness`)
         up to ``end``.
     """
-    reached = lateness.reach_start(start - lake.HOUR)
+    reached = lateness.horizon_start(start - lake.HOUR)
     before = [raw for raw in raws if raw.hour < start]
     entering = tiles.of([raw for raw in raws if start <= raw.hour < end])
     base = windows.kept(tiles, start - lake.HOUR, windows.raw_state(before))
@@ -68,7 +68,7 @@ def windows_of(tiles: Tiles, raws: Sequence[RawManifest], start: datetime, end: 
         }
     points = windows.points(tiles, base, entering, leaving).persist()
     last = end - lake.HOUR
-    return Counted(windows.hourly(tiles, points, end), tiles, points, last, _state(raws, last), start, entering)
+    return WindowRange(windows.hourly(tiles, points, end), tiles, points, last, _state(raws, last), start, entering)
 
 
 def is_kept(tiles: Tiles, raws: Sequence[RawManifest], hour: datetime) -> bool:
@@ -77,7 +77,7 @@ def is_kept(tiles: Tiles, raws: Sequence[RawManifest], hour: datetime) -> bool:
 
 
 def _state(raws: Sequence[RawManifest], hour: datetime) -> str:
-    return windows.raw_state(raw for raw in raws if lateness.reach_start(hour) <= raw.hour <= hour)
+    return windows.raw_state(raw for raw in raws if lateness.horizon_start(hour) <= raw.hour <= hour)
 
 
 def _leaving(start: datetime, end: datetime, hours: int) -> list[datetime]:

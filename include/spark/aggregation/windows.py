@@ -82,7 +82,7 @@ def keep(tiles: Tiles, points: DataFrame, hour: datetime, state: str) -> None:
 
 def derive(tiles: Tiles, rollups: Rollups, added: Sequence[TileManifest], end: datetime) -> DataFrame:
     """The windows as they stand at ``end``, added up anew from the tiles ``added`` of all hours of the longest one."""
-    days, rest = rollups.instead_of(added, [end - timedelta(hours=hours) for hours in tiles.counts.windows.values()])
+    days, rest = rollups.substitute(added, [end - timedelta(hours=hours) for hours in tiles.counts.windows.values()])
     sources = rollups.read(days).unionByName(
         tiles.read(rest).select(
             "entity_id",

@@ -53,7 +53,7 @@ class UnknownOperationError(RuntimeError):
     """Change data tells of something that is no operation on rows."""
 
 
-class CdcLog(NamedTuple):
+class ChangeData(NamedTuple):
     """Envelopes (``op, ts_ms, change_us, before, after, source``) and the operations that occur among them."""
 
     envelopes: DataFrame
@@ -73,7 +73,7 @@ def read(
     end: datetime,
     columns: Mapping[str, Kind],
     ignored: Collection[str] = (),
-) -> CdcLog:
+) -> ChangeData:
     """Change data of the hours from ``since`` (None: the first there is) to before ``end``.
 
     ``before`` and ``after`` have ``columns``, moments as text. ``ignored``: further columns, each ``table.column``.
@@ -90,9 +90,9 @@ def read(
         f"op string, ts_ms bigint, change_us bigint, before {row}, after {row}, "
         "source struct<name: string, lsn: bigint, ts_us: bigint, ts_ms: bigint>"
     )
-    promised = _promised(files, table, since, end)
+    promised = _manifest_files(files, table, since, end)
     if not promised:
-        return CdcLog(spark.createDataFrame([], schema), frozenset())
+        return ChangeData(spark.createDataFrame([], schema), frozenset())
     paths = [files.uri(key) for key in promised]
     found = {_key(table, seen["path"]): seen for seen in _seen(spark, paths)}
     for key, file in promised.items():
@@ -105,7 +105,7 @@ def read(
         if unknown := set(seen["operations"]) - _OPERATIONS:
             raise UnknownOperationError(f"{key}: {table} has operation {', '.join(sorted(unknown))}")
     operations = frozenset(op for seen in found.values() for op in seen["operations"])
-    return CdcLog(spark.read.schema(schema).option("mode", "FAILFAST").json(paths), operations)
+    return ChangeData(spark.read.schema(schema).option("mode", "FAILFAST").json(paths), operations)
 
 
 def _require_captured(files: LakeFiles, table: str, end: datetime) -> None:
@@ -120,7 +120,7 @@ def _require_captured(files: LakeFiles, table: str, end: datetime) -> None:
             raise HourNotCapturedError(f"{files.uri(key)} is not there: changes of that hour may still come")
 
 
-def _promised(files: LakeFiles, table: str, since: datetime | None, end: datetime) -> dict[str, DataFile]:
+def _manifest_files(files: LakeFiles, table: str, since: datetime | None, end: datetime) -> dict[str, DataFile]:
     """Every file that a manifest of these hours names, by key."""
     manifests = [lake.raw_cdc_manifest(table, hour) for hour in _hours(files, table, since, end)]
     closed = [key for key, exists in zip(manifests, in_parallel(files.exists, manifests), strict=True) if exists]

@@ -80,7 +80,7 @@ class Changes(NamedTuple):
     truncations: DataFrame | None
 
 
-def of_each_row(changes: DataFrame) -> Changes:
+def expand_truncations(changes: DataFrame) -> Changes:
     """A truncation becomes the deletion of every row that history knows; a settled one, of those that came since."""
     rows, truncations = changes.where("op <> 't'"), changes.where("op = 't'")
     keys = rows.groupBy("key").agg(F.bool_or(F.expr(_SETTLED)).alias("known"))
@@ -95,7 +95,7 @@ def of_each_row(changes: DataFrame) -> Changes:
     return Changes(rows.unionByName(deletions), truncations)
 
 
-def disturbs(changes: DataFrame, day: datetime) -> bool:
+def precedes_compacted(changes: DataFrame, day: datetime) -> bool:
     """Whether a change belongs before a settled one of its row, which no longer says what was there then.
 
     :param day: before which the settled ones were said.

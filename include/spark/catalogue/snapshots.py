@@ -90,7 +90,7 @@ def changes(
         found = _applied(both, bool(snapshot.truncations) or "t" in log.operations)
         # Whoever folds them reads them again.
         found.rows.persist()
-        if not fold.disturbs(found.rows, snapshot.day):
+        if not fold.precedes_compacted(found.rows, snapshot.day):
             return found
         found.rows.unpersist()
     log = change_data.read(spark, files, table, None, end, COLUMNS[table], ignored)
@@ -98,7 +98,7 @@ def changes(
 
 
 def _applied(changes: DataFrame, truncated: bool) -> Changes:
-    return fold.of_each_row(changes) if truncated else Changes(changes, None)
+    return fold.expand_truncations(changes) if truncated else Changes(changes, None)
 
 
 def _snapshots(files: LakeFiles, table: Table, until: datetime) -> Iterator[CatalogueManifest]:

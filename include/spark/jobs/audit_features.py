@@ -25,7 +25,7 @@ from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles, in_parallel
 from spark.online.sampled_rows import absent, sampled
 from spark.online.served_rows import ServedRows
-from spark.online.stored_rows import AuditedStores
+from spark.online.stored_rows import StoredRows
 
 _EXAMPLES: Final = 10
 
@@ -34,7 +34,7 @@ def audit(
     spark: SparkSession,
     files: LakeFiles,
     hour: datetime,
-    stores: AuditedStores,
+    stores: StoredRows,
     sample: int,
     max_skew: float,
     region: str,
@@ -67,7 +67,7 @@ def audit(
 
 
 def _stored(
-    stores: AuditedStores, rows: DataFrame, manifest: FeatureManifest, met: Sequence[str], sample: int
+    stores: StoredRows, rows: DataFrame, manifest: FeatureManifest, met: Sequence[str], sample: int
 ) -> GroupAudit:
     """One group: a sample of the partition ``rows``, and the entities ``met`` in the store."""
     group, end = registry.load().group(manifest.group), manifest.hour + lake.HOUR

@@ -35,7 +35,7 @@ from spark.session import session
 _NAMED: Final = 10
 
 
-class NothingKeptError(RuntimeError):
+class NoWindowsError(RuntimeError):
     """There are no windows that would be carried on."""
 
 
@@ -91,7 +91,7 @@ def check(tiles: Tiles, day: datetime) -> list[Compared]:
     name = tiles.group.name
     what = f"windows at the end of {hour:%Y-%m-%dT%H}"
     found = [_compare(f"{name}: {what}", what, trimmed, added, ["entity_id"], windows.columns(tiles.counts))]
-    standing, _ = Rollups(tiles).instead_of(counted, [])
+    standing, _ = Rollups(tiles).substitute(counted, [])
     if standing:
         days = {rollup.day for rollup in standing}
         of_days = tiles.read(tile for tile in counted if lake.floor_day(tile.hour) in days)
@@ -108,12 +108,12 @@ def _last_kept(tiles: Tiles, day: datetime) -> tuple[datetime, DataFrame]:
     hours = list(lake.hours(day, day + 2 * lake.DAY))
     kept = in_parallel(lambda hour: tiles.files.exists(lake.windows(name, hour) + lake.MANIFEST), hours)
     there = [hour for hour, found in zip(hours, kept, strict=True) if found]
-    raws = raw_events.closed_hours(tiles.files, lateness.reach_start(day), there[-1] + lake.HOUR) if there else []
+    raws = raw_events.closed_hours(tiles.files, lateness.horizon_start(day), there[-1] + lake.HOUR) if there else []
     for hour in reversed(there):
-        state = windows.raw_state(raw for raw in raws if lateness.reach_start(hour) <= raw.hour <= hour)
+        state = windows.raw_state(raw for raw in raws if lateness.horizon_start(hour) <= raw.hour <= hour)
         if (found := windows.kept(tiles, hour, state)) is not None:
             return hour, found
-    raise NothingKeptError(
+    raise NoWindowsError(
         f"{name}: of {len(there)} windows kept since {day:%Y-%m-%d} none would be carried on: what is counted, or the "
         "raw log, is another since"
     )

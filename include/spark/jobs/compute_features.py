@@ -32,7 +32,7 @@ from adrank.storage.leases import Lease
 from spark.aggregation import window_range
 from spark.aggregation.event_views import EventLog
 from spark.aggregation.tiles import Tiles
-from spark.aggregation.window_range import Counted
+from spark.aggregation.window_range import WindowRange
 from spark.catalogue.views import Catalogue, CatalogueViews
 from spark.lake import feature_manifests, feature_partitions, raw_events
 from spark.lake.files import LakeFiles
@@ -123,12 +123,12 @@ class FeatureQueries:
 
     def _counted(
         self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews, hours: Sequence[datetime]
-    ) -> Counted:
+    ) -> WindowRange:
         tiles = self._tiles(spark, group, catalogue)
         return window_range.windows_of(tiles, self._raws(hours), hours[0], hours[-1] + lake.HOUR)
 
     def _raws(self, hours: Sequence[datetime]) -> list[RawManifest]:
-        first = lateness.reach_start(hours[0] - lake.HOUR)
+        first = lateness.horizon_start(hours[0] - lake.HOUR)
         return [raw for raw in self.raws if first <= raw.hour < hours[-1] + lake.HOUR]
 
     def _tiles(self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews) -> Tiles:
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error(f"there is no whole hour from {args.start.isoformat()} to {args.end.isoformat()}")
     spark = session(f"features {' '.join(args.group)} {args.start.isoformat()}")
     files = LakeFiles(spark, args.bucket)
-    raws = raw_events.closed_hours(files, lateness.reach_start(hours[0] - lake.HOUR), hours[-1] + lake.HOUR)
+    raws = raw_events.closed_hours(files, lateness.horizon_start(hours[0] - lake.HOUR), hours[-1] + lake.HOUR)
     groups = [registry.load().group(name) for name in args.group]
     queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
 

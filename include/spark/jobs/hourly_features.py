@@ -35,14 +35,14 @@ from adrank.decisions import lateness
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
 from adrank.runtime.retry import Patience
 from adrank.storage import leases
-from expectations.day_before import Bounds
+from expectations.day_before import RowRatioBounds
 from spark.jobs.audit_features import audit
 from spark.jobs.compute_features import FeatureQueries, described
 from spark.jobs.push_features import push
 from spark.jobs.validate_features import validate
 from spark.lake import raw_events
 from spark.lake.files import LakeFiles
-from spark.online.stored_rows import AuditedStores
+from spark.online.stored_rows import StoredRows
 from spark.parts import Parts, Work
 from spark.session import beside, session
 
@@ -118,12 +118,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         spark = session(f"features of {hour.isoformat()}")
     files = LakeFiles(spark, args.bucket)
     report = RunReport(files, hour, args.run)
-    raws = raw_events.closed_hours(files, lateness.reach_start(hour - lookback - lake.HOUR), hour + lake.HOUR)
+    raws = raw_events.closed_hours(files, lateness.horizon_start(hour - lookback - lake.HOUR), hour + lake.HOUR)
     groups = registry.load().groups
     queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
     of_hour = HourOfFeatures(spark, queries, hour, lookback, args.owner, args.bucket, report)
     least, most = args.row_ratio
-    bounds = Bounds(least, most, args.compared_from)
+    bounds = RowRatioBounds(least, most, args.compared_from)
     addresses: dict[Store, Address] = {
         "redis": RedisAddress(args.redis_host, args.redis_port, args.redis_tls),
         "dynamodb": DynamoDBAddress(args.table, args.region),
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     def audited() -> str:
         where = (args.redis_host, args.redis_port, args.redis_tls, args.table, args.region)
-        with closing(AuditedStores(*where)) as stores:
+        with closing(StoredRows(*where)) as stores:
             return audit(spark, files, hour, stores, args.sample, args.max_skew, args.region)
 
     parts = Parts(report.ended)

@@ -28,7 +28,7 @@ from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
 from adrank.runtime.retry import Patience
 from spark.lake import feature_manifests
 from spark.lake.files import LakeFiles
-from spark.online.push import Push, Pushed, pushed_hour
+from spark.online.push import Push, PushResult, pushed_hour
 from spark.session import session
 
 
@@ -75,19 +75,19 @@ def push(
 
     :raises NotValidatedError: the hour's validation is missing, failed, or was of other rows.
     """
-    groups = registry.load().of_store(store)
+    groups = registry.load().in_store(store)
     manifests = {group.name: feature_manifests.manifest_of(files, group, hour) for group in groups}
     require_validated(files, hour, manifests.values())
     wanted = pushed_hour(hour, manifests.values())
     work = Push(spark, files, address, patience, groups, manifests, wanted)
     key = lake.push_manifest(store, hour)
     with closing(address.open(patience)) as writer:
-        writer.require_keeping()
+        writer.require_no_eviction()
         there = writer.state()
         later = states.superseded_by(there, wanted)
         if later is None and not full and _is_done(files, key, there, wanted):
             return f"{store}: all of {hour.isoformat()} is there already"
-        pushed = Pushed(base=None) if later else work.run(writer, full=full)
+        pushed = PushResult(base=None) if later else work.run(writer, full=full)
     rows = sum(manifest.rows for manifest in manifests.values())
     manifest = PushManifest(
         store=store,

@@ -27,13 +27,13 @@ from pyspark.sql import DataFrame, SparkSession
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
-from expectations.day_before import Bounds, Told
+from expectations.day_before import HourRowCounts, RowRatioBounds
 from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles, in_parallel
 from spark.session import session
 
 if TYPE_CHECKING:
-    from expectations.inspection import Inspection
+    from expectations.inspection import ValidationRun
 
 RESULTS: Final = "results.json"
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--compared-from", required=True, type=int, metavar="ROWS")
     asked = parser.parse_args(argv)
     least, most = asked.row_ratio
-    bounds = Bounds(least, most, asked.compared_from)
+    bounds = RowRatioBounds(least, most, asked.compared_from)
 
     # Great Expectations takes as long to import as Spark takes to start.
     with ThreadPoolExecutor(1) as beside:
@@ -73,20 +73,20 @@ def validate(
     end: datetime,
     revised_from: datetime | None,
     run: str,
-    bounds: Bounds,
+    bounds: RowRatioBounds,
 ) -> str:
     """Look at the hours, publish what is found, and say how many expectations hold.
 
     :raises ExpectationsFailedError: some do not; what is found is published all the same.
     """
-    from expectations.inspection import Inspection
+    from expectations.inspection import ValidationRun
 
     revised = _computed(files, list(lake.hours(revised_from or start, start)))
     hours = [*revised, *lake.hours(start, end)]
     validated: dict[datetime, dict[str, str]] = {hour: {} for hour in hours}
     with tempfile.TemporaryDirectory() as folder:
         docs = Path(folder)
-        inspection = Inspection(lake.segment(run), end, docs)
+        inspection = ValidationRun(lake.segment(run), end, docs)
         for group in registry.load().groups:
             manifests = feature_manifests.manifests_of(files, group, hours)
             for manifest in manifests:
@@ -119,11 +119,11 @@ def _computed(files: LakeFiles, hours: Sequence[datetime]) -> list[datetime]:
     return [hour for hour, there in zip(hours, whole, strict=True) if there]
 
 
-def _told(files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]) -> Told:
+def _told(files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]) -> HourRowCounts:
     asked = {manifest.hour: manifest.rows for manifest in manifests}
     before = feature_manifests.computed(files, group, {hour - lake.DAY for hour in asked} - asked.keys())
     comparable = {manifest.hour: manifest.rows for manifest in before if manifest.fingerprint == group.fingerprint}
-    return Told(asked, asked | comparable, _first_hour(files, group))
+    return HourRowCounts(asked, asked | comparable, _first_hour(files, group))
 
 
 def _first_hour(files: LakeFiles, group: FeatureGroup) -> datetime:
@@ -134,7 +134,7 @@ def _first_hour(files: LakeFiles, group: FeatureGroup) -> datetime:
 
 
 def _publish(
-    files: LakeFiles, run: str, inspection: Inspection, validated: Mapping[datetime, Mapping[str, str]]
+    files: LakeFiles, run: str, inspection: ValidationRun, validated: Mapping[datetime, Mapping[str, str]]
 ) -> None:
     success = all(finding.success for finding in inspection.findings)
     verdict = {"success": success, "registry": registry.load().fingerprint, "run": run}

@@ -119,7 +119,7 @@ def _target(files: LakeFiles, group: FeatureGroup, hour: datetime, log: RawLog) 
     newest = feature_manifests.newest(files, group, hour)
     if newest is None or newest.fingerprint != group.fingerprint:
         revision, before, replaces = 0, None, None
-    elif log.still_gives(group, newest):
+    elif log.still_matches(group, newest):
         revision, replaces = newest.revision, None
         before = feature_manifests.revision_of(files, group, hour, revision - 1) if revision else None
     else:

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, PushedHour
 from adrank.contracts.registry import FeatureGroup
-from adrank.online.push_state import SLICES, Plan
+from adrank.online.push_state import REFRESH_SLICES, Plan
 from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles
 
@@ -49,7 +49,7 @@ def comparison(files: LakeFiles, group: FeatureGroup, now: FeatureManifest, plan
         return Comparison(group, now, plan.due, base, ())
     pushes = plan.before if plan.base is None else (plan.base, *plan.before)
     found = (_partition(files, group, push) for push in pushes)
-    return Comparison(group, now, frozenset(range(SLICES)), None, tuple(m for m in found if m is not None))
+    return Comparison(group, now, frozenset(range(REFRESH_SLICES)), None, tuple(m for m in found if m is not None))
 
 
 def rows(spark: SparkSession, files: LakeFiles, compared: Comparison, *, spread: bool) -> DataFrame:
@@ -97,7 +97,7 @@ def _same(one: Column, other: Column) -> Column:
 
 
 def _is_due(due: frozenset[int]) -> Column:
-    return F.pmod(F.crc32(F.col("entity_id")), F.lit(SLICES)).isin(*sorted(due))
+    return F.pmod(F.crc32(F.col("entity_id")), F.lit(REFRESH_SLICES)).isin(*sorted(due))
 
 
 def _defaults(group: FeatureGroup) -> list[Column]:

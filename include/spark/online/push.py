@@ -15,7 +15,7 @@ from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, PushedHour, PushedPartition
 from adrank.contracts.registry import FeatureGroup
 from adrank.online import push_state as states
-from adrank.online.push_state import Plan, StoreLostError, StoreState, TakenOverError, Ticket
+from adrank.online.push_state import FencingToken, Plan, PushFencedError, StateLostError, StoreState
 from adrank.online.writer import Address, OnlineWriter
 from adrank.runtime.retry import Patience
 from spark.lake.files import LakeFiles
@@ -26,7 +26,7 @@ _COUNTED: Final = (*changes.REASONS, "written", "refused")
 
 
 @dataclass(frozen=True)
-class Pushed:
+class PushResult:
     """Rows that a push wrote, by reason, and how many of them did not lose to a newer one."""
 
     base: datetime | None
@@ -41,7 +41,7 @@ class Pushed:
         return self.changed + self.refreshed + self.vanished
 
 
-class NeverWholeError(RuntimeError):
+class PushIncompleteError(RuntimeError):
     """The store lost rows in each try of a push."""
 
 
@@ -66,10 +66,10 @@ class Push:
     manifests: Mapping[str, FeatureManifest]
     wanted: PushedHour
 
-    def run(self, writer: OnlineWriter, *, full: bool = False) -> Pushed:
+    def run(self, writer: OnlineWriter, *, full: bool = False) -> PushResult:
         """Write until the store holds the hour, again in full when it lost rows meanwhile.
 
-        Raises :class:`TakenOverError` when another push began meanwhile, and :class:`NeverWholeError` in the end.
+        Raises :class:`PushFencedError` when another push began meanwhile, and :class:`PushIncompleteError` in the end.
         """
         for _ in range(_TRIES):
             began = datetime.now(UTC)
@@ -77,13 +77,15 @@ class Push:
             counts = self._write(plan, state)
             refused = counts.pop("refused", 0)
             if not refused and writer.swap(state, states.completed(state, self.wanted, plan, began)):
-                return Pushed(base=plan.base.hour if plan.base else None, **counts)
+                return PushResult(base=plan.base.hour if plan.base else None, **counts)
             # A server that restarted may have come back with the state of some earlier push.
             if writer.instance() == state.instance and writer.state() is not None:
-                raise TakenOverError(f"another push began while this one wrote {self.wanted.hour.isoformat()}")
+                raise PushFencedError(f"another push began while this one wrote {self.wanted.hour.isoformat()}")
             print(f"the store lost what was written to it: writing all of {self.wanted.hour.isoformat()} again")
             full = True
-        raise NeverWholeError(f"the store lost rows in each of {_TRIES} tries to push {self.wanted.hour.isoformat()}")
+        raise PushIncompleteError(
+            f"the store lost rows in each of {_TRIES} tries to push {self.wanted.hour.isoformat()}"
+        )
 
     def _begin(self, writer: OnlineWriter, now: datetime, full: bool) -> tuple[Plan, StoreState]:
         """Claim the store."""
@@ -91,14 +93,14 @@ class Push:
         while True:
             there, instance = writer.state(), writer.instance()
             if later := states.superseded_by(there, self.wanted):
-                raise TakenOverError(f"the push of {later.isoformat()} began meanwhile")
+                raise PushFencedError(f"the push of {later.isoformat()} began meanwhile")
             claimed = states.begun(there, self.wanted, now, instance)
             if writer.swap(there, claimed):
                 return states.plan(there, self.wanted, now, ttl, full=full), claimed
 
     def _write(self, plan: Plan, state: StoreState) -> Counter[str]:
         total: Counter[str] = Counter()
-        ticket = Ticket(state.token, state.fence)
+        ticket = FencingToken(state.token, state.fence)
         as_of = self.wanted.hour + lake.HOUR
         for group in self.groups:
             compared = changes.comparison(self.files, group, self.manifests[group.name], plan)
@@ -115,7 +117,7 @@ class Push:
 
 
 def _task(
-    address: Address, patience: Patience, ticket: Ticket, group: FeatureGroup, as_of: datetime
+    address: Address, patience: Patience, ticket: FencingToken, group: FeatureGroup, as_of: datetime
 ) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """Writes the rows of one Spark partition from its executor and gives one row of counts."""
 
@@ -133,7 +135,7 @@ def _task(
                     counts["written"] += writer.write(ticket, group, as_of, batch)
                     for why in batch.column("why").value_counts().to_pylist():
                         counts[why["values"]] += why["counts"]
-            except (StoreLostError, TakenOverError):
+            except (StateLostError, PushFencedError):
                 counts["refused"] = 1
         yield pa.RecordBatch.from_pylist([counts], schema=pa.schema([(name, pa.int64()) for name in _COUNTED]))
 

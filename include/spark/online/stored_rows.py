@@ -22,7 +22,7 @@ _THREADS: Final = 4
 _BATCH: Final = 1000
 
 
-class AuditedStores:
+class StoredRows:
     """Redis and the DynamoDB table of the features."""
 
     def __init__(self, host: str, port: int, tls: bool, table: str, region: str) -> None:
@@ -56,7 +56,7 @@ class AuditedStores:
 
     def scan(self, sample: int, cursors: Mapping[str, str]) -> tuple[dict[str, list[str]], dict[str, str]]:
         """Entities met, by group: about ``sample`` for each group of a store. And the cursors from which to go on."""
-        in_redis, in_dynamodb = registry.load().of_store("redis"), registry.load().of_store("dynamodb")
+        in_redis, in_dynamodb = registry.load().in_store("redis"), registry.load().in_store("dynamodb")
         redis_keys, at_redis = scan.redis_keys(self._redis, sample * len(in_redis), cursors.get("redis", ""))
         items, at_dynamodb = scan.dynamodb_keys(
             self._dynamodb, self._table, sample * len(in_dynamodb), cursors.get("dynamodb", "")

@@ -10,7 +10,7 @@ from stack import paths
 from stack.ports import PortTakenError
 from stack.settings import StackSettings
 from stack.supervisor.client import StackStoppedError, SupervisorError, Watcher
-from stack.supervisor.orphans import LeftoverError
+from stack.supervisor.orphans import OrphanProcessError
 
 _START: Final = "stack"
 
@@ -42,7 +42,7 @@ def _is_stack_stopped(error: BaseException, stage: str, stack: StackSettings) ->
     """Whether the stack has run and was stopped: then whatever the demo stumbled over is a consequence."""
     if isinstance(error, StackStoppedError):
         return True
-    if not stage or isinstance(error, PortTakenError | SupervisorError | LeftoverError):
+    if not stage or isinstance(error, PortTakenError | SupervisorError | OrphanProcessError):
         return False
     has_run = stage != _START or paths.log(stack, "supervisord").exists()
     return has_run and Watcher(stack).is_stopped()

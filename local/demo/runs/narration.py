@@ -11,7 +11,7 @@ from demo.runs.results import Collector
 Say = Callable[[str, str], None]
 
 
-class Narrator:
+class DecisionPrinter:
     """``say`` takes stage and line; ``requests`` counts the live requests so far."""
 
     def __init__(self, collector: Collector, metric: str, say: Say, requests: Callable[[], int]) -> None:

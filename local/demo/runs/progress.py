@@ -61,7 +61,7 @@ class Progress:
         self.say(name, f"{state} in {stage.seconds:.1f} s")
 
 
-class TaskTeller:
+class TaskPrinter:
     """Tells the states that a run's tasks go through, each once; ``say`` takes the task and its state in words."""
 
     def __init__(self, say: Callable[[Task, str], None]) -> None:

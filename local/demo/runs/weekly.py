@@ -13,7 +13,7 @@ from typing import Final
 from demo import signals
 from demo.report.record import WEEKLY_STAGES, Stage, Task, group_stage
 from demo.runs.dag_runs import TASKS, Airflow, DagRun
-from demo.runs.progress import TaskTeller
+from demo.runs.progress import TaskPrinter
 from stack.stall import ProgressWatch
 
 DAG_ID: Final = "ranking_training_weekly"
@@ -35,7 +35,7 @@ class WeeklyWatch:
         self._airflow = airflow
         self._say = say
         self._look = look
-        self._teller = TaskTeller(lambda task, state: say(task.group, f"{task.name}: {state}"))
+        self._teller = TaskPrinter(lambda task, state: say(task.group, f"{task.name}: {state}"))
         self._ended: set[str] = set()
         self._callbacks: list[tuple[str, frozenset[str], Callable[[], None]]] = []
         self._called: set[tuple[int, int]] = set()

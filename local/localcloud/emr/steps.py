@@ -14,7 +14,7 @@ from typing import Any, Final
 from localcloud.emr import spark_submit
 from localcloud.emr.spark_submit import StepError
 from localcloud.faults.armed import Faults
-from localcloud.processes.children import Child, Nursery
+from localcloud.processes.children import Child, ChildProcesses
 from localcloud.processes.failure import last_error
 from localcloud.settings import Config
 from localcloud.storage.lake import Lake
@@ -28,9 +28,9 @@ _log = logging.getLogger(__name__)
 class Steps:
     """The executing back end of moto's EMR clusters. ``changed`` is called after every change of state."""
 
-    def __init__(self, config: Config, nursery: Nursery, faults: Faults, changed: Callable[[], None]) -> None:
+    def __init__(self, config: Config, children: ChildProcesses, faults: Faults, changed: Callable[[], None]) -> None:
         self._config = config
-        self._nursery = nursery
+        self._nursery = children
         self._faults = faults
         self._changed = changed
         self._lake = Lake(config.lake_dir)

@@ -28,38 +28,38 @@ class UnknownFaultError(LookupError):
     """No switch of that name."""
 
 
-class _Switch(BaseModel):
+class _Fault(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Next(_Switch):
+class Next(_Fault):
     """Armed for the next ``count`` steps or jobs whose name contains ``match``."""
 
     count: int = Field(default=1, ge=1)
     match: str = ""
 
 
-class Throttle(_Switch):
+class Throttle(_Fault):
     """Refuse this share of DynamoDB writes for so many seconds."""
 
     fraction: float = Field(default=1.0, gt=0, le=1)
     seconds: float = Field(default=30, gt=0)
 
 
-class Refuse(_Switch):
+class Refuse(_Fault):
     """For so many seconds."""
 
     seconds: float = Field(default=30, gt=0)
 
 
-class Named(_Switch):
+class Named(_Fault):
     """A CloudWatch alarm."""
 
     name: str = Field(min_length=1)
 
 
 #: Switch -> the body that ``POST /faults/{switch}`` takes.
-SWITCHES: Final[dict[str, type[_Switch]]] = {
+SWITCHES: Final[dict[str, type[_Fault]]] = {
     **{f"{outcome}_next_{kind}": Next for outcome in OUTCOMES for kind in ("steps", "jobs")},
     "throttle_dynamodb": Throttle,
     "refuse_s3_writes": Refuse,
@@ -69,7 +69,7 @@ SWITCHES: Final[dict[str, type[_Switch]]] = {
 }
 
 
-def parse(name: str, body: dict[str, Any]) -> _Switch:
+def parse(name: str, body: dict[str, Any]) -> _Fault:
     """The switch's body, validated; raises :class:`UnknownFaultError` or ``pydantic.ValidationError``."""
     if name not in SWITCHES:
         raise UnknownFaultError(f"no fault {name!r}; there are {', '.join(SWITCHES)}")
@@ -93,7 +93,7 @@ class Faults:
             if armed.get("until", now + 1) > now
         }
 
-    def arm(self, name: str, switch: _Switch) -> None:
+    def arm(self, name: str, switch: _Fault) -> None:
         """Arm a counted or timed fault, replacing what was armed under that name."""
         armed = switch.model_dump()
         if "seconds" in armed:

@@ -14,7 +14,7 @@ class SwitchError(RuntimeError):
     """A switch that does not exist or that cannot be thrown now."""
 
 
-class Switchboard:
+class FaultControl:
     """Arms, shows and clears."""
 
     def __init__(self, config: Config, armed: Faults, alarms: Alarms, account: str) -> None:

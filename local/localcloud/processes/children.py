@@ -52,7 +52,7 @@ class Child:
             os.killpg(self.group, number)
 
 
-class Nursery:
+class ChildProcesses:
     """Starts children and sees that none outlives this process, however it ends."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from localcloud.cloudwatch.alarms import Alarms
-from localcloud.processes.children import Nursery
+from localcloud.processes.children import ChildProcesses
 from localcloud.sagemaker.jobs import now
 from localcloud.sagemaker.rollout import Rollout
 from localcloud.sagemaker.serving_process import Container, ServingError, ServingProcess
@@ -26,10 +26,10 @@ class Endpoints:
     """The executing back end of moto's endpoints; ``backend`` is moto's SageMaker backend."""
 
     def __init__(
-        self, config: Config, nursery: Nursery, alarms: Alarms, backend: Any, changed: Callable[[], None]
+        self, config: Config, children: ChildProcesses, alarms: Alarms, backend: Any, changed: Callable[[], None]
     ) -> None:
         self._config = config
-        self._nursery = nursery
+        self._nursery = children
         self._alarms = alarms
         self._backend = backend
         self._changed = changed

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from localcloud.faults.armed import Faults
-from localcloud.processes.children import Child, Nursery
+from localcloud.processes.children import Child, ChildProcesses
 from localcloud.processes.failure import last_error
 from localcloud.sagemaker import containers, images
 from localcloud.sagemaker.containers import DataError
@@ -172,9 +172,9 @@ def _sibling(uri: str, name: str) -> str:
 class Jobs:
     """The executing back end of moto's SageMaker jobs. ``changed`` is called after every change of status."""
 
-    def __init__(self, config: Config, nursery: Nursery, faults: Faults, changed: Callable[[], None]) -> None:
+    def __init__(self, config: Config, children: ChildProcesses, faults: Faults, changed: Callable[[], None]) -> None:
         self._config = config
-        self._nursery = nursery
+        self._nursery = children
         self._faults = faults
         self._changed = changed
         self._lake = Lake(config.lake_dir)

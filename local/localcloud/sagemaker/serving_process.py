@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from localcloud.processes.children import Child, Nursery
+from localcloud.processes.children import Child, ChildProcesses
 from localcloud.processes.failure import last_error
 from localcloud.sagemaker import containers, images
 from localcloud.sagemaker.containers import DataError
@@ -41,12 +41,12 @@ class Container:
 class ServingProcess:
     """A serving container on a loopback port of its own."""
 
-    def __init__(self, container: Container, base: Path, logs: Path, config: Config, nursery: Nursery) -> None:
+    def __init__(self, container: Container, base: Path, logs: Path, config: Config, children: ChildProcesses) -> None:
         self._container = container
         self._base = base
         self._logs = logs
         self._config = config
-        self._nursery = nursery
+        self._nursery = children
         self._stopping = threading.Event()
         self._child: Child | None = None
         self.port = _free_port(config.host)

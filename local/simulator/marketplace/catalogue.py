@@ -32,7 +32,7 @@ _WORDS: Final = (
 
 
 @dataclass(frozen=True)
-class Shelf:
+class CatalogueHour:
     """What is on offer in one hour: price of every ad, which are live, and log of price over the category's mean."""
 
     price: Floats
@@ -87,7 +87,7 @@ class Catalogue:
         price[self._change_ads[:until]] = self._change_prices[:until]
         return price
 
-    def shelf(self, hour: int) -> Shelf:
+    def shelf(self, hour: int) -> CatalogueHour:
         """The offer in the hour that starts ``hour`` hours after the start of history."""
         price = self._prices(hour)
         live = (self.created < hour) & (self.removed >= hour)
@@ -95,7 +95,7 @@ class Catalogue:
         total = np.bincount(self.category, weights=price * live, minlength=categories)
         count = np.maximum(np.bincount(self.category, weights=live, minlength=categories), 1)
         mean = np.where(total > 0, total / count, 1.0)
-        return Shelf(price, live, np.log(price / mean[self.category]))
+        return CatalogueHour(price, live, np.log(price / mean[self.category]))
 
     def envelopes(self, start: datetime, end: datetime) -> Iterator[tuple[CdcTable, datetime, list[dict[str, Any]]]]:
         """Debezium envelopes as (table, hour, envelopes) for the hours in ``[start, end)`` that have any.

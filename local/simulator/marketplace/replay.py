@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingestion.landing.raw_events import CdcTable
-from ingestion.own_logs.importer import OwnLogs
+from ingestion.own_logs.importer import ImportedLogs
 from simulator.marketplace.searches import Floats, Ints, Outcome, Reactions, Searches
 
 _PRIOR: Final = 20.0
@@ -61,7 +61,7 @@ class Rates:
 class Replay:
     """A search source over a log that :func:`ingestion.own_logs.importer.read` has read."""
 
-    def __init__(self, logs: OwnLogs, seed: int) -> None:
+    def __init__(self, logs: ImportedLogs, seed: int) -> None:
         self._seed = seed
         events = logs.events.accepted
         shown = _shown(events)
@@ -211,7 +211,7 @@ def _draw(rng: np.random.Generator, happened: npt.NDArray[np.bool_], answers: An
     return Outcome(happened, answers.delays[like], np.where(happened, answers.revenues[like], np.nan))
 
 
-def _known(logs: OwnLogs, ad_ids: npt.NDArray[np.str_], column: str) -> npt.NDArray[np.str_]:
+def _known(logs: ImportedLogs, ad_ids: npt.NDArray[np.str_], column: str) -> npt.NDArray[np.str_]:
     """What the log's catalogue says of each ad; empty where it says nothing."""
     said = {row["ad_id"]: row[column] for row in logs.ads.rows} if logs.ads else {}
     return np.array([said.get(ad) or "" for ad in ad_ids.tolist()])

@@ -20,7 +20,7 @@ from simulator.sinks.operational_database import OperationalDatabase
 Changes = Iterable[tuple[CdcTable, list[dict[str, Any]]]]
 
 
-class Outlet(Protocol):
+class EventSink(Protocol):
     """Takes what happens in a marketplace: impressions as they come, all else hour by hour, in order."""
 
     def impressions(self, events: pa.Table) -> None:
@@ -33,7 +33,7 @@ class Outlet(Protocol):
         """
 
 
-class StreamedOutlet:
+class StreamingSink:
     """Changes are committed to the database, events are produced to Kafka; returns when both have them."""
 
     def __init__(self, log: EventLog, database: OperationalDatabase, settings: Settings) -> None:
@@ -58,12 +58,12 @@ class StreamedOutlet:
 
 
 @contextmanager
-def streamed(settings: Settings) -> Iterator[StreamedOutlet]:
+def streamed(settings: Settings) -> Iterator[StreamingSink]:
     """The outlet of this process's settings; who may write to the database is in libpq's environment."""
     database = OperationalDatabase(f"host={settings.cdc.host} port={settings.cdc.port} dbname={settings.cdc.database}")
     log = EventLog(settings.events)
     try:
-        yield StreamedOutlet(log, database, settings)
+        yield StreamingSink(log, database, settings)
     finally:
         log.close()
         database.close()

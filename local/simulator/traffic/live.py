@@ -24,7 +24,7 @@ from ingestion.landing import event_table
 from simulator.history import split
 from simulator.marketplace.event_rows import Exposure, answer_rows, delivered, impression_rows
 from simulator.marketplace.searches import Ints, Searches, SearchSource
-from simulator.sinks.event_sink import Outlet
+from simulator.sinks.event_sink import EventSink
 from simulator.traffic.back_pressure import BackPressure
 from simulator.traffic.budget import SearchBudget
 from simulator.traffic.clock import EventClock
@@ -65,7 +65,7 @@ class LiveTraffic:
         plan: Plan,
         source: SearchSource,
         rank: RankCall,
-        outlet: Outlet,
+        outlet: EventSink,
         progress: Progress,
         stop: threading.Event,
         back_pressure: BackPressure | None = None,

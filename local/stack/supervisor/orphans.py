@@ -18,7 +18,7 @@ from stack.settings import StackSettings
 _GRACE_SECONDS = 5
 
 
-class LeftoverError(RuntimeError):
+class OrphanProcessError(RuntimeError):
     """A process of the stack would not end."""
 
 
@@ -54,7 +54,7 @@ def end(stack: StackSettings, report: Callable[[str], None], also: Iterable[psut
         _signal(process.kill)
     _, immortal = psutil.wait_procs(stubborn, timeout=_GRACE_SECONDS)
     if immortal:
-        raise LeftoverError(f"still alive: {', '.join(f'pid {p.pid} ({_name(p)})' for p in immortal)}")
+        raise OrphanProcessError(f"still alive: {', '.join(f'pid {p.pid} ({_name(p)})' for p in immortal)}")
     return True
 
 

@@ -60,16 +60,16 @@ class EmrStepsHook(EmrHook):
         """Cancel a pending step, interrupt a running one."""
         self.conn.cancel_steps(ClusterId=cluster_id, StepIds=[step_id], StepCancellationOption="TERMINATE_PROCESS")
 
-    def missing_log(self, cluster_id: str, step_id: str) -> tuple[str, str] | None:
+    def missing_log_key(self, cluster_id: str, step_id: str) -> tuple[str, str] | None:
         """Bucket and key where the step's stderr will be; nothing when it is there, or is shipped nowhere."""
-        place = self._log_place(cluster_id, step_id)
+        place = self._log_location(cluster_id, step_id)
         if place is None or self._s3.check_for_key(f"{place[1]}stderr.gz", place[0]):
             return None
         return place[0], f"{place[1]}stderr.gz"
 
     def log_tail(self, cluster_id: str, step_id: str) -> list[str]:
         """The last lines of the step's stderr and stdout, from the cluster's log location."""
-        place = self._log_place(cluster_id, step_id)
+        place = self._log_location(cluster_id, step_id)
         if place is None:
             return ["the cluster has no LogUri: step logs are only on its nodes"]
         (bucket, prefix), s3 = place, self._s3
@@ -88,7 +88,7 @@ class EmrStepsHook(EmrHook):
             lines += [f"{stream}: {line}" for line in text.splitlines()[-_LOG_LINES:]]
         return lines
 
-    def _log_place(self, cluster_id: str, step_id: str) -> tuple[str, str] | None:
+    def _log_location(self, cluster_id: str, step_id: str) -> tuple[str, str] | None:
         """Bucket and prefix of the step's logs; nothing when the cluster keeps them to itself."""
         uri = self.conn.describe_cluster(ClusterId=cluster_id)["Cluster"].get("LogUri", "")
         if not uri:

@@ -9,7 +9,7 @@ from airflow.sdk import BaseBranchOperator, BaseOperator
 
 from adrank.contracts.settings import Settings
 from adrank.decisions import gate
-from adrank_airflow.errors import ProductionUnclearError
+from adrank_airflow.errors import ProductionMismatchError
 from adrank_airflow.hooks.endpoints import EndpointsHook
 from adrank_airflow.hooks.lake import LakeHook
 
@@ -71,7 +71,7 @@ class VerdictBranchOperator(BaseBranchOperator):
         return self.branches[self.verdict]
 
 
-class ChooseComparisonOperator(BaseBranchOperator):
+class ExperimentBranchOperator(BaseBranchOperator):
     """Compare with production where there is one; a first model has nothing to be tested against.
 
     :param production_digest: package that the gate compared with; empty when the registry names none; templated.
@@ -97,7 +97,7 @@ class ChooseComparisonOperator(BaseBranchOperator):
         serves = hook.describe(endpoint) is not None
         if serves != bool(named):
             registered = f"names {named[:12]}" if named else "names nothing"
-            raise ProductionUnclearError(
+            raise ProductionMismatchError(
                 f"alias production {registered}, but endpoint {endpoint} {'is' if serves else 'is not'} there: "
                 "bring both together before a candidate is tested"
             )

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class _LakeSensor(BaseOperator):
+class LakeKeysSensor(BaseOperator):
+    """Waits until the lake holds :meth:`keys`."""
+
     ui_color = "#e8e8e8"
 
     def __init__(self, *, settings: Settings, **kwargs: Any) -> None:
@@ -63,7 +65,7 @@ class _LakeSensor(BaseOperator):
             raise DeadlineError(f"still missing at the deadline: {missing}")
 
 
-class RawHourSensor(_LakeSensor):
+class RawHourSensor(LakeKeysSensor):
     """The raw hour is closed: manifests say that all its events and all changes of the catalogue are there.
 
     :param hour: ISO start of the hour; templated.
@@ -82,7 +84,7 @@ class RawHourSensor(_LakeSensor):
         return [lake.raw_events_manifest(hour), *changes]
 
 
-class FeaturesReadySensor(_LakeSensor):
+class FeaturesReadySensor(LakeKeysSensor):
     """The last feature hour that a run may see is there, of every group.
 
     :param as_of: ISO time; templated.
@@ -100,7 +102,7 @@ class FeaturesReadySensor(_LakeSensor):
         return [lake.features_manifest(group.name, hour) for group in registry.load().groups]
 
 
-class WindowsKeptSensor(_LakeSensor):
+class WindowsReadySensor(LakeKeysSensor):
     """The windows of a day's last hour are kept, of every group that counts events.
 
     :param day: ISO start of the day; templated.
@@ -118,7 +120,7 @@ class WindowsKeptSensor(_LakeSensor):
         return [lake.windows(group.name, hour) + lake.MANIFEST for group in registry.load().reading("events")]
 
 
-class BillingExportSensor(_LakeSensor):
+class BillingExportSensor(LakeKeysSensor):
     """A day's billing export was delivered: its control total, which the billing system writes last, is there.
 
     :param day: ISO start of the day; templated.

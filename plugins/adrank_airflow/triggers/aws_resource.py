@@ -7,9 +7,9 @@ from typing import Any, Final, Literal
 
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
-from adrank_airflow.triggers.polling import PatientTrigger
+from adrank_airflow.triggers.polling import PollingTrigger
 
-WorkKind = Literal["emr_step", "processing", "training", "endpoint"]
+ResourceKind = Literal["emr_step", "processing", "training", "endpoint"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class _Work:
     cancel: str | None = None
 
 
-_KINDS: Final[dict[WorkKind, _Work]] = {
+_KINDS: Final[dict[ResourceKind, _Work]] = {
     "emr_step": _Work(
         "emr",
         "describe_step",
@@ -57,7 +57,7 @@ _KINDS: Final[dict[WorkKind, _Work]] = {
 }
 
 
-class AwsWorkTrigger(PatientTrigger):
+class AwsResourceTrigger(PollingTrigger):
     """Fires ``{"status": <final status>}`` or ``{"status": "deadline"}``.
 
     :param kind: what is waited for.
@@ -69,7 +69,7 @@ class AwsWorkTrigger(PatientTrigger):
     own_fields = ("kind", "reference", "result")
 
     def __init__(
-        self, kind: WorkKind, reference: dict[str, str], result: dict[str, str] | None = None, **waiting: Any
+        self, kind: ResourceKind, reference: dict[str, str], result: dict[str, str] | None = None, **waiting: Any
     ) -> None:
         super().__init__(**waiting)
         self.kind = kind

@@ -6,10 +6,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from adrank_airflow.triggers.polling import PatientTrigger
+from adrank_airflow.triggers.polling import PollingTrigger
 
 
-class LakeKeysTrigger(PatientTrigger):
+class LakeKeysTrigger(PollingTrigger):
     """Fires ``{"status": "ready"}``, or ``{"status": "deadline", "missing": [first keys still missing]}``."""
 
     own_fields = ("bucket", "keys")
@@ -31,7 +31,7 @@ class LakeKeysTrigger(PatientTrigger):
             self._missing.pop(0)
         return None if self._missing else {"status": "ready"}
 
-    def given_up(self) -> dict[str, Any]:
+    def timeout_event(self) -> dict[str, Any]:
         """Name what is missing."""
         return {"status": "deadline", "missing": self._missing[:5]}
 

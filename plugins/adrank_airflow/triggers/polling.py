@@ -18,8 +18,8 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 
-class PatientTrigger(BaseTrigger):
-    """Fires what :meth:`look` returns, or :meth:`given_up`.
+class PollingTrigger(BaseTrigger):
+    """Fires what :meth:`look` returns, or :meth:`timeout_event`.
 
     :param deadline: ISO time after which waiting is given up.
     :param poll_seconds: pause between two looks.
@@ -48,7 +48,7 @@ class PatientTrigger(BaseTrigger):
     async def look(self, client: Any) -> dict[str, Any] | None:
         """What happened, or nothing yet."""
 
-    def given_up(self) -> dict[str, Any]:
+    def timeout_event(self) -> dict[str, Any]:
         """What to fire at the deadline."""
         return {"status": "deadline"}
 
@@ -73,7 +73,7 @@ class PatientTrigger(BaseTrigger):
                     self.log.warning("%s: %s", self, error)
                     happened = None
                 if happened is None and datetime.now(UTC) >= deadline:
-                    happened = self.given_up()
+                    happened = self.timeout_event()
                 if happened is not None:
                     yield self.event(happened)
                     return

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from expectations.day_before import Bounds, Compared, Told
+from expectations.day_before import Compared, HourRowCounts, RowRatioBounds
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
-BOUNDS = Bounds(least=0.5, most=2, compared_from=1000)
+BOUNDS = RowRatioBounds(least=0.5, most=2, compared_from=1000)
 
 
 def hour(number: int) -> datetime:
@@ -17,11 +17,11 @@ def hour(number: int) -> datetime:
 
 
 def compared(number: int, rows: int, day_before: int) -> Compared | None:
-    return Told({hour(number): rows}, {hour(number - 24): day_before}, FIRST).compared(hour(number), BOUNDS)
+    return HourRowCounts({hour(number): rows}, {hour(number - 24): day_before}, FIRST).compared(hour(number), BOUNDS)
 
 
 def test_an_hour_without_a_day_before_or_with_a_small_one_is_not_compared() -> None:
-    assert Told({hour(3): 5000}, {}, FIRST).compared(hour(3), BOUNDS) is None
+    assert HourRowCounts({hour(3): 5000}, {}, FIRST).compared(hour(3), BOUNDS) is None
     assert compared(100, rows=5000, day_before=999) is None
 
 

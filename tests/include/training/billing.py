@@ -24,7 +24,7 @@ class Directory(ObjectStore):
         (self.root / key).parent.mkdir(parents=True, exist_ok=True)
         (self.root / key).write_bytes(body)
 
-    def put_over(self, key: str, body: bytes, etag: str | None) -> str:
+    def put_if_match(self, key: str, body: bytes, etag: str | None) -> str:
         self.put(key, body)
         return etag or ""
 

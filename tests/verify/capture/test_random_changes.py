@@ -66,7 +66,7 @@ class Writer:
         self._alive: list[str] = []
         self._gone: list[str] = []
         self._owner: dict[str, int] = {}
-        self._beaten = START
+        self._on_heartbeat = START
         rest = ["u"] * (CHANGES * 3 // 10) + ["d"] * (CHANGES // 10)
         first = ["c"] * 200
         rest += ["c"] * (CHANGES - len(rest) - len(first))
@@ -155,11 +155,11 @@ class Writer:
 
     def _beat(self) -> None:
         hour = lake.floor_hour(self.now)
-        if hour > self._beaten:
+        if hour > self._on_heartbeat:
             with self._connections[2].cursor() as cursor:
                 cursor.execute("UPDATE adrank_heartbeat SET beat_at = %s", (hour,))
             self._connections[2].commit()
-            self._beaten = hour
+            self._on_heartbeat = hour
 
 
 def killed_twice(world: CaptureWorld, writer: Writer) -> list[int]:

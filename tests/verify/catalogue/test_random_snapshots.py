@@ -81,12 +81,12 @@ def both_ways(spark: SparkSession, root: Path, changes: list[Change]) -> int:
     for day in range(1, DAYS):
         assert snapshots.keep(spark, files, "ads", hour(24 * day))
     refused = 0
-    disturbs = fold.disturbs
+    precedes_compacted = fold.precedes_compacted
     with pytest.MonkeyPatch.context() as patch:
 
         def counted(*arguments: object) -> bool:
             nonlocal refused
-            refused += (found := disturbs(*arguments))  # type: ignore[arg-type]
+            refused += (found := precedes_compacted(*arguments))  # type: ignore[arg-type]
             return found
 
         patch.setattr(fold, "disturbs", counted)

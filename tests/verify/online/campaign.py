@@ -108,7 +108,7 @@ class Campaign(ABC):
         self._config.make_directories()
         self._bucket = self._config.lake_dir / self._config.bucket
         self._features = FeatureLake(self._bucket)
-        self.groups = registry.load().of_store(self.store)
+        self.groups = registry.load().in_store(self.store)
         sizes = {group.name: max(rows // 4**place, 10) for place, group in enumerate(self.groups)}
         self._rows: dict[str, dict[str, float | None]] = {
             name: {f"{name}-{n}": float(n) for n in range(size)} for name, size in sizes.items()

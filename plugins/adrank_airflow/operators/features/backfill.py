@@ -12,7 +12,7 @@ from adrank.contracts import registry
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.settings import Settings
 from adrank.decisions import backfill, lateness
-from adrank.decisions.backfill import Asked, Chunk
+from adrank.decisions.backfill import BackfillRequest, Chunk
 from adrank.decisions.lateness import RawLog
 from adrank_airflow.hooks.lake import LakeHook
 
@@ -36,7 +36,7 @@ class PlanChunksOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read the form and, of the manifests of the groups and the raw log, what is there."""
         try:
-            asked = Asked.model_validate(dict(context["params"]))
+            asked = BackfillRequest.model_validate(dict(context["params"]))
         except ValidationError as error:
             raise AirflowFailException(f"the form cannot be used: {error}") from error
         todo = backfill.side_by_side(self._lacking(asked))
@@ -47,7 +47,7 @@ class PlanChunksOperator(BaseOperator):
             for chunk in todo
         ]
 
-    def _lacking(self, asked: Asked) -> dict[str, list[Chunk]]:
+    def _lacking(self, asked: BackfillRequest) -> dict[str, list[Chunk]]:
         """Group -> the chunks to compute."""
         planned = backfill.chunks(asked)
         groups = [group for group in registry.load().groups if group.name in asked.groups]
@@ -55,7 +55,7 @@ class PlanChunksOperator(BaseOperator):
             return {group.name: planned for group in groups}
         settings = self.settings
         hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
-        log = RawLog.of(hook.raw_manifests(lateness.reach_start(asked.start), asked.end))
+        log = RawLog.of(hook.raw_manifests(lateness.horizon_start(asked.start), asked.end))
 
         def lacking(group: FeatureGroup) -> list[Chunk]:
             there = hook.feature_manifests(group, asked.start, asked.end)

@@ -14,7 +14,7 @@ from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.emr_steps import DEAD_STEP, EmrStepsHook
 from adrank_airflow.operators.jobs import spark_command
 from adrank_airflow.templates import STEP_NAME
-from adrank_airflow.triggers.aws_resource import AwsWorkTrigger
+from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
 from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class EmrSparkStepOperator(BaseOperator):
         ids = {"cluster_id": cluster_id, "step_id": step_id}
         created = hook.describe(cluster_id, step_id)["Status"]["Timeline"]["CreationDateTime"]
         self.defer(
-            trigger=AwsWorkTrigger(
+            trigger=AwsResourceTrigger(
                 kind="emr_step",
                 reference={"ClusterId": cluster_id, "StepId": step_id},
                 result=ids,
@@ -123,7 +123,7 @@ class EmrSparkStepOperator(BaseOperator):
 
     def _wait_for_log(self, cluster_id: str, step_id: str) -> None:
         """Defer while the step's log is on its nodes: EMR ships it some minutes after the step has ended."""
-        place = self.hook.missing_log(cluster_id, step_id)
+        place = self.hook.missing_log_key(cluster_id, step_id)
         if place is None:
             return
         settings = self.settings

@@ -14,7 +14,7 @@ from adrank.contracts.settings import Settings
 from adrank_airflow import deadlines
 from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.sagemaker_jobs import JobKind, SageMakerJobsHook
-from adrank_airflow.triggers.aws_resource import AwsWorkTrigger
+from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -63,7 +63,7 @@ class _SageMakerJobOperator(BaseOperator):
         self._submitted = name
         created = hook.describe(self.kind, name)["CreationTime"]
         self.defer(
-            trigger=AwsWorkTrigger(
+            trigger=AwsResourceTrigger(
                 kind=self.kind,
                 reference={"ProcessingJobName" if self.kind == "processing" else "TrainingJobName": name},
                 deadline=deadlines.after(created, self.settings.sagemaker.job_timeout).isoformat(),

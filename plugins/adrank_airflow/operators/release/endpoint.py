@@ -29,7 +29,7 @@ from adrank_airflow.errors import (
 from adrank_airflow.hooks.endpoints import EndpointsHook
 from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.hooks.model_registry import ModelRegistryHook
-from adrank_airflow.triggers.aws_resource import AwsWorkTrigger
+from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -80,7 +80,7 @@ class _EndpointOperator(BaseOperator):
         """Endpoints of the account."""
         return EndpointsHook(aws_conn_id=self.settings.tenancy.aws_conn_id, region_name=self.settings.region)
 
-    def bring_to(self, config: str, there: dict[str, Any] | None, run_id: str) -> None:
+    def deploy_if_needed(self, config: str, there: dict[str, Any] | None, run_id: str) -> None:
         """Start the deployment, unless the endpoint is on ``config`` or moving already.
 
         What had failed is deleted first, and only a later try finds it gone.
@@ -101,7 +101,7 @@ class _EndpointOperator(BaseOperator):
         settings = self.settings
         began = (self.hook.describe(self.endpoint) or {})["LastModifiedTime"]
         self.defer(
-            trigger=AwsWorkTrigger(
+            trigger=AwsResourceTrigger(
                 kind="endpoint",
                 reference={"EndpointName": self.endpoint},
                 deadline=deadlines.after(began, settings.rollout.timeout).isoformat(),
@@ -144,7 +144,7 @@ class DeployEndpointOperator(_EndpointOperator):
         """Create or update the endpoint unless it is on its way there already; then defer."""
         config = self.hook.ensure_config(self.settings, self.role, self.package_digest, self.model_data_url)
         there = self.hook.describe(self.endpoint)
-        self.bring_to(config, there, run_id=context["run_id"])
+        self.deploy_if_needed(config, there, run_id=context["run_id"])
         self.wait_for(config, previous=there["EndpointConfigName"] if there else "")
 
 
@@ -213,7 +213,7 @@ class RestoreProductionOperator(_EndpointOperator):
         config = hook.ensure_config(settings, self.role, package.package_digest, package.model_data_url)
         if there is not None and there["EndpointStatus"] == "InService" and there["EndpointConfigName"] == config:
             return {"endpoint": self.endpoint, "endpoint_config": config}
-        self.bring_to(config, there, run_id=context["run_id"])
+        self.deploy_if_needed(config, there, run_id=context["run_id"])
         self.wait_for(config, previous=there["EndpointConfigName"] if there else "")
 
 

@@ -23,14 +23,14 @@ from adrank_airflow.hooks.experiments import ExperimentsHook
 from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.hooks.sagemaker_jobs import SageMakerJobsHook
 from adrank_airflow.operators.jobs.sagemaker_job import processing_request
-from adrank_airflow.triggers.aws_resource import AwsWorkTrigger
+from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
 from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class ExperimentVerdictSensor(BaseOperator):
+class AwaitExperimentVerdictOperator(BaseOperator):
     """Look every ``look_every`` of event time; ``promote`` not before ``duration``, ``extend`` until the last date.
 
     :param experiment_id: templated.
@@ -78,7 +78,7 @@ class ExperimentVerdictSensor(BaseOperator):
             module = "training.measure_experiment"
             jobs.submit("processing", processing_request(self.settings, name, module, arguments, inputs, outputs))
         self.defer(
-            trigger=AwsWorkTrigger(
+            trigger=AwsResourceTrigger(
                 kind="processing",
                 reference={"ProcessingJobName": name},
                 deadline=deadlines.after(

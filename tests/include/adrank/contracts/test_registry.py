@@ -48,10 +48,10 @@ def test_the_serving_vector_is_the_groups_in_declaration_order() -> None:
 
 def test_each_store_serves_its_own_groups() -> None:
     loaded = registry.load()
-    assert {g.name for g in loaded.of_store("redis")} | {g.name for g in loaded.of_store("dynamodb")} == {
+    assert {g.name for g in loaded.in_store("redis")} | {g.name for g in loaded.in_store("dynamodb")} == {
         g.name for g in loaded.groups
     }
-    assert not set(loaded.of_store("redis")) & set(loaded.of_store("dynamodb"))
+    assert not set(loaded.in_store("redis")) & set(loaded.in_store("dynamodb"))
 
 
 def test_groups_are_found_by_what_they_read() -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.decisions import backfill
-from adrank.decisions.backfill import Asked, Chunk
+from adrank.decisions.backfill import BackfillRequest, Chunk
 from adrank.decisions.lateness import RawLog
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
@@ -28,9 +28,9 @@ RAW = [RawManifest(hour=at(n), revision_time=at(n + 1), watermark=at(n + 1), row
 UNREVISED = RawLog.of(RAW)
 
 
-def asked(start: datetime, end: datetime, **more: Any) -> Asked:
+def asked(start: datetime, end: datetime, **more: Any) -> BackfillRequest:
     form = {"groups": [GROUP.name], "engine": "emr", "chunk_days": 14, "recompute": False}
-    return Asked.model_validate({"start": start.isoformat(), "end": end.isoformat(), **form, **more})
+    return BackfillRequest.model_validate({"start": start.isoformat(), "end": end.isoformat(), **form, **more})
 
 
 def manifest(hour: datetime, revision: int = 0, fingerprint: str = GROUP.fingerprint) -> FeatureManifest:
@@ -84,7 +84,7 @@ def test_other_time_zones_and_broken_hours_become_whole_hours_in_utc() -> None:
 )
 def test_a_form_that_makes_no_sense_is_refused_by_name(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(ValidationError, match=named):
-        Asked.model_validate(asked(at(0), at(5)).model_dump() | wrong)
+        BackfillRequest.model_validate(asked(at(0), at(5)).model_dump() | wrong)
 
 
 def test_a_chunk_is_whole_when_every_hour_has_the_present_layout() -> None:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adrank.contracts.manifests import PushedHour, PushedPartition
-from adrank.online.push_state import SLICES, Plan, StoreState, begun, completed, plan, superseded_by
+from adrank.online.push_state import REFRESH_SLICES, Plan, StoreState, begun, completed, plan, superseded_by
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 NOW = datetime(2031, 1, 1, tzinfo=UTC)
 TTL = timedelta(hours=72)
-ALL = frozenset(range(SLICES))
+ALL = frozenset(range(REFRESH_SLICES))
 
 
 def push(hour: int, digest: str = "d") -> PushedHour:
@@ -59,9 +59,9 @@ def test_within_a_day_of_hours_every_row_is_written_again() -> None:
     hours = list(range(40))
     for count in range(1, len(hours)):
         state = after(*hours[:count])
-        assert plan(state, push(count), NOW, TTL).due == {count % SLICES}
+        assert plan(state, push(count), NOW, TTL).due == {count % REFRESH_SLICES}
         ages = [state.complete.hour - age.as_of for age in state.slices] if state.complete else []
-        assert max(ages) < timedelta(hours=SLICES - 1)
+        assert max(ages) < timedelta(hours=REFRESH_SLICES - 1)
 
 
 def test_slices_that_skipped_hours_left_behind_are_due_at_once() -> None:

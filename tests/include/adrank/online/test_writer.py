@@ -19,10 +19,10 @@ from adrank.contracts import registry
 from adrank.contracts.online_layout import OnlineRow, dynamodb_key, redis_key, unpack
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.dynamodb_writer import DynamoDBWriter
-from adrank.online.push_state import StoreLostError, StoreState, TakenOverError, Ticket
+from adrank.online.push_state import FencingToken, PushFencedError, StateLostError, StoreState
 from adrank.online.redis_writer import EvictingRedisError, RedisWriter
 from adrank.online.writer import DynamoDBAddress, OnlineWriter, RedisAddress
-from adrank.runtime.retry import Patience, StoreRefusesError
+from adrank.runtime.retry import Patience, RetriesExhaustedError
 from tests.support.online_stores import AS_OF, REGION, TABLE, RedisServer
 
 ADS = registry.load().group("ad_engagement")
@@ -30,7 +30,7 @@ SELLERS = registry.load().group("seller_stats")
 EARLIER = AS_OF - timedelta(hours=1)
 LATER = AS_OF + timedelta(hours=1)
 STATE = StoreState(token="mine", fence=7)
-TICKET = Ticket("mine", 7)
+TICKET = FencingToken("mine", 7)
 
 
 def batch(group: FeatureGroup, firsts: dict[str, float | None]) -> pa.RecordBatch:
@@ -172,14 +172,14 @@ def test_after_another_push_began_redis_takes_no_row_of_this_one(to_redis: Redis
     there = to_redis.state()
     assert there is not None
     assert to_redis.swap(there, there.model_copy(update={"token": "theirs"}))
-    with pytest.raises(TakenOverError):
+    with pytest.raises(PushFencedError):
         to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
     assert redis.keys("f:*") == []
 
 
 def test_a_redis_that_lost_the_state_takes_no_row_and_says_so(to_redis: RedisWriter, redis: Redis) -> None:
     redis.flushall()
-    with pytest.raises(StoreLostError):
+    with pytest.raises(StateLostError):
         to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
     assert redis.dbsize() == 0
 
@@ -212,7 +212,7 @@ def test_a_full_redis_is_waited_for_until_there_is_room(to_redis: RedisWriter, f
 
 def test_a_redis_that_stays_full_is_an_error_at_the_limit(to_redis: RedisWriter, full_redis: Redis) -> None:
     impatient = RedisWriter(full_redis, Patience.of(0.3))
-    with pytest.raises(StoreRefusesError, match=r"Redis refused until the limit of the push: .*maxmemory"):
+    with pytest.raises(RetriesExhaustedError, match=r"Redis refused until the limit of the push: .*maxmemory"):
         impatient.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
 
 
@@ -222,13 +222,13 @@ def test_a_redis_that_drops_rows_when_it_is_full_is_refused_by_policy_and_remedy
 ) -> None:
     redis.config_set("maxmemory-policy", policy)
     try:
-        to_redis.require_keeping()  # it has no limit, so it is never full
+        to_redis.require_no_eviction()  # it has no limit, so it is never full
         redis.config_set("maxmemory", "100mb")
         if policy == "noeviction":
-            to_redis.require_keeping()
+            to_redis.require_no_eviction()
             return
         with pytest.raises(EvictingRedisError, match=f"policy {policy} .*set maxmemory-policy to noeviction"):
-            to_redis.require_keeping()
+            to_redis.require_no_eviction()
     finally:
         redis.config_set("maxmemory", "0")
         redis.config_set("maxmemory-policy", "noeviction")
@@ -237,7 +237,7 @@ def test_a_redis_that_drops_rows_when_it_is_full_is_refused_by_policy_and_remedy
 def test_a_redis_that_is_not_there_is_an_error_at_the_limit() -> None:
     server = RedisServer()
     server.stop()
-    with pytest.raises(StoreRefusesError, match="Redis refused"):
+    with pytest.raises(RetriesExhaustedError, match="Redis refused"):
         RedisAddress("127.0.0.1", server.port).open(Patience.of(0.2)).state()
 
 
@@ -261,7 +261,7 @@ def test_in_dynamodb_a_newer_item_replaces_an_older_and_never_the_other_way(
 
 def test_among_pushes_of_one_hour_the_one_that_began_last_wins(to_dynamodb: DynamoDBWriter, dynamodb: Any) -> None:
     for fence, first, written in ((7, 1, 1), (8, 2, 1), (7, 1, 0), (8, 3, 1)):
-        ticket = Ticket("mine", fence)
+        ticket = FencingToken("mine", fence)
         assert to_dynamodb.write(ticket, SELLERS, AS_OF, batch(SELLERS, {"s": first})) == written
     assert first_in_dynamodb(dynamodb, "s") == 3
 
@@ -286,7 +286,7 @@ def test_dynamodb_too_takes_no_row_of_a_push_that_was_taken_over_and_swaps_only_
     assert not to_dynamodb.swap(there.model_copy(update={"token": "seen by somebody else"}), new)
     assert to_dynamodb.swap(there, new)
     assert to_dynamodb.swap(there, new), "an answer that was lost"
-    with pytest.raises(TakenOverError):
+    with pytest.raises(PushFencedError):
         to_dynamodb.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 1}))
     assert dynamodb.scan(TableName=TABLE)["Count"] == 1
 
@@ -329,7 +329,7 @@ def test_throttling_is_waited_out_and_nothing_is_lost(dynamodb: Any) -> None:
 
 @pytest.mark.usefixtures("to_dynamodb")
 def test_throttling_without_end_is_an_error_that_names_the_table(dynamodb: Any) -> None:
-    with pytest.raises(StoreRefusesError, match=f"table {TABLE} refused until the limit of the push"):
+    with pytest.raises(RetriesExhaustedError, match=f"table {TABLE} refused until the limit of the push"):
         write(Throttling(dynamodb, refusals=1_000_000), ["s"], patience=0.3)
 
 

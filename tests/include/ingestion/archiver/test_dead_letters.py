@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from adrank.contracts.settings import Events
-from adrank.kafka.producer import NotDeliveredError
+from adrank.kafka.producer import DeliveryError
 from ingestion.archiver.dead_letters import DeadLetterTopic, Refused
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -79,5 +79,5 @@ def test_what_the_broker_finds_too_large_is_sent_again_without_what_makes_it_lar
 
 
 def test_what_the_broker_refuses_for_another_reason_is_an_error() -> None:
-    with pytest.raises(NotDeliveredError, match="1 messages did not reach"):
+    with pytest.raises(DeliveryError, match="1 messages did not reach"):
         topic_of(StrictBroker(0, KafkaError.TOPIC_AUTHORIZATION_FAILED)).send({"file": [refused(0, b"k", b"v")]})

@@ -18,7 +18,7 @@ from adrank.storage.object_store import ConflictError, ObjectStore, ObjectStoreE
 from ingestion.capture import sink as landing
 from ingestion.capture.checkpoint import CheckpointError, CheckpointStore
 from ingestion.capture.envelopes import Change, EnvelopeError
-from ingestion.capture.sink import Delivery, Lander, StoppedError
+from ingestion.capture.sink import ChangeSink, Delivery, StoppedError
 from ingestion.landing.changes import CdcTable
 
 HOUR = datetime(2026, 3, 1, 5, tzinfo=UTC)
@@ -57,7 +57,7 @@ class MemoryStore(ObjectStore):
     def put(self, key: str, body: bytes) -> None:
         self.objects[key] = body
 
-    def put_over(self, key: str, body: bytes, etag: str | None) -> str:
+    def put_if_match(self, key: str, body: bytes, etag: str | None) -> str:
         there = self.find_version(key)
         if etag != (there.etag if there else None):
             raise ConflictError(key)
@@ -101,8 +101,8 @@ class FailingStore:
     def put(self, key: str, body: bytes) -> None:
         self._write(lambda: self._store.put(key, body))
 
-    def put_over(self, key: str, body: bytes, etag: str | None) -> str:
-        return str(self._write(lambda: self._store.put_over(key, body, etag)))
+    def put_if_match(self, key: str, body: bytes, etag: str | None) -> str:
+        return str(self._write(lambda: self._store.put_if_match(key, body, etag)))
 
     def delete(self, key: str) -> None:
         self._write(lambda: self._store.delete(key))
@@ -133,11 +133,11 @@ def beat(lsn: int, minute: float) -> Change:
     return change(lsn, minute, "adrank_heartbeat", beat_at=us)
 
 
-def start(store: Any, roll_age: timedelta = AT_ONCE) -> tuple[Lander, FakeEngine]:
+def start(store: Any, roll_age: timedelta = AT_ONCE) -> tuple[ChangeSink, FakeEngine]:
     checkpoints = CheckpointStore(store, "adrank")
     checkpoint = checkpoints.load("log")
     engine = FakeEngine(checkpoint.offset)
-    lander = Lander(store, checkpoints, checkpoint, engine, Cdc(roll_age=roll_age), threading.Event())
+    lander = ChangeSink(store, checkpoints, checkpoint, engine, Cdc(roll_age=roll_age), threading.Event())
     lander.resume()
     return lander, engine
 
@@ -312,7 +312,7 @@ def test_and_who_is_told_to_stop_meanwhile_stops(store: ObjectStore) -> None:
     failing: Any = FailingStore(store, 1, False, ObjectStoreError("no"))
     checkpoints = CheckpointStore(failing, "adrank")
     engine = FakeEngine(None)
-    lander = Lander(failing, checkpoints, checkpoints.load("log"), engine, Cdc(roll_age=AT_ONCE), stop)
+    lander = ChangeSink(failing, checkpoints, checkpoints.load("log"), engine, Cdc(roll_age=AT_ONCE), stop)
     with pytest.raises(StoppedError):
         lander.take(engine.deliver([change(1, 1)]))
     assert engine.acknowledged == []

@@ -12,7 +12,7 @@ from adrank.contracts import lake, settings
 from adrank.storage.object_store import ObjectStore
 from ingestion.archiver import checkpoints
 from ingestion.archiver.decoding import Rules, decode
-from ingestion.connect.close_hours import GROUP, SinkPosition, SinkUnreadableError, close_hours, main
+from ingestion.connect.close_hours import GROUP, SinkOffsets, SinkUnreadableError, close_hours, main
 from ingestion.landing import event_table
 from tests.include.ingestion.archiver.stream import HOUR, Stream, row
 
@@ -55,7 +55,7 @@ class Sink:
 
 def look(stream: Stream, **changed: Any) -> tuple[int, list[str]]:
     """One run: how many hours it closed, and what it said of files that it refused."""
-    sink = SinkPosition(stream.events, GROUP)
+    sink = SinkOffsets(stream.events, GROUP)
     refused: list[str] = []
     try:
         events = stream.events.model_copy(update=changed)
@@ -234,6 +234,6 @@ def test_a_refused_file_is_on_stderr_and_in_the_exit_code(
 def test_a_topic_that_is_not_there_is_named(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ingestion.connect.close_hours._TIMEOUT", 1)
     events = stream.events.model_copy(update={"brokers": "127.0.0.1:1", "client": {"log_level": "0"}})
-    sink = SinkPosition(events, GROUP)
+    sink = SinkOffsets(events, GROUP)
     with pytest.raises(SinkUnreadableError, match=f"offsets of {events.topic} cannot be read"):
         sink.committed()

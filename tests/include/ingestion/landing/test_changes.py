@@ -21,9 +21,9 @@ def manifest(store: ObjectStore, table: str = "ads", hour: datetime = HOUR) -> C
 
 
 def test_more_files_of_an_hour_join_those_that_are_named_already(store: ObjectStore) -> None:
-    first = changes.put_changes(store, "ads", HOUR, ['{"op":"c"}'])
+    first = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
     changes.extend(store, "ads", HOUR, [first], END)
-    second = changes.put_changes(store, "ads", HOUR, ['{"op":"u"}', '{"op":"d"}'])
+    second = changes.write_changes(store, "ads", HOUR, ['{"op":"u"}', '{"op":"d"}'])
     changes.extend(store, "ads", HOUR, [second], END)
     changes.extend(store, "ads", HOUR, [second, first], END)
     assert set(manifest(store).files) == {first, second}
@@ -43,11 +43,11 @@ class Interrupted(ObjectStore):
         super().__init__(store.bucket, store._client)
         self._times = times
 
-    def put_over(self, key: str, body: bytes, etag: str | None) -> str:
+    def put_if_match(self, key: str, body: bytes, etag: str | None) -> str:
         if self._times:
             self._times -= 1
             raise ConflictError(key)
-        return super().put_over(key, body, etag)
+        return super().put_if_match(key, body, etag)
 
 
 @pytest.mark.parametrize(("times", "lands"), [(3, True), (100, False)])
@@ -62,10 +62,10 @@ def test_who_is_overtaken_reads_again_and_tries_again(store: ObjectStore, times:
 
 
 def test_quiet_hours_of_history_get_manifests_and_others_keep_theirs(store: ObjectStore) -> None:
-    file = changes.put_changes(store, "ads", HOUR, ['{"op":"c"}'])
+    file = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
     named = changes.extend(store, "ads", HOUR, [file], END)
     for _ in range(2):
-        changes.close_quiet(store, HOUR - lake.HOUR, END + lake.HOUR)
+        changes.close_empty_hours(store, HOUR - lake.HOUR, END + lake.HOUR)
     assert manifest(store) == named
     for table, hour in (("ads", HOUR - lake.HOUR), ("ads", END), ("sellers", HOUR)):
         quiet = manifest(store, table, hour)
@@ -88,7 +88,7 @@ def test_a_change_deletes_the_claims_of_the_snapshots_behind_its_hour_and_no_oth
         snapshot(store, "ads", day + later * lake.DAY)
         snapshot(store, "ads", day + later * lake.DAY, attempt="2")
     everything = set(store.keys("catalogue/"))
-    file = changes.put_changes(store, "ads", HOUR, ['{"op":"c"}'])
+    file = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
     changes.extend(store, "ads", HOUR, [], END)
     assert set(store.keys("catalogue/")) == everything, "an hour that is closed without a change outdates nothing"
     changes.extend(store, "ads", HOUR, [file], END)
@@ -98,7 +98,7 @@ def test_a_change_deletes_the_claims_of_the_snapshots_behind_its_hour_and_no_oth
 
 
 def test_a_change_that_was_named_before_its_process_died_still_outdates_snapshots(store: ObjectStore) -> None:
-    file = changes.put_changes(store, "ads", HOUR, ['{"op":"c"}'])
+    file = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
     changes.extend(store, "ads", HOUR, [file], END)
     claim = snapshot(store, "ads", lake.floor_day(HOUR) + lake.DAY)
     changes.extend(store, "ads", HOUR, [file], END)
@@ -122,5 +122,5 @@ class BuiltMeanwhile(ObjectStore):
 def test_a_snapshot_that_begins_on_top_of_an_outdated_one_is_outdated_too(store: ObjectStore) -> None:
     snapshot(store, "ads", lake.floor_day(HOUR) + lake.DAY)
     busy: Any = BuiltMeanwhile(store, lake.floor_day(HOUR) + 2 * lake.DAY)
-    changes.extend(busy, "ads", HOUR, [changes.put_changes(store, "ads", HOUR, ['{"op":"c"}'])], END)
+    changes.extend(busy, "ads", HOUR, [changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])], END)
     assert not [key for key in store.keys("catalogue/") if "_CLAIM" in key]

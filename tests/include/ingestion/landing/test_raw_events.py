@@ -110,15 +110,15 @@ def test_a_table_with_a_column_too_many_is_refused_by_name(store: ObjectStore) -
 def test_many_hours_land_in_order_with_empty_ones_between(store: ObjectStore) -> None:
     hours = [HOUR + i * lake.HOUR for i in range(50)]
     tables = [events(1, hour=hour) if i % 2 else event_table.empty() for i, hour in enumerate(hours)]
-    manifests = raw_events.land_hours(store, (raw_events.RawHour(*pair) for pair in zip(hours, tables, strict=True)))
+    manifests = raw_events.land_hours(store, (raw_events.HourToLand(*pair) for pair in zip(hours, tables, strict=True)))
     assert [m.hour for m in manifests] == hours
     assert sum(m.rows for m in manifests) == 25
     assert len(list(store.keys("raw/events/"))) == 75
 
 
 def test_one_bad_hour_among_many_leaves_no_manifest_at_all(store: ObjectStore) -> None:
-    hours = [raw_events.RawHour(HOUR + i * lake.HOUR, events(1, hour=HOUR + i * lake.HOUR)) for i in range(20)]
-    hours[13] = raw_events.RawHour(hours[13].hour, events(1))
+    hours = [raw_events.HourToLand(HOUR + i * lake.HOUR, events(1, hour=HOUR + i * lake.HOUR)) for i in range(20)]
+    hours[13] = raw_events.HourToLand(hours[13].hour, events(1))
     with pytest.raises(raw_events.LandingError):
         raw_events.land_hours(store, hours)
     assert not [key for key in store.keys() if key.endswith(lake.MANIFEST)]  # noqa: SIM118

@@ -20,11 +20,11 @@ from adrank.contracts import lake, registry
 from adrank.contracts.online_layout import pack
 from adrank.contracts.sagemaker_requests import serving_environment
 from adrank.contracts.settings import Settings
-from adrank.online.reader import Fetched
+from adrank.online.reader import FetchResult
 from adrank.online.vectors import GroupDecoder, VectorLayout
 from serving.inference.app import create_app
 from serving.inference.config import ConfigError, ServedConfig, ServingConfig, served_from_env
-from serving.inference.served_rows import Served, ServedLog
+from serving.inference.served_rows import Served, ServedRowsLog
 from serving.inference.service import load_service
 from tests.include.serving.conftest import served
 from tests.include.serving.inference.test_app import request
@@ -44,7 +44,7 @@ def ranked(
     rows = {GROUP.name: GroupDecoder(GROUP).decode(packed, at.timestamp())}
     vectors = LAYOUT.assemble(rows, [{"slot": 1.0}] * len(packed))
     names: list[str | None] = ids or [f"a{n}" for n in range(len(packed))]
-    return Served(at, {"ad": names}, Fetched(rows, outages), vectors)
+    return Served(at, {"ad": names}, FetchResult(rows, outages), vectors)
 
 
 def logged(body: bytes) -> list[dict[str, Any]]:
@@ -90,11 +90,11 @@ def store() -> Lake:
 
 
 @pytest.fixture
-def make_log(store: Lake) -> Iterator[Callable[..., ServedLog]]:
+def make_log(store: Lake) -> Iterator[Callable[..., ServedRowsLog]]:
     made = []
 
-    def make(share: float = 1, **options: Any) -> ServedLog:
-        made.append(ServedLog(LAYOUT, store.put, share, **options))
+    def make(share: float = 1, **options: Any) -> ServedRowsLog:
+        made.append(ServedRowsLog(LAYOUT, store.put, share, **options))
         return made[-1]
 
     yield make
@@ -103,7 +103,7 @@ def make_log(store: Lake) -> Iterator[Callable[..., ServedLog]]:
         log.close()
 
 
-def test_a_row_is_logged_with_what_the_model_was_given(store: Lake, make_log: Callable[..., ServedLog]) -> None:
+def test_a_row_is_logged_with_what_the_model_was_given(store: Lake, make_log: Callable[..., ServedRowsLog]) -> None:
     log = make_log()
     log.offer("q", ranked(pack(GROUP, AS_OF - timedelta(hours=2), ROW)))
     log.close()
@@ -119,7 +119,7 @@ def test_a_row_is_logged_with_what_the_model_was_given(store: Lake, make_log: Ca
     }
 
 
-def test_defaults_say_why(store: Lake, make_log: Callable[..., ServedLog]) -> None:
+def test_defaults_say_why(store: Lake, make_log: Callable[..., ServedRowsLog]) -> None:
     stale = pack(GROUP, AS_OF - timedelta(hours=GROUP.ttl_hours + 1), ROW)
     log = make_log()
     log.offer("q", ranked(None, stale, bytes(8) + stale[8:]))
@@ -131,7 +131,7 @@ def test_defaults_say_why(store: Lake, make_log: Callable[..., ServedLog]) -> No
 
 
 def test_an_entity_is_logged_once_per_request_and_an_unknown_one_not_at_all(
-    store: Lake, make_log: Callable[..., ServedLog]
+    store: Lake, make_log: Callable[..., ServedRowsLog]
 ) -> None:
     packed = pack(GROUP, AS_OF, ROW)
     log = make_log()
@@ -140,7 +140,7 @@ def test_an_entity_is_logged_once_per_request_and_an_unknown_one_not_at_all(
     assert [row["entity_id"] for row in store.rows(AS_OF)] == ["a"]
 
 
-def test_rows_lie_under_the_hour_of_their_requests(store: Lake, make_log: Callable[..., ServedLog]) -> None:
+def test_rows_lie_under_the_hour_of_their_requests(store: Lake, make_log: Callable[..., ServedRowsLog]) -> None:
     log = make_log()
     for hours in (0, 1, 0):
         log.offer("q", ranked(None, at=AS_OF + timedelta(hours=hours)))
@@ -151,20 +151,22 @@ def test_rows_lie_under_the_hour_of_their_requests(store: Lake, make_log: Callab
 
 
 def test_a_full_buffer_is_written_without_waiting_for_the_clock(
-    store: Lake, make_log: Callable[..., ServedLog]
+    store: Lake, make_log: Callable[..., ServedRowsLog]
 ) -> None:
     log = make_log(roll_rows=2)
     log.offer("q", ranked(None, None))
     assert store.entered.wait(5)
 
 
-def test_what_is_there_is_written_after_some_time(store: Lake, make_log: Callable[..., ServedLog]) -> None:
+def test_what_is_there_is_written_after_some_time(store: Lake, make_log: Callable[..., ServedRowsLog]) -> None:
     log = make_log(roll_seconds=0.01)
     log.offer("q", ranked(None))
     assert store.entered.wait(5)
 
 
-def test_a_store_that_hangs_costs_samples_and_no_request_waits(store: Lake, make_log: Callable[..., ServedLog]) -> None:
+def test_a_store_that_hangs_costs_samples_and_no_request_waits(
+    store: Lake, make_log: Callable[..., ServedRowsLog]
+) -> None:
     store.open.clear()
     log = make_log(waiting=2, roll_rows=1)
     log.offer("q", ranked(None))
@@ -178,7 +180,7 @@ def test_a_store_that_hangs_costs_samples_and_no_request_waits(store: Lake, make
 
 
 def test_rows_that_cannot_be_written_are_counted_and_later_ones_are_tried_again(
-    store: Lake, make_log: Callable[..., ServedLog], caplog: pytest.LogCaptureFixture
+    store: Lake, make_log: Callable[..., ServedRowsLog], caplog: pytest.LogCaptureFixture
 ) -> None:
     store.broken = True
     log = make_log(roll_rows=1)
@@ -189,15 +191,19 @@ def test_rows_that_cannot_be_written_are_counted_and_later_ones_are_tried_again(
     assert "no space" in caplog.text
 
 
-def test_a_request_that_cannot_be_logged_does_not_end_the_log(store: Lake, make_log: Callable[..., ServedLog]) -> None:
+def test_a_request_that_cannot_be_logged_does_not_end_the_log(
+    store: Lake, make_log: Callable[..., ServedRowsLog]
+) -> None:
     log = make_log()
-    log.offer("q", ranked(None)._replace(fetched=Fetched({}, ())))
+    log.offer("q", ranked(None)._replace(fetched=FetchResult({}, ())))
     log.offer("q", ranked(None))
     log.close()
     assert log.counters() == {"served_log.dropped": 1, "served_log.written": 1}
 
 
-def test_a_share_of_the_searches_is_taken_and_always_the_same(store: Lake, make_log: Callable[..., ServedLog]) -> None:
+def test_a_share_of_the_searches_is_taken_and_always_the_same(
+    store: Lake, make_log: Callable[..., ServedRowsLog]
+) -> None:
     logs = [make_log(0.2, waiting=2000), make_log(0.2, waiting=2000)]
     for log in logs:
         for n in range(1000):
@@ -208,7 +214,7 @@ def test_a_share_of_the_searches_is_taken_and_always_the_same(store: Lake, make_
     assert 150 < first < 250
 
 
-def test_a_share_of_nothing_takes_nothing(store: Lake, make_log: Callable[..., ServedLog]) -> None:
+def test_a_share_of_nothing_takes_nothing(store: Lake, make_log: Callable[..., ServedRowsLog]) -> None:
     log = make_log(0)
     log.offer("q", ranked(None))
     log.close()

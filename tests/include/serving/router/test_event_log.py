@@ -18,7 +18,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from adrank.contracts.settings import Events
 from adrank.kafka import messages as event_messages
 from adrank.kafka.messages import EventMessageError
-from adrank.kafka.producer import NotDeliveredError
+from adrank.kafka.producer import DeliveryError
 from ingestion.archiver import messages as archived_messages
 from serving.router import event_log
 from serving.router.event_log import EventLog, EventLogError
@@ -263,7 +263,7 @@ def test_what_was_not_delivered_is_named(events: Events) -> None:
     nobody = {"brokers": f"127.0.0.1:{free_port()}", "client": {**events.client, "message.timeout.ms": "300"}}
     log = EventLog(events.model_copy(update=nobody))
     log.send([row("e1", "s"), row("e2", "s")])
-    with pytest.raises(NotDeliveredError, match=rf"2 messages did not reach {events.topic}: event e1: .*; event e2: "):
+    with pytest.raises(DeliveryError, match=rf"2 messages did not reach {events.topic}: event e1: .*; event e2: "):
         log.flush(5)
     log.flush(5)  # what failed was told once
 
@@ -272,7 +272,7 @@ def test_what_was_not_delivered_is_named_in_its_frame_too(events: Events) -> Non
     nobody = {"brokers": f"127.0.0.1:{free_port()}", "client": {**events.client, "message.timeout.ms": "300"}}
     log = EventLog(events.model_copy(update={**nobody, "schema_id": ord("{")}))
     log.send([row("e1", "s")])
-    with pytest.raises(NotDeliveredError, match="event e1: "):
+    with pytest.raises(DeliveryError, match="event e1: "):
         log.flush(5)
 
 

@@ -27,7 +27,7 @@ from spark.lake.feature_manifests import manifest_of
 from spark.lake.feature_partitions import read
 from spark.lake.files import LakeFiles
 from spark.online.sampled_rows import absent, sampled
-from spark.online.stored_rows import AuditedStores
+from spark.online.stored_rows import StoredRows
 from tests.include.spark.conftest import BUCKET, FEATURES_TABLE, TestLake, at
 from tests.support.feature_lake import FeatureLake, Numbers, values
 from tests.support.online_stores import REGION, RedisServer, free_port
@@ -94,7 +94,7 @@ def audit(
     spark = SparkSession.active()
 
     def run(hour: datetime, max_skew: float = 0.01, sample: int = 5000) -> AuditManifest:
-        with closing(AuditedStores("127.0.0.1", redis_server.port, False, FEATURES_TABLE, REGION)) as stores:
+        with closing(StoredRows("127.0.0.1", redis_server.port, False, FEATURES_TABLE, REGION)) as stores:
             audit_features.audit(spark, LakeFiles(spark, BUCKET), hour, stores, sample, max_skew, REGION)
         return AuditManifest.model_validate(raw_lake.read_json(lake.audit(hour)))
 
@@ -334,7 +334,7 @@ def test_a_broken_line_of_the_served_log_is_an_error(
 
 def test_an_outage_is_no_skew(tables: TableServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", tables.url)
-    stores = AuditedStores("127.0.0.1", free_port(), False, FEATURES_TABLE, REGION)
+    stores = StoredRows("127.0.0.1", free_port(), False, FEATURES_TABLE, REGION)
     with pytest.raises(StoreUnavailableError, match="redis did not answer for ad_engagement"):
         stores.rows(ADS, ["a"], at(0))
     stores.close()

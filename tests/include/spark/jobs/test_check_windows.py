@@ -22,7 +22,7 @@ from spark.aggregation.event_views import EventLog
 from spark.aggregation.tiles import Tiles
 from spark.catalogue.views import Catalogue, CatalogueViews
 from spark.jobs import check_windows
-from spark.jobs.check_windows import NothingKeptError, TileMissingError
+from spark.jobs.check_windows import NoWindowsError, TileMissingError
 from spark.lake import raw_events
 from spark.lake.files import LakeFiles
 from tests.include.spark.conftest import BUCKET, FIRST, TestLake, at, event
@@ -175,5 +175,5 @@ def test_windows_that_late_events_outdated_prove_nothing_and_older_ones_are_too(
     damage(day_and_more, lake.windows(GROUP, LAST), plus_one("clicks_7d", "ad-3"))
     check()
     day_and_more.late(at(20), [event("later", "click", at(20, 30), "ad-0")], revision_time=at(HOURS + 1))
-    with pytest.raises(NothingKeptError, match="none would be carried on"):
+    with pytest.raises(NoWindowsError, match="none would be carried on"):
         check()

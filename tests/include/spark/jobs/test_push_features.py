@@ -13,7 +13,7 @@ from redis import Redis
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import PushManifest
 from adrank.contracts.online_layout import OnlineRow, redis_key, unpack
-from adrank.online.push_state import SLICES, TakenOverError
+from adrank.online.push_state import REFRESH_SLICES, PushFencedError
 from adrank.online.redis_writer import EvictingRedisError, RedisWriter
 from spark.jobs.push_features import main
 from spark.online import push
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.spark
 ADS = registry.load().group("ad_engagement")
 NAMES = [f"ad{n}" for n in range(200)]
 #: As many of the names as are written again at an hour whatever their values.
-DUE = [sum(zlib.crc32(name.encode()) % SLICES == number for name in NAMES) for number in range(SLICES)]
+DUE = [sum(zlib.crc32(name.encode()) % REFRESH_SLICES == number for name in NAMES) for number in range(REFRESH_SLICES)]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_the_first_push_writes_all_and_the_next_only_what_differs_is_due_or_vani
     features.hour(at(1), ads(second))
     two = pusher.push(1)
     assert (two.base, two.changed, two.vanished, two.stale) == (at(0), 3, 1, 0)
-    touched = sum(zlib.crc32(name.encode()) % SLICES == 1 for name in ("ad0", "ad1", "ad9"))
+    touched = sum(zlib.crc32(name.encode()) % REFRESH_SLICES == 1 for name in ("ad0", "ad1", "ad9"))
     assert two.refreshed == DUE[1] - touched
     assert two.offered == two.written == 4 + two.refreshed
     defaults = tuple(feature.default_value for feature in ADS.features)
@@ -234,7 +234,7 @@ def test_a_push_that_was_taken_over_fails_and_does_not_call_itself_complete(
         features.hour(at(hour), ads({"a": hour}))
     with monkeypatch.context() as patch:
         dying(patch, lambda: pusher.push(1) and None)
-        with pytest.raises(TakenOverError):
+        with pytest.raises(PushFencedError):
             pusher.push(0)
     assert not raw_lake.path(lake.push_manifest("redis", at(0))).exists()
     assert pusher.rows() == {"a": OnlineRow(at(2), values(ADS, 1))}
@@ -246,9 +246,9 @@ def test_the_executors_have_what_they_need_from_the_archive_alone(
     """The task is pickled: nothing in it may hold on to the driver."""
     from pyspark import cloudpickle
 
-    from adrank.online.push_state import Ticket
+    from adrank.online.push_state import FencingToken
     from adrank.online.writer import DynamoDBAddress
     from adrank.runtime.retry import Patience
 
-    task = push._task(DynamoDBAddress("t", "r"), Patience(0), Ticket("t", 1), ADS, at(1))
+    task = push._task(DynamoDBAddress("t", "r"), Patience(0), FencingToken("t", 1), ADS, at(1))
     assert len(cloudpickle.dumps(task)) < 50_000

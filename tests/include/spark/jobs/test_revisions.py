@@ -36,7 +36,7 @@ def revise(start: datetime, end: datetime) -> list[datetime]:
     spark, group = SparkSession.active(), registry.load().group(GROUP)
     spark.catalog.clearCache()
     files = LakeFiles(spark, BUCKET)
-    raws = raw_events.closed_hours(files, lateness.reach_start(start - lake.HOUR), end)
+    raws = raw_events.closed_hours(files, lateness.horizon_start(start - lake.HOUR), end)
     queries = FeatureQueries.of(files, f"s3://{BUCKET}/code/sql", raws, [group], ())
     if late := queries.outdated(group, lake.hours(start, end)):
         with leases.held(bucket=BUCKET, group=GROUP, days=late, owner="step") as lease:

@@ -16,9 +16,9 @@ from pyspark.sql import DataFrame, SparkSession
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup, Registry
-from expectations.day_before import Bounds, Told
-from expectations.finding import Finding
-from expectations.inspection import Inspection
+from expectations.day_before import HourRowCounts, RowRatioBounds
+from expectations.finding import ExpectationOutcome
+from expectations.inspection import ValidationRun
 from spark.jobs import validate_features
 from spark.jobs.validate_features import main as validate
 from spark.jobs.validate_features import written
@@ -26,7 +26,7 @@ from spark.lake.files import LakeFiles
 from tests.include.spark.conftest import BUCKET, TestLake, at
 
 pytestmark = pytest.mark.spark
-BOUNDS = Bounds(least=0.5, most=2, compared_from=3)
+BOUNDS = RowRatioBounds(least=0.5, most=2, compared_from=3)
 ENGAGEMENT, AFFINITY, SELLERS = map(registry.load().group, ("ad_engagement", "user_affinity", "seller_stats"))
 Row = Mapping[str, Any]
 
@@ -92,8 +92,8 @@ def landed(raw_lake: TestLake, number: int, **values: float) -> None:
     land(raw_lake, SELLERS, at(number), [])
 
 
-def inspected(spark: SparkSession, rows: DataFrame, told: Told, docs: Path) -> list[Finding]:
-    inspection = Inspection("run", at(1), docs)
+def inspected(spark: SparkSession, rows: DataFrame, told: HourRowCounts, docs: Path) -> list[ExpectationOutcome]:
+    inspection = ValidationRun("run", at(1), docs)
     inspection.rows(rows, ENGAGEMENT)
     inspection.hours(rows, ENGAGEMENT, told, BOUNDS)
     return inspection.findings
@@ -117,7 +117,7 @@ def test_each_expectation_can_fail_and_says_where(raw_lake: TestLake, spark: Spa
         row(ENGAGEMENT, "shrinking", at(1), contacts_24h=2, contacts_7d=1, contacts_28d=2),
         row(ENGAGEMENT, "lacking", at(1)) | {"clicks_1h": None},
     ]
-    told = Told({at(0): 9}, {at(0) - lake.DAY: 20}, at(0) - 40 * lake.DAY)
+    told = HourRowCounts({at(0): 9}, {at(0) - lake.DAY: 20}, at(0) - 40 * lake.DAY)
     findings = inspected(spark, engagement(spark, bad), told, tmp_path)
     failed = {(finding.expectation, finding.columns): finding for finding in findings if not finding.success}
     between, missing = "expect_column_values_to_be_between", "expect_column_values_to_not_be_null"
@@ -149,7 +149,7 @@ def test_few_rows_may_answer_what_they_just_lost(raw_lake: TestLake, spark: Spar
     most = [row(ENGAGEMENT, f"ad{n}", at(1), **shown(30)) for n in range(19)]
     edge = row(ENGAGEMENT, "edge", at(1), **shown(30, clicks_7d=31, clicks_28d=31))
     few = row(ENGAGEMENT, "few", at(1), **shown(1, clicks_7d=9, clicks_28d=9))
-    told = Told({at(0): 21}, {}, at(0))
+    told = HourRowCounts({at(0): 21}, {}, at(0))
     assert all(f.success for f in inspected(spark, engagement(spark, [*most, edge, few]), told, tmp_path))
 
 
@@ -159,7 +159,7 @@ def test_columns_are_looked_at_as_they_were_written(raw_lake: TestLake, spark: S
     first, *_, last = AFFINITY.names
     rows = pq.read_table(part).drop_columns([last])
     pq.write_table(rows.set_column(3, first, rows[first].cast(pa.float64())), part)
-    inspection = Inspection("run", at(1), tmp_path)
+    inspection = ValidationRun("run", at(1), tmp_path)
     inspection.rows(written(spark, LakeFiles(spark, BUCKET), AFFINITY, [manifest]), AFFINITY)
     failed = {
         (finding.expectation, finding.columns): str(finding) for finding in inspection.findings if not finding.success

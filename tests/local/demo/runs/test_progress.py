@@ -4,7 +4,7 @@ import pytest
 
 from demo.report.record import DemoRecord, Task
 from demo.runs.narration import look_line
-from demo.runs.progress import Progress, TaskTeller
+from demo.runs.progress import Progress, TaskPrinter
 from tests.local.demo.conftest import at
 
 
@@ -36,7 +36,7 @@ def test_stages_end_as_they_ended_and_unreached_ones_were_skipped() -> None:
 
 def test_each_change_of_a_task_is_told_once() -> None:
     told: list[str] = []
-    teller = TaskTeller(lambda task, state: told.append(f"{task.group}/{task.name} {state}"))
+    teller = TaskPrinter(lambda task, state: told.append(f"{task.group}/{task.name} {state}"))
 
     def seen(*states: str) -> list[Task]:
         names = ("a.first", "b.second")

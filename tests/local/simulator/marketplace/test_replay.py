@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ingestion.own_logs import importer
-from ingestion.own_logs.importer import OwnLogs
+from ingestion.own_logs.importer import ImportedLogs
 from simulator.marketplace.replay import Replay
 from simulator.marketplace.searches import Ints, Searches
 from simulator.traffic.ranking import request
@@ -41,7 +41,7 @@ def log(searches: int = 3000, seed: int = 1) -> list[Row]:
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory: pytest.TempPathFactory) -> OwnLogs:
+def logs(tmp_path_factory: pytest.TempPathFactory) -> ImportedLogs:
     directory = tmp_path_factory.mktemp("log")
     write(directory, "events", log(), "parquet")
     ads = [("good", "seller-1", "shoes"), ("fair", "seller-2", None)]
@@ -51,7 +51,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> OwnLogs:
 
 
 @pytest.fixture(scope="module")
-def replay(logs: OwnLogs) -> Replay:
+def replay(logs: ImportedLogs) -> Replay:
     return Replay(logs, seed=3)
 
 
@@ -121,7 +121,7 @@ def test_what_nobody_was_shown_is_not_answered(replay: Replay) -> None:
     assert not replay.react(LIVE_START, searches, nowhere).click.happened.any()
 
 
-def test_the_same_hour_is_answered_the_same(logs: OwnLogs, replay: Replay) -> None:
+def test_the_same_hour_is_answered_the_same(logs: ImportedLogs, replay: Replay) -> None:
     searches = replay.searches(LIVE_START, range(100))
     one, two = (r.react(LIVE_START, searches, logged(searches)) for r in (replay, Replay(logs, seed=3)))
     assert (one.click.happened == two.click.happened).all()

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from adrank.contracts.settings import Events, Settings
 from serving.router.event_log import EventLog
-from simulator.history import tell_history
+from simulator.history import stream_history
 from simulator.marketplace.world import World
-from simulator.sinks.event_sink import StreamedOutlet
+from simulator.sinks.event_sink import StreamingSink
 from simulator.sinks.operational_database import OperationalDatabase
 
 
@@ -39,15 +39,15 @@ class Scribe:
         self.told.append(("flush", None))
 
 
-def outlet(scribe: Scribe, settings: Settings) -> StreamedOutlet:
-    return StreamedOutlet(cast(EventLog, scribe), cast(OperationalDatabase, scribe), settings)
+def outlet(scribe: Scribe, settings: Settings) -> StreamingSink:
+    return StreamingSink(cast(EventLog, scribe), cast(OperationalDatabase, scribe), settings)
 
 
 def test_an_hour_is_delivered_before_it_is_called_over(small_world: World) -> None:
     settings, scribe = Settings(events=Events(grace=timedelta(minutes=3))), Scribe()
     end = small_world.settings.live_start
     hour = end - timedelta(hours=1)
-    told = tell_history(small_world, outlet(scribe, settings), hour, end)
+    told = stream_history(small_world, outlet(scribe, settings), hour, end)
     last = scribe.told[len(scribe.told) - 1 - [what for what, _ in reversed(scribe.told)].index("events") :]
     assert [what for what, _ in last] == ["events", "flush", "beat", "heartbeat", "flush"]
     assert len(last[0][1]) == told > 0
@@ -69,7 +69,7 @@ def test_impressions_are_sent_at_once_and_waited_for_with_their_hour() -> None:
 def test_the_catalogue_is_told_from_the_beginning_of_history(small_world: World) -> None:
     scribe = Scribe()
     start = small_world.settings.live_start
-    tell_history(small_world, outlet(scribe, Settings()), start, start)
+    stream_history(small_world, outlet(scribe, Settings()), start, start)
     assert scribe.told[0] == ("events", [])
     assert ("beat", small_world.settings.start) in scribe.told
     assert sum(count for what, count in scribe.told if what == "sellers") == small_world.settings.sellers

@@ -82,7 +82,7 @@ def test_set_up_looks_for_a_browser_when_told_to(
 
 def test_a_user_who_may_not_install_gets_one_error_and_nothing_is_touched(tmp_path: Path) -> None:
     script = (
-        "from stack import install; install.become_root = lambda: None; "
+        "from stack.setup import __main__ as install; install.become_root = lambda: None; "
         "install._checkout = lambda: print('went on'); raise SystemExit(install.main())"
     )
     done = subprocess.run(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from adrank.contracts.settings import Settings
-from adrank_airflow.errors import ProductionUnclearError
+from adrank_airflow.errors import ProductionMismatchError
 from adrank_airflow.hooks.endpoints import EndpointsHook
-from adrank_airflow.operators.verdicts import ChooseComparisonOperator
+from adrank_airflow.operators.verdicts import ExperimentBranchOperator
 
 DIGEST = "d" * 64
 
@@ -17,7 +17,7 @@ DIGEST = "d" * 64
 def chosen(settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch, *, named: str, serves: bool) -> Any:
     there = {"EndpointStatus": "InService"} if serves else None
     monkeypatch.setattr(EndpointsHook, "describe", lambda self, endpoint: there)
-    operator = ChooseComparisonOperator(
+    operator = ExperimentBranchOperator(
         task_id="choose", settings=settings, production_digest=named, compare="compare", first="first"
     )
     return operator.choose_branch(context)
@@ -39,5 +39,5 @@ def test_a_first_model_has_nothing_to_be_compared_with(
 def test_registry_and_endpoint_that_disagree_stop_the_run(
     settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch, named: str, serves: bool
 ) -> None:
-    with pytest.raises(ProductionUnclearError, match=settings.sagemaker.production_endpoint):
+    with pytest.raises(ProductionMismatchError, match=settings.sagemaker.production_endpoint):
         chosen(settings, context, monkeypatch, named=named, serves=serves)

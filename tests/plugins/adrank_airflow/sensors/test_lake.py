@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import TaskDeferred
 from adrank.contracts import registry
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import DeadlineError
-from adrank_airflow.sensors.lake import RawHourSensor, WindowsKeptSensor
+from adrank_airflow.sensors.lake import RawHourSensor, WindowsReadySensor
 
 PARTITION = "dt=2026-03-01/hr=11/_MANIFEST.json"
 KEYS = [f"raw/{source}/{PARTITION}" for source in ("events", "cdc/ads", "cdc/sellers")]
@@ -44,6 +44,6 @@ def test_at_the_deadline_it_names_what_is_missing(settings: Settings, context: A
 
 
 def test_a_days_windows_are_those_of_its_last_hour_of_every_group_that_counts(settings: Settings) -> None:
-    night = WindowsKeptSensor(task_id="wait_for_windows", settings=settings, day="2026-03-01T00:00:00+00:00")
+    night = WindowsReadySensor(task_id="wait_for_windows", settings=settings, day="2026-03-01T00:00:00+00:00")
     counting = [group.name for group in registry.load().groups if group.counts]
     assert night.keys() == [f"windows/{name}/dt=2026-03-01/hr=23/_MANIFEST.json" for name in counting]

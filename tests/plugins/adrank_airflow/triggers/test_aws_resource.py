@@ -11,7 +11,7 @@ import pytest
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from botocore.exceptions import ClientError
 
-from adrank_airflow.triggers.aws_resource import AwsWorkTrigger, WorkKind
+from adrank_airflow.triggers.aws_resource import AwsResourceTrigger, ResourceKind
 
 FUTURE = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 PAST = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
@@ -46,9 +46,9 @@ def step(state: str) -> dict[str, Any]:
 
 
 def trigger(
-    aws: FakeAws, kind: WorkKind = "emr_step", deadline: str = FUTURE, result: dict[str, str] | None = None
-) -> AwsWorkTrigger:
-    made = AwsWorkTrigger(
+    aws: FakeAws, kind: ResourceKind = "emr_step", deadline: str = FUTURE, result: dict[str, str] | None = None
+) -> AwsResourceTrigger:
+    made = AwsResourceTrigger(
         kind,
         {"ClusterId": "j-1", "StepId": "s-1"},
         result,
@@ -66,7 +66,7 @@ def trigger(
     return made
 
 
-def events(made: AwsWorkTrigger) -> list[Any]:
+def events(made: AwsResourceTrigger) -> list[Any]:
     async def collect() -> list[Any]:
         return [event.payload async for event in made.run()]
 
@@ -87,7 +87,7 @@ def test_it_fires_once_the_step_has_ended() -> None:
         ("endpoint", {"EndpointStatus": "InService"}),
     ],
 )
-def test_it_knows_how_every_kind_of_work_ends(kind: WorkKind, answer: dict[str, str]) -> None:
+def test_it_knows_how_every_kind_of_work_ends(kind: ResourceKind, answer: dict[str, str]) -> None:
     assert events(trigger(FakeAws([answer]), kind)) == [{"status": next(iter(answer.values()))}]
 
 
@@ -136,4 +136,4 @@ def test_an_endpoint_outlives_the_task_that_waits_for_it() -> None:
 def test_it_survives_the_way_to_another_triggerer() -> None:
     path, arguments = trigger(FakeAws([])).serialize()
     assert path == "adrank_airflow.triggers.aws_resource.AwsWorkTrigger"
-    assert AwsWorkTrigger(**arguments).serialize() == (path, arguments)
+    assert AwsResourceTrigger(**arguments).serialize() == (path, arguments)

@@ -16,7 +16,7 @@ from adrank.contracts.settings import ExperimentPlan, Settings
 from adrank_airflow.errors import JobFailedError
 from adrank_airflow.hooks.experiments import ExperimentsHook
 from adrank_airflow.hooks.sagemaker_jobs import SageMakerJobsHook
-from adrank_airflow.operators.release.experiment_verdict import ExperimentVerdictSensor
+from adrank_airflow.operators.release.experiment_verdict import AwaitExperimentVerdictOperator
 
 START = datetime(2026, 3, 8, tzinfo=UTC)
 EXPERIMENT = Experiment(
@@ -56,13 +56,13 @@ def statistics(control: float, treatment: float) -> dict[str, Any]:
 
 
 @pytest.fixture
-def sensor(lake: Any, monkeypatch: pytest.MonkeyPatch) -> ExperimentVerdictSensor:
+def sensor(lake: Any, monkeypatch: pytest.MonkeyPatch) -> AwaitExperimentVerdictOperator:
     monkeypatch.setattr(ExperimentsHook, "get", lambda self, endpoint, experiment_id: EXPERIMENT)
     settings = Settings(experiment=PLAN)
-    return ExperimentVerdictSensor(task_id="await_verdict", settings=settings, experiment_id="ab-run-1")
+    return AwaitExperimentVerdictOperator(task_id="await_verdict", settings=settings, experiment_id="ab-run-1")
 
 
-def measured(sensor: ExperimentVerdictSensor, look: int, control: float, treatment: float) -> None:
+def measured(sensor: AwaitExperimentVerdictOperator, look: int, control: float, treatment: float) -> None:
     sensor._lake.write_json(f"experiments/ab-run-1/look={look:03d}/look.json", statistics(control, treatment))
 
 
@@ -72,11 +72,11 @@ def deferred(call: Any) -> TaskDeferred:
     return raised.value
 
 
-def judge(sensor: ExperimentVerdictSensor, context: Any, look: int) -> Any:
+def judge(sensor: AwaitExperimentVerdictOperator, context: Any, look: int) -> Any:
     return sensor.judge(context, {"status": "Completed"}, look=look, name="job")
 
 
-def test_the_first_look_waits_for_every_raw_hour_up_to_it(sensor: ExperimentVerdictSensor, context: Any) -> None:
+def test_the_first_look_waits_for_every_raw_hour_up_to_it(sensor: AwaitExperimentVerdictOperator, context: Any) -> None:
     wait = deferred(lambda: sensor.execute(context))
     assert wait.trigger.keys == [layout.raw_events_manifest(START + timedelta(hours=n)) for n in range(12)]
     assert wait.trigger.deadline == (context["dag_run"].start_date + PLAN.wall_clock_cap).isoformat()
@@ -84,7 +84,7 @@ def test_the_first_look_waits_for_every_raw_hour_up_to_it(sensor: ExperimentVerd
 
 
 def test_closed_hours_are_measured_from_an_exact_list_of_files(
-    sensor: ExperimentVerdictSensor, context: Any, monkeypatch: pytest.MonkeyPatch
+    sensor: AwaitExperimentVerdictOperator, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(12):
         hour = START + timedelta(hours=n)
@@ -104,7 +104,7 @@ def test_closed_hours_are_measured_from_an_exact_list_of_files(
 
 
 def test_a_look_is_handed_the_billing_that_had_landed_by_its_end(
-    sensor: ExperimentVerdictSensor, context: Any, monkeypatch: pytest.MonkeyPatch
+    sensor: AwaitExperimentVerdictOperator, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hour = RawManifest(hour=START, revision_time=START, watermark=START, rows=1, files=(DataFile(name="p", rows=1),))
     sensor._lake.write_json(layout.raw_events_manifest(START), json.loads(hour.model_dump_json()))
@@ -122,13 +122,15 @@ def test_a_look_is_handed_the_billing_that_had_landed_by_its_end(
     assert arguments[-2:] == ["--billing-maturity", "P2D"]
 
 
-def test_before_the_full_duration_even_a_clear_lift_only_extends(sensor: ExperimentVerdictSensor, context: Any) -> None:
+def test_before_the_full_duration_even_a_clear_lift_only_extends(
+    sensor: AwaitExperimentVerdictOperator, context: Any
+) -> None:
     measured(sensor, 1, 0.05, 0.10)
     assert deferred(lambda: judge(sensor, context, 1)).kwargs == {"look": 2}
 
 
 def test_after_the_full_duration_a_clear_lift_promotes_and_says_how_many_looks_it_took(
-    sensor: ExperimentVerdictSensor, context: Any
+    sensor: AwaitExperimentVerdictOperator, context: Any
 ) -> None:
     measured(sensor, 2, 0.05, 0.10)
     outcome = judge(sensor, context, 2)
@@ -141,29 +143,33 @@ def test_after_the_full_duration_a_clear_lift_promotes_and_says_how_many_looks_i
     assert {"statistics", "settings", "verdict"} <= stored.keys(), "every verdict can be replayed"
 
 
-def test_an_undecided_experiment_ends_on_the_last_date_as_extend(sensor: ExperimentVerdictSensor, context: Any) -> None:
+def test_an_undecided_experiment_ends_on_the_last_date_as_extend(
+    sensor: AwaitExperimentVerdictOperator, context: Any
+) -> None:
     measured(sensor, 3, 0.05, 0.05)
     assert judge(sensor, context, 3)["verdict"] == "extend"
 
 
-def test_a_clear_harm_ends_it_at_once(sensor: ExperimentVerdictSensor, context: Any) -> None:
+def test_a_clear_harm_ends_it_at_once(sensor: AwaitExperimentVerdictOperator, context: Any) -> None:
     measured(sensor, 1, 0.10, 0.05)
     assert judge(sensor, context, 1)["verdict"] == "reject"
 
 
-def test_a_new_try_goes_on_after_the_last_stored_look(sensor: ExperimentVerdictSensor, context: Any) -> None:
+def test_a_new_try_goes_on_after_the_last_stored_look(sensor: AwaitExperimentVerdictOperator, context: Any) -> None:
     measured(sensor, 1, 0.05, 0.05)
     deferred(lambda: judge(sensor, context, 1))
     assert deferred(lambda: sensor.execute(context)).kwargs == {"look": 2}
 
 
-def test_a_new_try_of_an_ended_experiment_returns_its_verdict(sensor: ExperimentVerdictSensor, context: Any) -> None:
+def test_a_new_try_of_an_ended_experiment_returns_its_verdict(
+    sensor: AwaitExperimentVerdictOperator, context: Any
+) -> None:
     measured(sensor, 1, 0.10, 0.05)
     assert judge(sensor, context, 1) == sensor.execute(context)
 
 
 def test_a_look_that_could_not_be_measured_fails_the_task(
-    sensor: ExperimentVerdictSensor, context: Any, monkeypatch: pytest.MonkeyPatch
+    sensor: AwaitExperimentVerdictOperator, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SageMakerJobsHook, "describe", lambda self, kind, name: {"FailureReason": "no users"})
     with pytest.raises(JobFailedError, match=r"look 1 of ab-run-1.*no users"):
@@ -171,7 +177,7 @@ def test_a_look_that_could_not_be_measured_fails_the_task(
 
 
 def test_when_the_log_stands_still_the_wall_clock_cap_ends_it_as_extend(
-    sensor: ExperimentVerdictSensor, context: Any
+    sensor: AwaitExperimentVerdictOperator, context: Any
 ) -> None:
     outcome = sensor.measure(context, {"status": "deadline"}, look=1)
     assert (outcome["verdict"], outcome["looks"]) == ("extend", 0)

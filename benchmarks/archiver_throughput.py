@@ -124,7 +124,7 @@ def compare(messages: int, rounds: int, durable: bool) -> float:
                 brokers=broker.address,
                 client=broker.client,
                 idempotence=False,
-                max_ahead=timedelta(days=10_000),
+                max_future=timedelta(days=10_000),
                 clock_skew=timedelta(days=10_000),
                 grace=timedelta(0),
             )

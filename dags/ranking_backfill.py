@@ -79,7 +79,7 @@ with DAG(
         "engine": Param(
             default="emr",
             enum=list(ENGINES),
-            description=f"EMR steps, or spark-submit to the connection {SETTINGS.tenancy.spark_conn_id}",
+            description=f"EMR steps, or spark-submit to the connection {SETTINGS.airflow.spark_conn_id}",
         ),
         "chunk_days": Param(default=14, type="integer", minimum=1, description="Days that one step computes"),
         "recompute": Param(default=False, type="boolean", description="Compute what is there already, too"),
@@ -102,7 +102,7 @@ with DAG(
                 queries=True,
                 arguments=["--recompute", "{{ params.recompute | lower }}", *SETTINGS.cdc.history_arguments()],
                 leased=True,
-                pool=SETTINGS.tenancy.emr_pool,
+                pool=SETTINGS.airflow.emr_pool,
                 execution_timeout=SETTINGS.emr.step_timeout,
                 max_active_tis_per_dagrun=1,
                 map_index_template=CHUNK,

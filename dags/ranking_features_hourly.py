@@ -51,7 +51,7 @@ with DAG(
     description="Raw hour -> features offline -> validated -> online -> audited",
     doc_md=__doc__,
     schedule=CronDataIntervalTimetable("0 * * * *", timezone="UTC"),
-    start_date=SETTINGS.tenancy.features_start,
+    start_date=SETTINGS.airflow.features_start,
     catchup=True,
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=8),

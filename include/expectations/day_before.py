@@ -16,11 +16,11 @@ from adrank.contracts.registry import WINDOW
 
 @dataclass(frozen=True)
 class RowRatioBounds:
-    """How far an hour's rows may be from those of the day before, if that had ``compared_from`` rows or more."""
+    """How far an hour's rows may be from those of the day before, if that had ``min_rows_compared`` rows or more."""
 
     least: float
     most: float
-    compared_from: int
+    min_rows_compared: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class HourRowCounts:
     def compared(self, hour: datetime, bounds: RowRatioBounds) -> Compared | None:
         """One of the hours asked for; None where there is nothing to compare it with."""
         before = self.comparable.get(hour - DAY, 0)
-        if before < bounds.compared_from or self._age(hour - DAY) < DAY / HOUR:
+        if before < bounds.min_rows_compared or self._age(hour - DAY) < DAY / HOUR:
             return None
         ratio = self.asked[hour] / before
         return Compared(before, ratio, ratio * self._age(hour - DAY) / self._age(hour))

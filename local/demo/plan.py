@@ -55,11 +55,11 @@ def environment(plan: DemoPlan, now: datetime) -> dict[str, str]:
         "LABELS__MATURITY": plan.maturity,
         "TRAINING__WINDOW_DAYS": days,
         "EXPERIMENT__SHARE": 0.5,
-        "EXPERIMENT__LOOK_EVERY": timedelta(hours=4),
+        "EXPERIMENT__LOOK_INTERVAL": timedelta(hours=4),
         "EXPERIMENT__DURATION": timedelta(hours=24),
-        "EXPERIMENT__LAST_DATE_AFTER": timedelta(hours=48),
+        "EXPERIMENT__MAX_DURATION": timedelta(hours=48),
         # Event time may run at any pace; whether it runs at all is watched by the demo.
-        "EXPERIMENT__WALL_CLOCK_CAP": timedelta(days=1),
+        "EXPERIMENT__WALL_CLOCK_TIMEOUT": timedelta(days=1),
         "EXPERIMENT__PRIMARY_METRIC": plan.metrics[0],
         "EXPERIMENT__EXPECTED_LIFT": 0.3,
         "EXPERIMENT__POLL_SECONDS": 2,
@@ -67,8 +67,8 @@ def environment(plan: DemoPlan, now: datetime) -> dict[str, str]:
         "ROLLOUT__STEP_PERCENT": 20,
         "ROLLOUT__STEP_WAIT": timedelta(seconds=8),
         "ROLLOUT__TERMINATION_WAIT": timedelta(seconds=5),
-        "TENANCY__FEATURES_START": plan.hourly_start,
-        "TENANCY__TRAINING_START": now,
+        "AIRFLOW__FEATURES_START": plan.hourly_start,
+        "AIRFLOW__TRAINING_START": now,
         "BILLING__START": now,
     }
     return {f"ADRANK_{name}": _formatted(value) for name, value in values.items()}

@@ -210,7 +210,7 @@ class Demo:
         watch.when(weekly.ROUTED, ("success",), lambda: watch.always(narrator.next_look))
         watch.when(weekly.ASKED, ("awaiting_input",), lambda: self._approve(run, collector))
         watch.always(traffic.require_alive)
-        last = plan.end + self._settings.experiment.last_date_after + _SETTLING
+        last = plan.end + self._settings.experiment.max_duration + _SETTLING
         experiment = signals.experiment(
             traffic.state, self._settings, last, is_running=lambda: watch.is_at_work(weekly.JUDGED)
         )

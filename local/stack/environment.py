@@ -97,26 +97,26 @@ def _adrank(stack: StackSettings) -> dict[str, str]:
         "ADRANK_EVENTS__IDEMPOTENCE": "false",
         "ADRANK_EVENTS__METRICS_HOST": HOST,
         "ADRANK_EVENTS__METRICS_PORT": str(stack.ports.archiver),
-        "ADRANK_EVENTS__ROLL_AGE": "PT2S",
+        "ADRANK_EVENTS__FLUSH_INTERVAL": "PT2S",
         # Simulated traffic runs its event clock ahead of the wall's, by days.
-        "ADRANK_EVENTS__MAX_AHEAD": "P365D",
+        "ADRANK_EVENTS__MAX_FUTURE": "P365D",
         "ADRANK_EVENTS__CLOCK_SKEW": "P365D",
-        "ADRANK_EVENTS__HEARTBEAT_EVERY": "PT0S",
+        "ADRANK_EVENTS__HEARTBEAT_INTERVAL": "PT0S",
         "ADRANK_CDC__HOST": HOST,
         "ADRANK_CDC__PORT": str(stack.ports.postgres),
         "ADRANK_CDC__DATABASE": MARKETPLACE,
         "ADRANK_CDC__METRICS_HOST": HOST,
         "ADRANK_CDC__METRICS_PORT": str(stack.ports.capture),
-        "ADRANK_CDC__ROLL_AGE": "PT1S",
+        "ADRANK_CDC__FLUSH_INTERVAL": "PT1S",
         # The marketplace's own clock times its changes and closes its hours, because that clock may be compressed.
         "ADRANK_CDC__TIME_COLUMN": "updated_at",
-        "ADRANK_CDC__HEARTBEAT_EVERY": "PT0S",
+        "ADRANK_CDC__HEARTBEAT_INTERVAL": "PT0S",
         "ADRANK_BILLING__METRICS_HOST": HOST,
         "ADRANK_BILLING__METRICS_PORT": str(stack.ports.billing),
         "ADRANK_EXPERIMENT__POLL_SECONDS": "2",
         "ADRANK_ROLLOUT__STEP_WAIT": "PT10S",
         "ADRANK_ROLLOUT__TERMINATION_WAIT": "PT2S",
-        "ADRANK_TENANCY__RETRY_DELAY": "PT5S",
+        "ADRANK_AIRFLOW__RETRY_DELAY": "PT5S",
     }
 
 

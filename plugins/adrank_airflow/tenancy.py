@@ -10,7 +10,7 @@ from adrank.contracts.settings import Settings
 
 def task_defaults(settings: Settings, owner: str) -> dict[str, Any]:
     """``default_args`` of a DAG owned by ``owner``; operators take their ``settings`` from here."""
-    tenancy = settings.tenancy
+    tenancy = settings.airflow
     return {
         "settings": settings,
         "owner": owner,
@@ -24,8 +24,8 @@ def task_defaults(settings: Settings, owner: str) -> dict[str, Any]:
 def access(settings: Settings) -> dict[str, dict[str, set[str]]]:
     """``access_control``: viewers read, operators also trigger, clear and approve."""
     return {
-        settings.tenancy.viewer_role: {"DAGs": {"can_read"}, "DAG Runs": {"can_read"}},
-        settings.tenancy.operator_role: {
+        settings.airflow.viewer_role: {"DAGs": {"can_read"}, "DAG Runs": {"can_read"}},
+        settings.airflow.operator_role: {
             "DAGs": {"can_read", "can_edit"},
             "DAG Runs": {"can_read", "can_create", "can_delete"},
         },

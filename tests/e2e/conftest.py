@@ -30,8 +30,8 @@ from tests.local.stack.conftest import free_ports
 #: A third of a day of event time is enough where the true lift is this large.
 _SHORT = {
     "ADRANK_EXPERIMENT__DURATION": "PT8H",
-    "ADRANK_EXPERIMENT__LOOK_EVERY": "PT4H",
-    "ADRANK_EXPERIMENT__LAST_DATE_AFTER": "PT32H",
+    "ADRANK_EXPERIMENT__LOOK_INTERVAL": "PT4H",
+    "ADRANK_EXPERIMENT__MAX_DURATION": "PT32H",
     "ADRANK_ROLLOUT__STEP_PERCENT": "25",
     "ADRANK_ROLLOUT__STEP_WAIT": "PT6S",
 }

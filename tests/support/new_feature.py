@@ -74,7 +74,7 @@ def test_it_arrives_everywhere(raw_lake: TestLake, spark: SparkSession, server: 
     assert offline.column_names[-1] == NAME
     assert offline.column(NAME).to_pylist() == [VALUE]
 
-    validate([*asked(at(0)), "--run", "r", "--row-ratio", "0.5", "2", "--compared-from", "9"])
+    validate([*asked(at(0)), "--run", "r", "--row-ratio", "0.5", "2", "--min-rows-compared", "9"])
     results = raw_lake.read_json(lake.validation_run(at(0), "r") + "results.json")
     looked_at = {finding["expectation"] for finding in results["findings"] if finding["columns"] == NAME}
     assert looked_at == {"expect_column_values_to_be_between", "expect_column_values_to_be_of_type"}

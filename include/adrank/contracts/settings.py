@@ -80,14 +80,16 @@ class Online(_Section):
 class Expectations(_Section):
     """What feature partitions must be like to be pushed, beyond what the registry declares."""
 
-    least_row_ratio: float = Field(default=0.5, gt=0, le=1, description="of an hour's rows to those of the day before")
-    most_row_ratio: float = Field(default=2, ge=1, description="the same; a log's first weeks may grow with its age")
-    compared_from: int = Field(default=1000, ge=1, description="rows of the day before, below which nothing is said")
+    min_row_ratio: float = Field(default=0.5, gt=0, le=1, description="of an hour's rows to those of the day before")
+    max_row_ratio: float = Field(default=2, ge=1, description="the same; a log's first weeks may grow with its age")
+    min_rows_compared: int = Field(
+        default=1000, ge=1, description="rows of the day before, below which nothing is said"
+    )
 
     def arguments(self) -> list[str]:
         """What the validation must know, as its command line names it."""
-        ratios = [str(self.least_row_ratio), str(self.most_row_ratio)]
-        return ["--row-ratio", *ratios, "--compared-from", str(self.compared_from)]
+        ratios = [str(self.min_row_ratio), str(self.max_row_ratio)]
+        return ["--row-ratio", *ratios, "--min-rows-compared", str(self.min_rows_compared)]
 
 
 class Audit(_Section):
@@ -100,7 +102,7 @@ class Audit(_Section):
     max_skew: float = Field(
         default=0.01, ge=0, le=1, description="share of any group's keys that may differ before training refuses"
     )
-    look_back: timedelta = Field(
+    max_age: timedelta = Field(
         default=timedelta(hours=6), gt=timedelta(0), description="training asks for an audit as recent as this"
     )
     allow_unaudited: bool = Field(default=False, description="train although no recent hour was audited")
@@ -130,7 +132,7 @@ class SageMaker(_Section):
 class Events(_Section):
     """The event log in Kafka, and when an archived hour is whole.
 
-    Times are event time but for ``roll_age``, ``idle_after`` and ``heartbeat_every``.
+    Times are event time but for ``flush_interval``, ``idle_timeout`` and ``heartbeat_interval``.
     """
 
     brokers: str = "kafka.internal:9092"
@@ -147,12 +149,12 @@ class Events(_Section):
         "crash, a retry may be one, and event_id tells",
     )
     grace: timedelta = Field(default=timedelta(minutes=10), description="how long after its end an hour stays open")
-    late_lookback: timedelta = Field(
+    allowed_lateness: timedelta = Field(
         default=timedelta(hours=48),
         le=timedelta(hours=90),
         description="a later event than this is dead-lettered; features are revised this far",
     )
-    max_ahead: timedelta = Field(
+    max_future: timedelta = Field(
         default=timedelta(hours=1), description="an event further ahead of the wall clock is poison"
     )
     clock_skew: timedelta = Field(
@@ -160,14 +162,16 @@ class Events(_Section):
         ge=timedelta(0),
         description="what producers' clocks may differ: no event moves a partition's clock further ahead of the wall's",
     )
-    roll_rows: int = Field(default=500_000, ge=1, description="rows held in memory before files are written")
-    roll_bytes: int = Field(default=128 * 2**20, ge=1, description="message bytes held before files are written")
-    roll_age: timedelta = Field(default=timedelta(minutes=1), description="the oldest message waits at most this long")
-    idle_after: timedelta = Field(
+    flush_rows: int = Field(default=500_000, ge=1, description="rows held in memory before files are written")
+    flush_bytes: int = Field(default=128 * 2**20, ge=1, description="message bytes held before files are written")
+    flush_interval: timedelta = Field(
+        default=timedelta(minutes=1), description="the oldest message waits at most this long"
+    )
+    idle_timeout: timedelta = Field(
         default=timedelta(minutes=1),
         description="a partition that is read to its end and silent this long holds no hour",
     )
-    heartbeat_every: timedelta = Field(
+    heartbeat_interval: timedelta = Field(
         default=timedelta(seconds=30), ge=timedelta(0), description="wall-clock time; 0: somebody else beats"
     )
     schema_id: int | None = Field(
@@ -189,8 +193,8 @@ class Events(_Section):
 
     @model_validator(mode="after")
     def _skew_is_not_poison(self) -> Events:
-        if self.clock_skew > self.max_ahead:
-            raise ValueError("clock_skew must not exceed max_ahead: an event further ahead is poison")
+        if self.clock_skew > self.max_future:
+            raise ValueError("clock_skew must not exceed max_future: an event further ahead is poison")
         return self
 
 
@@ -204,14 +208,16 @@ class Cdc(_Section):
     slot: str = "adrank"
     publication: str = "adrank"
     heartbeat_table: str = Field(default="adrank_heartbeat", description="its row's `beat_at` closes hours")
-    heartbeat_every: timedelta = Field(default=timedelta(seconds=30), description="0: somebody else beats")
+    heartbeat_interval: timedelta = Field(default=timedelta(seconds=30), description="0: somebody else beats")
     time_column: str | None = Field(
         default=None, description="the application's own change time, where the commit time will not do"
     )
     snapshot: Literal["initial", "no_data"] = Field(
         default="initial", description="no_data: history begins with the first change, what is there is not read"
     )
-    roll_age: timedelta = Field(default=timedelta(seconds=30), description="the oldest change waits at most this long")
+    flush_interval: timedelta = Field(
+        default=timedelta(seconds=30), description="the oldest change waits at most this long"
+    )
     ignored_columns: tuple[str, ...] = Field(
         default=(), description="`table.column`s that the history may leave out; any other unknown column is refused"
     )
@@ -246,7 +252,7 @@ class Billing(_Section):
     start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     metrics_host: str = Field(default="127.0.0.1", description="address that serves `/metrics`")
     metrics_port: int = Field(default=9103, gt=0, lt=65536)
-    metrics_every: timedelta = Field(
+    metrics_interval: timedelta = Field(
         default=timedelta(minutes=1), gt=timedelta(0), description="how often the lake is asked what is in quarantine"
     )
 
@@ -301,13 +307,13 @@ class Gate(_Section):
 
 
 class ExperimentPlan(_Section):
-    """The live A/B. Times are event time, except ``wall_clock_cap``."""
+    """The live A/B. Times are event time, except ``wall_clock_timeout``."""
 
     share: float = Field(default=0.05, gt=0, lt=1)
     duration: timedelta = timedelta(hours=24)
-    look_every: timedelta = timedelta(hours=1)
-    last_date_after: timedelta = Field(default=timedelta(hours=72), description="extend waits at most this long")
-    wall_clock_cap: timedelta = timedelta(days=5)
+    look_interval: timedelta = timedelta(hours=1)
+    max_duration: timedelta = Field(default=timedelta(hours=72), description="extend waits at most this long")
+    wall_clock_timeout: timedelta = timedelta(days=5)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     primary_metric: Literal["clicks", "contacts", "revenue"] = "contacts"
     guardrail_margins: dict[str, float] = Field(
@@ -321,12 +327,12 @@ class ExperimentPlan(_Section):
 
     @model_validator(mode="after")
     def _whole_hours(self) -> ExperimentPlan:
-        for name in ("duration", "look_every", "last_date_after"):
+        for name in ("duration", "look_interval", "max_duration"):
             value: timedelta = getattr(self, name)
             if value <= timedelta(0) or value % timedelta(hours=1):
                 raise ValueError(f"{name} must be a positive number of whole hours, because looks read closed hours")
-        if self.last_date_after < self.duration:
-            raise ValueError("last_date_after must not be before duration")
+        if self.max_duration < self.duration:
+            raise ValueError("max_duration must not be before duration")
         return self
 
 
@@ -348,7 +354,7 @@ class Rollout(_Section):
     alarms: tuple[str, ...] = ("adrank-production-5xx", "adrank-production-latency")
 
 
-class Tenancy(_Section):
+class Airflow(_Section):
     """How the DAGs behave on a shared cluster."""
 
     emr_pool: str = "adrank_emr"
@@ -366,7 +372,7 @@ class Tenancy(_Section):
     viewer_role: str = "Viewer"
     operator_role: str = "Op"
     raw_ready_timeout: timedelta = timedelta(hours=6)
-    settle_seconds: float = Field(default=5, ge=0, description="least time that a deferred task stays deferred")
+    min_defer_seconds: float = Field(default=5, ge=0, description="least time that a deferred task stays deferred")
 
 
 class Settings(BaseSettings):
@@ -392,7 +398,7 @@ class Settings(BaseSettings):
     experiment: ExperimentPlan = ExperimentPlan()
     approval: Approval = Approval()
     rollout: Rollout = Rollout()
-    tenancy: Tenancy = Tenancy()
+    airflow: Airflow = Airflow()
 
     def browse(self, key: str) -> str:
         """Where people read an object of the lake."""

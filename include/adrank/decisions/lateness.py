@@ -22,7 +22,7 @@ from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.contracts.registry import FeatureGroup
 
 #: How far before the end of an hour a raw hour lies at most that can still be revised: no less than the longest
-#: ``events.late_lookback`` and the hours until a revision is published.
+#: ``events.allowed_lateness`` and the hours until a revision is published.
 REVISION_HORIZON: Final = timedelta(hours=96)
 
 

@@ -87,9 +87,9 @@ class Archiver:
         held = self._held.values()
         oldest = min((each.oldest for each in held if each.oldest is not None), default=None)
         return (
-            sum(each.rows for each in held) >= self._events.roll_rows
-            or sum(each.size for each in held) >= self._events.roll_bytes
-            or (oldest is not None and time.monotonic() - oldest >= self._events.roll_age.total_seconds())
+            sum(each.rows for each in held) >= self._events.flush_rows
+            or sum(each.size for each in held) >= self._events.flush_bytes
+            or (oldest is not None and time.monotonic() - oldest >= self._events.flush_interval.total_seconds())
         )
 
     def _is_quiet(self) -> bool:
@@ -97,14 +97,14 @@ class Archiver:
         if self._writing is not None:
             return False
         age = time.monotonic() - self._wrote_at
-        return age >= self._events.roll_age.total_seconds() or any(map(self._idleness_is_news, self._held))
+        return age >= self._events.flush_interval.total_seconds() or any(map(self._idleness_is_news, self._held))
 
     def _idleness_is_news(self, partition: int) -> bool:
         """Whether the checkpoint must say that the partition is idle, or say it again."""
         if not self._source.is_idle(partition):
             return False
         said = self._rolls.checkpoint(partition).idle_at
-        return said is None or datetime.now(UTC) - said >= max(self._events.idle_after, IDLE_AGAIN)
+        return said is None or datetime.now(UTC) - said >= max(self._events.idle_timeout, IDLE_AGAIN)
 
     def _hand_over(self) -> None:
         """Have what is held made durable, once the roll before it is."""

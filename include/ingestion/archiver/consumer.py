@@ -37,7 +37,7 @@ class Source:
 
     def __init__(self, events: Events) -> None:
         self._topic = events.topic
-        self._idle_after = events.idle_after.total_seconds()
+        self._idle_after = events.idle_timeout.total_seconds()
         client = {
             "client.id": "adrank-archiver",
             # Nobody waits for single events: a fetch may collect as long as librdkafka lets it by default.

@@ -64,13 +64,13 @@ class Rules:
 
     grace: int
     lookback: int
-    max_ahead: int
+    max_future: int
     clock_skew: int
 
     @classmethod
     def of(cls, events: Events) -> Rules:
         """The rules of the settings."""
-        spans = (events.grace, events.late_lookback, events.max_ahead, events.clock_skew)
+        spans = (events.grace, events.allowed_lateness, events.max_future, events.clock_skew)
         return cls(*(span // _MICROSECOND for span in spans))
 
 
@@ -108,7 +108,7 @@ def decode(
     n = len(found)
     events = np.fromiter((type(what) is Event for what in found), np.bool_, n)
     times = np.fromiter((_NEVER if isinstance(what, Refusal) else what.event_time for what in found), np.int64, n)
-    ahead = times > now + rules.max_ahead
+    ahead = times > now + rules.max_future
     start = _NEVER if clock is None else clock
     # Who is far ahead of the wall clock does not move the partition's, and nobody moves it beyond the skew of clocks:
     # a few wrong ones would close the hour while the others are still in it.

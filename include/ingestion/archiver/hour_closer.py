@@ -89,7 +89,7 @@ class Hours:
 
     def _watermark(self, known: Sequence[Checkpoint]) -> datetime | None:
         """The least clock less the grace, over the partitions that are not idle, or over all when all are."""
-        fresh = datetime.now(UTC) - 3 * max(self._events.idle_after, self._events.roll_age, IDLE_AGAIN)
+        fresh = datetime.now(UTC) - 3 * max(self._events.idle_timeout, self._events.flush_interval, IDLE_AGAIN)
         active = [c for c in known if c.idle_at is None or c.idle_at < fresh] or known
         clocks = [c.clock for c in active if c.clock is not None]
         return min(clocks) - self._events.grace if len(clocks) == len(active) else None

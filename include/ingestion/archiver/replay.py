@@ -4,8 +4,8 @@
 
 Takes the messages that were refused in ``[from, to)`` from ``raw/dead-letter/`` and produces each of them once,
 unchanged and with the time at which it was first sent, to the topic of events. Put right first what refused them: a
-setting (``late_lookback``, ``max_ahead``) or the code that decodes. A message that is refused again is a dead letter
-again, and events that were sent twice are dropped by their ``event_id``, so a replay can be repeated.
+setting (``allowed_lateness``, ``max_future``) or the code that decodes. A message that is refused again is a dead
+letter again, and events that were sent twice are dropped by their ``event_id``, so a replay can be repeated.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tell Prometheus which billing exports wait for a person: ``python -m ingestion.billing.exporter [--bucket B]``.
 
 The job that lands an export is gone before anybody could scrape it, so its counters are read from what it left in the
-lake, every ``billing.metrics_every``: what is in quarantine, and of how many days the inbox holds another delivery than
-the last verdict was about, such as a correction of a night that has landed, at which no run looks by itself. While the
+lake, every ``billing.metrics_interval``: what is in quarantine, and of how many days the inbox holds another delivery
+than the last verdict was about, such as a correction of a night that has landed, at which no run looks by itself. While the
 lake does not answer, the last figures stay and ``adrank_billing_read_seconds`` says how old they are. Runs until
 SIGTERM or SIGINT.
 """
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     store = ObjectStore.connect(chosen.bucket, region=settings.region)
     while not stop.is_set():
         metrics.read(store)
-        stop.wait(settings.billing.metrics_every.total_seconds())
+        stop.wait(settings.billing.metrics_interval.total_seconds())
     return 0
 
 

@@ -49,7 +49,7 @@ def capture(settings: Settings, bucket: str, stop: threading.Event) -> None:
     lander.resume()
     engine.start(lander.take)
     _LOG.info("capturing %s:%d/%s from %s", cdc.host, cdc.port, cdc.database, checkpoint.offset or "a snapshot")
-    pause = min(max(cdc.roll_age.total_seconds() / 4, 0.05), 1.0)
+    pause = min(max(cdc.flush_interval.total_seconds() / 4, 0.05), 1.0)
     try:
         while not stop.is_set() and not engine.wait(pause):
             lander.tick()

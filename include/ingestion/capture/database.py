@@ -126,7 +126,7 @@ def _require_tables(cursor: Any, settings: Cdc) -> None:
         if settings.time_column is not None:
             _require_time(cursor, table, settings.time_column)
     _require_time(cursor, settings.heartbeat_table, "beat_at")
-    if settings.heartbeat_every:
+    if settings.heartbeat_interval:
         _require_beating(cursor, settings.heartbeat_table)
 
 

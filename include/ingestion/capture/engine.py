@@ -160,9 +160,9 @@ def properties(settings: Cdc, user: Credentials, source: Source) -> dict[str, st
         # A new slot has to wait for the end of every transaction that runs.
         "internal.task.management.timeout.ms": "900000",
     }
-    if settings.heartbeat_every:
+    if settings.heartbeat_interval:
         chosen |= {
-            "heartbeat.interval.ms": str(int(settings.heartbeat_every.total_seconds() * 1000)),
+            "heartbeat.interval.ms": str(int(settings.heartbeat_interval.total_seconds() * 1000)),
             "heartbeat.action.query": (
                 f"INSERT INTO {SCHEMA}.{settings.heartbeat_table} (id, beat_at) VALUES (1, now()) "  # noqa: S608 - settings
                 "ON CONFLICT (id) DO UPDATE SET beat_at = excluded.beat_at"

@@ -162,7 +162,7 @@ class ChangeSink:
         if self._waits_since is None or self._in_snapshot:
             return False
         waited = time.monotonic() - self._waits_since
-        if self._snapshot_files or waited >= self._settings.roll_age.total_seconds():
+        if self._snapshot_files or waited >= self._settings.flush_interval.total_seconds():
             return True
         closed = self._checkpoint.closed
         return self._watermark is not None and (closed is None or self._watermark >= closed + lake.HOUR)

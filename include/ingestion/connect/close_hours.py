@@ -131,7 +131,7 @@ def _advanced(
             # Where its first message stood the clock was in its hour at least; what begins later came later.
             reached = max(reached or file.hour, min(file.hour, now + events.clock_skew))
     # As with the archiver, a producer's wrong clock closes no hour early.
-    moved = [min(at, now + events.clock_skew) for at in moments if at <= now + events.max_ahead]
+    moved = [min(at, now + events.clock_skew) for at in moments if at <= now + events.max_future]
     clock = max((at for at in (before.clock, *moved) if at is not None), default=None)
     if clock is None:
         return before
@@ -148,9 +148,9 @@ def _advanced(
 
 def _refused(file: SinkFile, events: Events, reached: datetime | None, now: datetime) -> str | None:
     """Why the archiver would have none of the file's events; None when it would have some."""
-    if file.hour > now + events.max_ahead:
+    if file.hour > now + events.max_future:
         return "too far ahead of the wall clock"
-    if reached is not None and file.hour + lake.HOUR <= reached - events.late_lookback:
+    if reached is not None and file.hour + lake.HOUR <= reached - events.allowed_lateness:
         return f"too far behind {reached.isoformat()}, where the log is"
     return None
 

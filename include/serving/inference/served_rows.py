@@ -64,13 +64,13 @@ class ServedRowsLog:
         share: float,
         *,
         waiting: int = _WAITING,
-        roll_rows: int = _ROLL_ROWS,
+        flush_rows: int = _ROLL_ROWS,
         roll_seconds: float = _ROLL_SECONDS,
     ) -> None:
         self._layout = layout
         self._put = put
         self._below = share * 2**32
-        self._roll_rows = roll_rows
+        self._roll_rows = flush_rows
         self._roll_seconds = roll_seconds
         self._queue: Queue[Served | None] = Queue(waiting)
         self._instance = uuid.uuid4().hex[:12]

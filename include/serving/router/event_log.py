@@ -3,12 +3,12 @@
 Sending only queues; :meth:`EventLog.flush` says whether everything arrived. Events of one search have one key and keep
 their order. Delivery is at least once.
 
-While it is open, an event log beats: every ``events.heartbeat_every`` it sends the wall clock to every partition as a
-heartbeat, so that hours are closed on a night without users too. A beat promises no more than an event of that moment
+While it is open, an event log beats: every ``events.heartbeat_interval`` it sends the wall clock to every partition as
+a heartbeat, so that hours are closed on a night without users too. A beat promises no more than an event of that moment
 does. In its partition it stands behind everything that this process sent before; what is on its way elsewhere (a search
 that is being ranked, the queue of another process) may be older by as much as the grace, ``events.grace``, which the
 archiver takes off all clocks before it closes an hour. Who sends events of another clock than the wall's (simulated, or
-of the past) sets ``heartbeat_every`` to 0 and calls :meth:`EventLog.heartbeat` with that clock.
+of the past) sets ``heartbeat_interval`` to 0 and calls :meth:`EventLog.heartbeat` with that clock.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class EventLog:
         self._frame = messages.frame(events.schema_id)
         self._closed = threading.Event()
         self._beats: threading.Thread | None = None
-        if events.heartbeat_every:
-            seconds = events.heartbeat_every.total_seconds()
+        if events.heartbeat_interval:
+            seconds = events.heartbeat_interval.total_seconds()
             self._beats = threading.Thread(target=self._beat, args=(seconds,), name="event-log-beats", daemon=True)
             self._beats.start()
 

@@ -1,7 +1,7 @@
 """All that an hour's features take, in one application: compute, validate, push to the online stores, audit.
 
     spark-submit hourly_features.py --bucket B --hour ISO --queries s3://…/sql --run ID --owner NAME
-        --late-lookback-hours N [--ignored-column TABLE.COLUMN] --row-ratio LEAST MOST --compared-from ROWS
+        --late-lookback-hours N [--ignored-column TABLE.COLUMN] --row-ratio LEAST MOST --min-rows-compared ROWS
         --redis-host H --redis-port P [--redis-tls] --table T --region R --sample N --max-skew X
 
 Parts, each with an outcome of its own in ``reports/features/dt=/hr=/<run>.json``:
@@ -123,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
     of_hour = HourOfFeatures(spark, queries, hour, lookback, args.owner, args.bucket, report)
     least, most = args.row_ratio
-    bounds = RowRatioBounds(least, most, args.compared_from)
+    bounds = RowRatioBounds(least, most, args.min_rows_compared)
     addresses: dict[Store, Address] = {
         "redis": RedisAddress(args.redis_host, args.redis_port, args.redis_tls),
         "dynamodb": DynamoDBAddress(args.table, args.region),
@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--late-lookback-hours", required=True, type=float)
     parser.add_argument("--ignored-column", action="append", default=[], metavar="TABLE.COLUMN")
     parser.add_argument("--row-ratio", required=True, nargs=2, type=float, metavar=("LEAST", "MOST"))
-    parser.add_argument("--compared-from", required=True, type=int, metavar="ROWS")
+    parser.add_argument("--min-rows-compared", required=True, type=int, metavar="ROWS")
     parser.add_argument("--redis-host", required=True)
     parser.add_argument("--redis-port", required=True, type=int)
     parser.add_argument("--redis-tls", action="store_true")

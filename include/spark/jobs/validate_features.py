@@ -1,7 +1,7 @@
 """Great Expectations on the written partitions of whole hours, where the data is; a failure stops the push.
 
     spark-submit validate_features.py --bucket B --start ISO --end ISO --run ID
-        --row-ratio LEAST MOST --compared-from ROWS
+        --row-ratio LEAST MOST --min-rows-compared ROWS
 
 Looks at the newest revision of every group, for every hour of the range and for the hours from ``revised_from`` up to
 it that were computed. Writes ``validation/dt=/hr=/results.json`` of each of these hours, and what this run found under
@@ -50,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--end", required=True, type=datetime.fromisoformat)
     parser.add_argument("--run", required=True)
     parser.add_argument("--row-ratio", required=True, nargs=2, type=float, metavar=("LEAST", "MOST"))
-    parser.add_argument("--compared-from", required=True, type=int, metavar="ROWS")
+    parser.add_argument("--min-rows-compared", required=True, type=int, metavar="ROWS")
     asked = parser.parse_args(argv)
     least, most = asked.row_ratio
-    bounds = RowRatioBounds(least, most, asked.compared_from)
+    bounds = RowRatioBounds(least, most, asked.min_rows_compared)
 
     # Great Expectations takes as long to import as Spark takes to start.
     with ThreadPoolExecutor(1) as beside:

@@ -34,7 +34,7 @@ class RequireBilledDayOperator(BaseOperator):
         """Return outcome, revision and figures of the landed export."""
         del context
         settings = self.settings
-        hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
+        hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
         verdict = hook.read_json(lake.billing_verdict(datetime.fromisoformat(self.day)) + "verdict.json")
         if verdict["outcome"] == "quarantined":
             kept = "nothing of that day" if verdict["revision"] is None else f"revision {verdict['revision']}"

@@ -39,11 +39,11 @@ class RequireConsistencyOperator(BaseOperator):
         del context
         settings, wanted = self.settings, self.settings.audit
         end = lake.floor_hour(datetime.fromisoformat(self.as_of))
-        hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
+        hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
         fingerprint = registry.load().fingerprint
         audits = [
             audit
-            for audit in hook.audits(end - wanted.look_back, end)
+            for audit in hook.audits(end - wanted.max_age, end)
             if audit.fingerprint == fingerprint and not audit.superseded
         ]
         if not audits:
@@ -61,7 +61,7 @@ class RequireConsistencyOperator(BaseOperator):
 
     def _unaudited(self, end: datetime) -> dict[str, Any]:
         wanted = self.settings.audit
-        said = f"no hour from {(end - wanted.look_back).isoformat()} to {end.isoformat()} has an audit of its features"
+        said = f"no hour from {(end - wanted.max_age).isoformat()} to {end.isoformat()} has an audit of its features"
         if not wanted.allow_unaudited:
             raise UnauditedFeaturesError(
                 f"{said}: let ranking_features_hourly audit one of them and clear this task, "

@@ -33,7 +33,7 @@ class JudgeCandidateOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Return verdict, reasons and the key of the stored verdict."""
         del context
-        hook = LakeHook(self.settings.lake.bucket, self.settings.tenancy.aws_conn_id, self.settings.region)
+        hook = LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
         evidence = gate.GateEvidence.model_validate(hook.read_json(f"{self.evidence_prefix}evidence.json"))
         verdict = gate.judge(evidence, self.settings.gate)
         for reason in verdict.reasons:
@@ -92,7 +92,7 @@ class ExperimentBranchOperator(BaseBranchOperator):
         """The task to follow; registry and endpoint must agree whether anything is in production."""
         del context
         settings, named = self.settings, self.production_digest
-        hook = EndpointsHook(aws_conn_id=settings.tenancy.aws_conn_id, region_name=settings.region)
+        hook = EndpointsHook(aws_conn_id=settings.airflow.aws_conn_id, region_name=settings.region)
         endpoint = settings.sagemaker.production_endpoint
         serves = hook.describe(endpoint) is not None
         if serves != bool(named):

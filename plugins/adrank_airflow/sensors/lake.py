@@ -32,7 +32,7 @@ class LakeKeysSensor(BaseOperator):
     @property
     def patience(self) -> timedelta:
         """How long after the run began the keys may still come."""
-        return self.settings.tenancy.raw_ready_timeout
+        return self.settings.airflow.raw_ready_timeout
 
     @abstractmethod
     def keys(self) -> list[str]:
@@ -41,7 +41,7 @@ class LakeKeysSensor(BaseOperator):
     def execute(self, context: Context) -> None:
         """Go on if the keys exist, else defer until they do or the run's deadline passes."""
         settings = self.settings
-        hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
+        hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
         if all(hook.exists(key) for key in self.keys()):
             return
         self.defer(
@@ -50,8 +50,8 @@ class LakeKeysSensor(BaseOperator):
                 keys=self.keys(),
                 deadline=deadlines.of_run(context, self.patience).isoformat(),
                 poll_seconds=settings.emr.poll_seconds,
-                settle_seconds=self.settings.tenancy.settle_seconds,
-                aws_conn_id=settings.tenancy.aws_conn_id,
+                min_defer_seconds=self.settings.airflow.min_defer_seconds,
+                aws_conn_id=settings.airflow.aws_conn_id,
                 region_name=settings.region,
             ),
             method_name="finish",

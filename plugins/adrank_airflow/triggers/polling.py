@@ -1,8 +1,8 @@
 """Look at AWS again and again until something happened or an absolute deadline has passed.
 
 The deadline is absolute: a restart of the triggerer or a retry of the task does not buy more time. The first look comes
-only after ``settle_seconds``, when the scheduler has noted that the task deferred; a trigger that fires sooner has its
-task failed by the executor's late report (apache/airflow #72716).
+only after ``min_defer_seconds``, when the scheduler has noted that the task deferred; a trigger that fires sooner has
+its task failed by the executor's late report (apache/airflow #72716).
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class PollingTrigger(BaseTrigger):
 
     :param deadline: ISO time after which waiting is given up.
     :param poll_seconds: pause between two looks.
-    :param settle_seconds: pause before the first.
+    :param min_defer_seconds: pause before the first.
     """
 
     #: Constructor arguments of the subclass itself.
     own_fields: ClassVar[tuple[str, ...]]
 
     def __init__(
-        self, deadline: str, poll_seconds: float, settle_seconds: float, aws_conn_id: str, region_name: str
+        self, deadline: str, poll_seconds: float, min_defer_seconds: float, aws_conn_id: str, region_name: str
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.deadline = deadline
         self.poll_seconds = poll_seconds
-        self.settle_seconds = settle_seconds
+        self.min_defer_seconds = min_defer_seconds
         self.aws_conn_id = aws_conn_id
         self.region_name = region_name
 
@@ -58,13 +58,13 @@ class PollingTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, for the triggerer that takes over."""
-        fields = (*self.own_fields, "deadline", "poll_seconds", "settle_seconds", "aws_conn_id", "region_name")
+        fields = (*self.own_fields, "deadline", "poll_seconds", "min_defer_seconds", "aws_conn_id", "region_name")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in fields}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Look until something happened; an AWS error is logged and looked past until the deadline."""
         deadline = datetime.fromisoformat(self.deadline)
-        await asyncio.sleep(self.settle_seconds)
+        await asyncio.sleep(self.min_defer_seconds)
         async with await self.client() as client:
             while True:
                 try:

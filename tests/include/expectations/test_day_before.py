@@ -9,7 +9,7 @@ import pytest
 from expectations.day_before import Compared, HourRowCounts, RowRatioBounds
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
-BOUNDS = RowRatioBounds(least=0.5, most=2, compared_from=1000)
+BOUNDS = RowRatioBounds(least=0.5, most=2, min_rows_compared=1000)
 
 
 def hour(number: int) -> datetime:

@@ -28,8 +28,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch, chosen: DemoPlan) -> Settings:
 
 def test_the_last_two_hours_go_through_the_hourly_dag(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = loaded(monkeypatch, plan(192))
-    assert settings.tenancy.features_start == NOON - timedelta(hours=2)
-    assert settings.tenancy.training_start == NOON
+    assert settings.airflow.features_start == NOON - timedelta(hours=2)
+    assert settings.airflow.training_start == NOON
     assert settings.training.window_days >= 8
     assert settings.experiment.share == 0.5
     assert settings.labels.maturity == timedelta(hours=1)

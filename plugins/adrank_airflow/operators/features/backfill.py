@@ -54,7 +54,7 @@ class PlanChunksOperator(BaseOperator):
         if asked.recompute:
             return {group.name: planned for group in groups}
         settings = self.settings
-        hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
+        hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
         log = RawLog.of(hook.raw_manifests(lateness.horizon_start(asked.start), asked.end))
 
         def lacking(group: FeatureGroup) -> list[Chunk]:

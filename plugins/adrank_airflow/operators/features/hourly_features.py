@@ -35,7 +35,7 @@ class HourlyFeaturesOperator(EmrSparkStepOperator):
 
     def __init__(self, *, settings: Settings, hour: str, **kwargs: Any) -> None:
         self.hour = hour
-        lookback = settings.events.late_lookback / timedelta(hours=1)
+        lookback = settings.events.allowed_lateness / timedelta(hours=1)
         super().__init__(
             settings=settings,
             entry_point=ENTRY_POINT,
@@ -104,4 +104,4 @@ class ValidationPartOperator(Validation, FeaturePartOperator):
 
 
 def _hook(settings: Settings) -> LakeHook:
-    return LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
+    return LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)

@@ -54,7 +54,7 @@ class EmrSparkStepOperator(BaseOperator):
         step_name: str = STEP_NAME,
         **kwargs: Any,
     ) -> None:
-        super().__init__(pool=kwargs.pop("pool", settings.tenancy.emr_pool), **kwargs)
+        super().__init__(pool=kwargs.pop("pool", settings.airflow.emr_pool), **kwargs)
         self.settings = settings
         self.entry_point = entry_point
         self.arguments = list(arguments)
@@ -67,7 +67,7 @@ class EmrSparkStepOperator(BaseOperator):
     @property
     def hook(self) -> EmrStepsHook:
         """Steps of the shared cluster."""
-        return EmrStepsHook(aws_conn_id=self.settings.tenancy.aws_conn_id, region_name=self.settings.region)
+        return EmrStepsHook(aws_conn_id=self.settings.airflow.aws_conn_id, region_name=self.settings.region)
 
     def command(self) -> list[str]:
         """The step's spark-submit command line."""
@@ -98,8 +98,8 @@ class EmrSparkStepOperator(BaseOperator):
                 result=ids,
                 deadline=deadlines.after(created, emr.step_timeout).isoformat(),
                 poll_seconds=emr.poll_seconds,
-                settle_seconds=self.settings.tenancy.settle_seconds,
-                aws_conn_id=self.settings.tenancy.aws_conn_id,
+                min_defer_seconds=self.settings.airflow.min_defer_seconds,
+                aws_conn_id=self.settings.airflow.aws_conn_id,
                 region_name=self.settings.region,
             ),
             method_name="finish",
@@ -134,8 +134,8 @@ class EmrSparkStepOperator(BaseOperator):
                 keys=[place[1]],
                 deadline=deadlines.after(ended, settings.emr.log_timeout).isoformat(),
                 poll_seconds=settings.emr.poll_seconds,
-                settle_seconds=settings.tenancy.settle_seconds,
-                aws_conn_id=settings.tenancy.aws_conn_id,
+                min_defer_seconds=settings.airflow.min_defer_seconds,
+                aws_conn_id=settings.airflow.aws_conn_id,
                 region_name=settings.region,
             ),
             method_name="explain",

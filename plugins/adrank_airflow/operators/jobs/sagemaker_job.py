@@ -25,7 +25,7 @@ class _SageMakerJobOperator(BaseOperator):
     ui_color = "#d5e8e4"
 
     def __init__(self, *, settings: Settings, job: str, as_of: str, **kwargs: Any) -> None:
-        super().__init__(pool=kwargs.pop("pool", settings.tenancy.sagemaker_pool), **kwargs)
+        super().__init__(pool=kwargs.pop("pool", settings.airflow.sagemaker_pool), **kwargs)
         self.settings = settings
         self.job = job
         self.as_of = as_of
@@ -34,7 +34,7 @@ class _SageMakerJobOperator(BaseOperator):
     @property
     def hook(self) -> SageMakerJobsHook:
         """Jobs by base name."""
-        return SageMakerJobsHook(aws_conn_id=self.settings.tenancy.aws_conn_id, region_name=self.settings.region)
+        return SageMakerJobsHook(aws_conn_id=self.settings.airflow.aws_conn_id, region_name=self.settings.region)
 
     @property
     def base_name(self) -> str:
@@ -68,8 +68,8 @@ class _SageMakerJobOperator(BaseOperator):
                 reference={"ProcessingJobName" if self.kind == "processing" else "TrainingJobName": name},
                 deadline=deadlines.after(created, self.settings.sagemaker.job_timeout).isoformat(),
                 poll_seconds=self.settings.sagemaker.poll_seconds,
-                settle_seconds=self.settings.tenancy.settle_seconds,
-                aws_conn_id=self.settings.tenancy.aws_conn_id,
+                min_defer_seconds=self.settings.airflow.min_defer_seconds,
+                aws_conn_id=self.settings.airflow.aws_conn_id,
                 region_name=self.settings.region,
             ),
             method_name="finish",

@@ -53,9 +53,9 @@ class SparkSubmitStepOperator(SparkSubmitOperator):
         super().__init__(
             application=spark_command.application(settings.lake, entry_point),
             py_files=spark_command.library(settings.lake),
-            conn_id=settings.tenancy.spark_conn_id,
+            conn_id=settings.airflow.spark_conn_id,
             name=name,
-            pool=kwargs.pop("pool", settings.tenancy.emr_pool),
+            pool=kwargs.pop("pool", settings.airflow.emr_pool),
             execution_timeout=kwargs.pop("execution_timeout", settings.emr.step_timeout),
             **kwargs,
         )
@@ -68,7 +68,7 @@ class SparkSubmitStepOperator(SparkSubmitOperator):
     def execute(self, context: Context) -> None:
         """Submit, and wait for the end."""
         # The provider would go to YARN where the connection is missing.
-        connection = BaseHook.get_connection(self.settings.tenancy.spark_conn_id)
+        connection = BaseHook.get_connection(self.settings.airflow.spark_conn_id)
         extra = connection.extra_dejson
         if "yarn" in (connection.conn_type, connection.host) and extra.get("deploy-mode") == "cluster":
             self._yarn_track_via_rm_api = self.durable = _RESOURCE_MANAGER in extra

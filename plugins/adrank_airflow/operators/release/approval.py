@@ -34,7 +34,7 @@ class _ApprovalRecordOperator(BaseOperator):
     @property
     def lake(self) -> LakeHook:
         """The lake."""
-        return LakeHook(self.settings.lake.bucket, self.settings.tenancy.aws_conn_id, self.settings.region)
+        return LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
 
     @property
     def evidence_key(self) -> str:
@@ -44,7 +44,7 @@ class _ApprovalRecordOperator(BaseOperator):
     def production_digest(self) -> str:
         """Digest of the package that the alias ``production`` names now; empty when there is none."""
         settings = self.settings
-        hook = ModelRegistryHook(settings.training.registered_model, settings.tenancy.mlflow_conn_id)
+        hook = ModelRegistryHook(settings.training.registered_model, settings.airflow.mlflow_conn_id)
         package = hook.by_alias("production")
         return package.package_digest if package else ""
 

@@ -78,7 +78,7 @@ class _EndpointOperator(BaseOperator):
     @property
     def hook(self) -> EndpointsHook:
         """Endpoints of the account."""
-        return EndpointsHook(aws_conn_id=self.settings.tenancy.aws_conn_id, region_name=self.settings.region)
+        return EndpointsHook(aws_conn_id=self.settings.airflow.aws_conn_id, region_name=self.settings.region)
 
     def deploy_if_needed(self, config: str, there: dict[str, Any] | None, run_id: str) -> None:
         """Start the deployment, unless the endpoint is on ``config`` or moving already.
@@ -106,8 +106,8 @@ class _EndpointOperator(BaseOperator):
                 reference={"EndpointName": self.endpoint},
                 deadline=deadlines.after(began, settings.rollout.timeout).isoformat(),
                 poll_seconds=settings.sagemaker.poll_seconds,
-                settle_seconds=self.settings.tenancy.settle_seconds,
-                aws_conn_id=settings.tenancy.aws_conn_id,
+                min_defer_seconds=self.settings.airflow.min_defer_seconds,
+                aws_conn_id=settings.airflow.aws_conn_id,
                 region_name=settings.region,
             ),
             method_name=method_name,
@@ -182,7 +182,7 @@ class RemoveStagingOperator(_EndpointOperator):
         del context
         settings = self.settings
         self.hook.delete(self.endpoint)
-        ModelRegistryHook(settings.training.registered_model, settings.tenancy.mlflow_conn_id).clear("staging")
+        ModelRegistryHook(settings.training.registered_model, settings.airflow.mlflow_conn_id).clear("staging")
         return self.endpoint
 
 
@@ -204,7 +204,7 @@ class RestoreProductionOperator(_EndpointOperator):
         if not self.approved_digest:
             raise AirflowSkipException("no approval was acted on: nothing to restore")
         settings, hook = self.settings, self.hook
-        registry = ModelRegistryHook(settings.training.registered_model, settings.tenancy.mlflow_conn_id)
+        registry = ModelRegistryHook(settings.training.registered_model, settings.airflow.mlflow_conn_id)
         package, there = registry.by_alias("production"), hook.describe(self.endpoint)
         if package is None:
             if there is not None and hook.tags(there["EndpointArn"]).get(_RUN_TAG) == context["run_id"]:
@@ -230,7 +230,7 @@ class CheckParityOperator(_EndpointOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Return how many scores agreed."""
         del context
-        lake_hook = LakeHook(self.settings.lake.bucket, self.settings.tenancy.aws_conn_id, self.settings.region)
+        lake_hook = LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
         golden = GoldenRequests.model_validate(lake_hook.read_json(self.golden_key))
         answer = self.hook.invoke(self.endpoint, {"vectors": golden.vectors})
         if answer["package_digest"] != self.package_digest:

@@ -34,7 +34,7 @@ class _RoutingOperator(BaseOperator):
     def hook(self) -> ExperimentsHook:
         """The experiments table."""
         settings = self.settings
-        return ExperimentsHook(settings.online.experiments_table, settings.tenancy.aws_conn_id, settings.region)
+        return ExperimentsHook(settings.online.experiments_table, settings.airflow.aws_conn_id, settings.region)
 
     def experiments(self) -> list[Experiment]:
         """Every experiment that this run began: ``<experiment>-<n>``; a cleared run begins another."""
@@ -67,7 +67,7 @@ class StartRoutingOperator(_RoutingOperator):
         if running:
             experiment = running[0]
         else:
-            lake_hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
+            lake_hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
             experiment_id = f"{self.experiment}-{len(mine) + 1}"
             experiment = Experiment(
                 experiment_id=experiment_id,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class AwaitExperimentVerdictOperator(BaseOperator):
-    """Look every ``look_every`` of event time; ``promote`` not before ``duration``, ``extend`` until the last date.
+    """Look every ``look_interval`` of event time; ``promote`` not before ``duration``, ``extend`` until the last date.
 
     :param experiment_id: templated.
     """
@@ -85,8 +85,8 @@ class AwaitExperimentVerdictOperator(BaseOperator):
                     jobs.describe("processing", name)["CreationTime"], self.settings.sagemaker.job_timeout
                 ).isoformat(),
                 poll_seconds=self.settings.sagemaker.poll_seconds,
-                settle_seconds=self.settings.tenancy.settle_seconds,
-                aws_conn_id=self.settings.tenancy.aws_conn_id,
+                min_defer_seconds=self.settings.airflow.min_defer_seconds,
+                aws_conn_id=self.settings.airflow.aws_conn_id,
                 region_name=self.settings.region,
             ),
             method_name="judge",
@@ -99,9 +99,9 @@ class AwaitExperimentVerdictOperator(BaseOperator):
             description = self._jobs.describe("processing", name)
             reason = description.get("FailureReason") or description.get("ExitMessage") or "no reason given"
             raise JobFailedError(f"look {look} of {self.experiment_id}: job {name} ended {event['status']}: {reason}")
-        plan, elapsed = self.settings.experiment, look * self.settings.experiment.look_every
+        plan, elapsed = self.settings.experiment, look * self.settings.experiment.look_interval
         statistics = decision.ExperimentStatistics.model_validate(self._lake.read_json(self._key(look, "look.json")))
-        final = elapsed >= plan.last_date_after
+        final = elapsed >= plan.max_duration
         verdict = decision.judge(statistics, plan, elapsed, final)
         stored = {
             "look": look,
@@ -125,10 +125,10 @@ class AwaitExperimentVerdictOperator(BaseOperator):
             trigger=LakeKeysTrigger(
                 bucket=settings.lake.bucket,
                 keys=[lake.raw_events_manifest(hour) for hour in hours],
-                deadline=deadlines.of_run(context, settings.experiment.wall_clock_cap).isoformat(),
+                deadline=deadlines.of_run(context, settings.experiment.wall_clock_timeout).isoformat(),
                 poll_seconds=settings.experiment.poll_seconds,
-                settle_seconds=self.settings.tenancy.settle_seconds,
-                aws_conn_id=settings.tenancy.aws_conn_id,
+                min_defer_seconds=self.settings.airflow.min_defer_seconds,
+                aws_conn_id=settings.airflow.aws_conn_id,
                 region_name=settings.region,
             ),
             method_name="measure",
@@ -154,7 +154,7 @@ class AwaitExperimentVerdictOperator(BaseOperator):
         return {"verdict": "extend", "reasons": [reason], "looks": 0, "users": users, "key": ""}
 
     def _look_end(self, experiment: Experiment, look: int) -> datetime:
-        return experiment.start + look * self.settings.experiment.look_every
+        return experiment.start + look * self.settings.experiment.look_interval
 
     def _key(self, look: int, name: str) -> str:
         return f"{lake.experiment(self.experiment_id)}look={look:03d}/{name}"
@@ -162,7 +162,7 @@ class AwaitExperimentVerdictOperator(BaseOperator):
     @property
     def _experiment(self) -> Experiment:
         settings = self.settings
-        hook = ExperimentsHook(settings.online.experiments_table, settings.tenancy.aws_conn_id, settings.region)
+        hook = ExperimentsHook(settings.online.experiments_table, settings.airflow.aws_conn_id, settings.region)
         experiment = hook.get(settings.sagemaker.production_endpoint, self.experiment_id)
         if experiment is None:
             raise NoInputError(f"no experiment {self.experiment_id} in table {settings.online.experiments_table}")
@@ -170,8 +170,8 @@ class AwaitExperimentVerdictOperator(BaseOperator):
 
     @property
     def _lake(self) -> LakeHook:
-        return LakeHook(self.settings.lake.bucket, self.settings.tenancy.aws_conn_id, self.settings.region)
+        return LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
 
     @property
     def _jobs(self) -> SageMakerJobsHook:
-        return SageMakerJobsHook(aws_conn_id=self.settings.tenancy.aws_conn_id, region_name=self.settings.region)
+        return SageMakerJobsHook(aws_conn_id=self.settings.airflow.aws_conn_id, region_name=self.settings.region)

@@ -34,7 +34,7 @@ class PlanTrainingInputsOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the input manifests and return their URIs."""
         del context
-        settings, tenancy = self.settings, self.settings.tenancy
+        settings, tenancy = self.settings, self.settings.airflow
         as_of = datetime.fromisoformat(self.as_of)
         start, end = as_of - timedelta(days=settings.training.window_days), lake.floor_hour(as_of)
         hook = LakeHook(settings.lake.bucket, tenancy.aws_conn_id, settings.region)

@@ -31,7 +31,7 @@ class _RegistryOperator(BaseOperator):
     @property
     def hook(self) -> ModelRegistryHook:
         """The ranking model in MLflow."""
-        return ModelRegistryHook(self.settings.training.registered_model, self.settings.tenancy.mlflow_conn_id)
+        return ModelRegistryHook(self.settings.training.registered_model, self.settings.airflow.mlflow_conn_id)
 
 
 class RegisterPackageOperator(_RegistryOperator):
@@ -51,7 +51,7 @@ class RegisterPackageOperator(_RegistryOperator):
     def execute(self, context: Context) -> dict[str, str]:
         """Return version, digest and where package and golden requests lie."""
         settings, digest = self.settings, self.trained["package_digest"]
-        lake_hook = LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, settings.region)
+        lake_hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
         source = urlsplit(self.trained["model_data_url"]).path.lstrip("/")
         golden = self._golden_of(lake_hook.read_bytes(source), digest)
         model_key, golden_key = f"models/{digest}/model.tar.gz", f"models/{digest}/{packages.GOLDEN}"

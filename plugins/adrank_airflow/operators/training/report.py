@@ -43,7 +43,7 @@ class ReportRunOperator(BaseOperator):
         else:
             outcome, reasons = "not approved", []
         report = {"outcome": outcome, "reasons": reasons, "aliases": promoted or {}}
-        hook = LakeHook(self.settings.lake.bucket, self.settings.tenancy.aws_conn_id, self.settings.region)
+        hook = LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
         hook.write_json(self.key, report)
         self.log.info("%s: %s", outcome, "; ".join(reasons))
         return report

@@ -39,7 +39,7 @@ def test_the_environment_sets_one_field_of_a_section_and_leaves_the_others(monke
         ("ADRANK_ONLINE__REDIS_PORT", "70000", "redis_port"),
         ("ADRANK_EXPERIMENT__SHARE", "1.5", "share"),
         ("ADRANK_EXPERIMENT__DURATION", "PT90M", "duration must be a positive number of whole hours"),
-        ("ADRANK_EXPERIMENT__LAST_DATE_AFTER", "PT12H", "last_date_after must not be before duration"),
+        ("ADRANK_EXPERIMENT__MAX_DURATION", "PT12H", "max_duration must not be before duration"),
         ("ADRANK_LAKE__BUKCET", "typo", "bukcet"),
         ("ADRANK_GATES__CONFIDENCE", "0.9", "unknown settings in the environment: ADRANK_GATES__CONFIDENCE"),
     ],

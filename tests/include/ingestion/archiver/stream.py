@@ -50,9 +50,9 @@ class Stream:
             "idempotence": False,
             "topic": f"events-{number}",
             "dead_letter_topic": f"events-{number}.dead",
-            "roll_age": timedelta(seconds=0.1),
-            "max_ahead": timedelta(days=10_000),
-            "heartbeat_every": timedelta(0),
+            "flush_interval": timedelta(seconds=0.1),
+            "max_future": timedelta(days=10_000),
+            "heartbeat_interval": timedelta(0),
             "clock_skew": timedelta(days=10_000),
         }
         self.events = Events(**{**plain, **settings})

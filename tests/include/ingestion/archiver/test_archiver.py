@@ -94,7 +94,7 @@ def test_a_late_event_makes_a_revision_of_its_hour_alone(stream: Stream) -> None
 
 
 def test_a_late_event_is_refused_beyond_the_lookback(make_stream: Callable[..., Stream]) -> None:
-    stream = make_stream(late_lookback=timedelta(hours=1))
+    stream = make_stream(allowed_lateness=timedelta(hours=1))
     with stream.archived() as metrics:
         stream.reach(HOUR)
         stream.say(row("old", HOUR - timedelta(hours=1, seconds=1)), row("oldish", HOUR - timedelta(hours=1)))
@@ -169,7 +169,7 @@ def test_poison_larger_than_the_topic_takes_is_whole_in_the_lake_and_stops_nobod
 def test_replay_sends_a_message_as_large_as_was_received(stream: Stream) -> None:
     began = datetime.now(UTC)
     large = row("large", datetime.now(UTC) + timedelta(hours=3), user_id="u" * 1_040_000)
-    with stream.archived(max_ahead=timedelta(hours=1)) as metrics:
+    with stream.archived(max_future=timedelta(hours=1)) as metrics:
         stream.say_large(encode(large))
         stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_far_ahead") == 1)
     assert replay.replay(dead_letters.read(stream.lake, began, datetime.now(UTC)), stream.events) == 1
@@ -183,12 +183,12 @@ def test_a_replayed_message_joins_the_rest_of_its_search(stream: Stream) -> None
     # What Java's clients make of these keys, by Kafka's own tests.
     hashes = {"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536, "abc": 479470107}
     searches = list(hashes)
-    with stream.archived(max_ahead=timedelta(hours=1)) as metrics:
+    with stream.archived(max_future=timedelta(hours=1)) as metrics:
         stream.say(*(row(search, ahead, search_id=search) for search in searches))
         stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_far_ahead") == len(searches))
     first = list(dead_letters.read(stream.lake, began, datetime.now(UTC)))
     replay.replay(first, stream.events)
-    with stream.archived(max_ahead=timedelta(hours=1)) as metrics:
+    with stream.archived(max_future=timedelta(hours=1)) as metrics:
         stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_far_ahead") == len(searches))
     places: dict[bytes | None, set[int]] = {}
     for record in dead_letters.read(stream.lake, began, datetime.now(UTC)):
@@ -202,7 +202,7 @@ def test_replay_lands_what_was_refused_once_the_cause_is_put_right(
 ) -> None:
     began = datetime.now(UTC)
     ahead = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
-    with stream.archived(max_ahead=timedelta(hours=1)) as metrics:
+    with stream.archived(max_future=timedelta(hours=1)) as metrics:
         stream.say(row("ahead", ahead))
         stream.until(lambda: value(metrics, names.ARCHIVER_DEAD_LETTERS, reason="too_far_ahead") == 1)
 
@@ -221,13 +221,13 @@ def test_replay_lands_what_was_refused_once_the_cause_is_put_right(
 
 
 def test_what_was_read_but_not_rolled_is_read_again(make_stream: Callable[..., Stream]) -> None:
-    stream = make_stream(roll_age=timedelta(minutes=5))
+    stream = make_stream(flush_interval=timedelta(minutes=5))
     stream.say(row("a", HOUR))
     archiver = Archiver(stream.lake, stream.events, Metrics(), threading.Event(), 0, 1)
     stream.until(lambda: archiver.step() or any(held.rows for held in archiver._held.values()))
     archiver._source.close()  # as if killed
 
-    with stream.archived(roll_age=timedelta(seconds=0.1)):
+    with stream.archived(flush_interval=timedelta(seconds=0.1)):
         stream.say(row("b", HOUR))
         stream.reach(HOUR + 2 * lake.HOUR)
         stream.closed(HOUR)
@@ -272,7 +272,7 @@ def test_two_cannot_close_the_hours_of_one_topic(stream: Stream) -> None:
 
 
 def test_a_silent_partition_holds_hours_until_it_counts_as_idle(make_stream: Callable[..., Stream]) -> None:
-    stream = make_stream(idle_after=timedelta(minutes=5))
+    stream = make_stream(idle_timeout=timedelta(minutes=5))
     numbers = itertools.count()
 
     def say_more() -> None:  # of three partitions two hear nothing
@@ -283,7 +283,7 @@ def test_a_silent_partition_holds_hours_until_it_counts_as_idle(make_stream: Cal
         say_more()
         stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 2)
     assert stream.manifest(HOUR) is None
-    with stream.archived(idle_after=timedelta(seconds=0.3)):
+    with stream.archived(idle_timeout=timedelta(seconds=0.3)):
         stream.until(lambda: say_more() or stream.manifest(HOUR))
         assert stream.manifest(HOUR + 2 * lake.HOUR) is None
 
@@ -291,7 +291,7 @@ def test_a_silent_partition_holds_hours_until_it_counts_as_idle(make_stream: Cal
 def test_a_partition_that_was_idle_is_judged_by_the_closed_hours_and_not_by_its_old_clock(
     make_stream: Callable[..., Stream],
 ) -> None:
-    stream = make_stream(late_lookback=timedelta(hours=2), idle_after=timedelta(seconds=0.3))
+    stream = make_stream(allowed_lateness=timedelta(hours=2), idle_timeout=timedelta(seconds=0.3))
     numbers = itertools.count()
     reached = HOUR + 9 * lake.HOUR
     # Within the lookback of what partition 1 says last, not of the watermark.
@@ -316,7 +316,7 @@ def test_a_partition_that_was_idle_is_judged_by_the_closed_hours_and_not_by_its_
 
 
 def test_an_event_ahead_of_the_wall_clock_lands_but_does_not_close_the_hour(make_stream: Callable[..., Stream]) -> None:
-    stream = make_stream(max_ahead=timedelta(hours=1), clock_skew=MINUTE, grace=timedelta(0))
+    stream = make_stream(max_future=timedelta(hours=1), clock_skew=MINUTE, grace=timedelta(0))
     now = datetime.now(UTC)
     hour = lake.floor_hour(now)
     with stream.archived() as metrics:
@@ -374,7 +374,7 @@ def test_a_store_that_refuses_is_waited_for_and_nothing_is_lost(stream: Stream, 
 def test_while_a_roll_waits_for_the_store_one_more_is_read_and_no_third(
     make_stream: Callable[..., Stream], object_store: StoreProcess
 ) -> None:
-    stream = make_stream(roll_rows=1, roll_age=timedelta(minutes=5))
+    stream = make_stream(flush_rows=1, flush_interval=timedelta(minutes=5))
     metrics, stop = Metrics(), threading.Event()
     archiver = Archiver(stream.lake, stream.events, metrics, stop, 0, 1)
 
@@ -415,7 +415,7 @@ def test_two_instances_share_the_partitions() -> None:
 def test_the_command_rolls_what_it_holds_when_it_is_told_to_stop(
     make_stream: Callable[..., Stream], object_store: StoreProcess
 ) -> None:
-    stream = make_stream(roll_age=timedelta(minutes=5), metrics_port=free_port())
+    stream = make_stream(flush_interval=timedelta(minutes=5), metrics_port=free_port())
     stream.say(row("a", HOUR), row("b", HOUR))
     environment = {
         **object_store.client_environment,

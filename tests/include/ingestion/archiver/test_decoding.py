@@ -163,8 +163,8 @@ def test_nobody_moves_the_partitions_clock_further_ahead_than_clocks_may_differ(
 
 
 def test_a_skew_beyond_what_is_poison_is_no_setting() -> None:
-    with pytest.raises(ValidationError, match="clock_skew must not exceed max_ahead"):
-        Events(max_ahead=timedelta(minutes=5), clock_skew=timedelta(minutes=6))
+    with pytest.raises(ValidationError, match="clock_skew must not exceed max_future"):
+        Events(max_future=timedelta(minutes=5), clock_skew=timedelta(minutes=6))
 
 
 def test_a_partition_behind_the_closed_hours_refuses_what_is_too_late_for_them() -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.stack
 
 
 def test_hours_without_events_are_closed_while_an_event_log_is_open(make_stream: Callable[..., Stream]) -> None:
-    stream = make_stream(heartbeat_every=timedelta(seconds=0.1))
+    stream = make_stream(heartbeat_interval=timedelta(seconds=0.1))
     hour = lake.floor_hour(datetime.now(UTC)) - 3 * lake.HOUR
     with closing(stream.log), stream.archived():
         stream.say(row("last", hour))

@@ -133,11 +133,11 @@ def beat(lsn: int, minute: float) -> Change:
     return change(lsn, minute, "adrank_heartbeat", beat_at=us)
 
 
-def start(store: Any, roll_age: timedelta = AT_ONCE) -> tuple[ChangeSink, FakeEngine]:
+def start(store: Any, flush_interval: timedelta = AT_ONCE) -> tuple[ChangeSink, FakeEngine]:
     checkpoints = CheckpointStore(store, "adrank")
     checkpoint = checkpoints.load("log")
     engine = FakeEngine(checkpoint.offset)
-    lander = ChangeSink(store, checkpoints, checkpoint, engine, Cdc(roll_age=roll_age), threading.Event())
+    lander = ChangeSink(store, checkpoints, checkpoint, engine, Cdc(flush_interval=flush_interval), threading.Event())
     lander.resume()
     return lander, engine
 
@@ -312,7 +312,7 @@ def test_and_who_is_told_to_stop_meanwhile_stops(store: ObjectStore) -> None:
     failing: Any = FailingStore(store, 1, False, ObjectStoreError("no"))
     checkpoints = CheckpointStore(failing, "adrank")
     engine = FakeEngine(None)
-    lander = ChangeSink(failing, checkpoints, checkpoints.load("log"), engine, Cdc(roll_age=AT_ONCE), stop)
+    lander = ChangeSink(failing, checkpoints, checkpoints.load("log"), engine, Cdc(flush_interval=AT_ONCE), stop)
     with pytest.raises(StoppedError):
         lander.take(engine.deliver([change(1, 1)]))
     assert engine.acknowledged == []

@@ -180,7 +180,7 @@ def test_a_clock_far_ahead_of_the_walls_closes_no_hour_and_its_file_is_reported(
     for partition in PARTITIONS:
         stream.say_to(partition, row(f"a{partition}", now), row(f"wrong{partition}", wrong))
     sink.write()
-    hours, refused = look(stream, max_ahead=timedelta(hours=1), clock_skew=timedelta(minutes=1))
+    hours, refused = look(stream, max_future=timedelta(hours=1), clock_skew=timedelta(minutes=1))
     assert hours == 0
     keys = [f"{lake.raw_events(wrong)}{stream.events.topic}+{p}+0000000001.zstd.parquet" for p in PARTITIONS]
     assert refused == [f"too far ahead of the wall clock: s3://{stream.lake.bucket}/{key}" for key in keys]
@@ -194,7 +194,7 @@ def test_no_event_moves_the_clock_further_ahead_of_the_walls_than_the_skew(strea
     stream.say(row("ahead", coming))
     stream.reach(coming + timedelta(hours=2))
     sink.write()
-    assert look(stream, max_ahead=timedelta(hours=9), clock_skew=timedelta(minutes=1)) == (0, [])
+    assert look(stream, max_future=timedelta(hours=9), clock_skew=timedelta(minutes=1)) == (0, [])
     assert stream.manifest(coming) is None
 
 

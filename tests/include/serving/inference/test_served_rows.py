@@ -153,7 +153,7 @@ def test_rows_lie_under_the_hour_of_their_requests(store: Lake, make_log: Callab
 def test_a_full_buffer_is_written_without_waiting_for_the_clock(
     store: Lake, make_log: Callable[..., ServedRowsLog]
 ) -> None:
-    log = make_log(roll_rows=2)
+    log = make_log(flush_rows=2)
     log.offer("q", ranked(None, None))
     assert store.entered.wait(5)
 
@@ -168,7 +168,7 @@ def test_a_store_that_hangs_costs_samples_and_no_request_waits(
     store: Lake, make_log: Callable[..., ServedRowsLog]
 ) -> None:
     store.open.clear()
-    log = make_log(waiting=2, roll_rows=1)
+    log = make_log(waiting=2, flush_rows=1)
     log.offer("q", ranked(None))
     assert store.entered.wait(5)
     for _ in range(5):
@@ -183,7 +183,7 @@ def test_rows_that_cannot_be_written_are_counted_and_later_ones_are_tried_again(
     store: Lake, make_log: Callable[..., ServedRowsLog], caplog: pytest.LogCaptureFixture
 ) -> None:
     store.broken = True
-    log = make_log(roll_rows=1)
+    log = make_log(flush_rows=1)
     log.offer("q", ranked(None, None))
     log.close()
     assert log.counters() == {"served_log.lost": 2}

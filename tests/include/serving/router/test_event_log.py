@@ -47,7 +47,7 @@ def events(broker: Broker, request: pytest.FixtureRequest) -> Events:
         brokers=broker.address,
         client={**broker.client, "log_level": "0"},
         topic=topic,
-        heartbeat_every=timedelta(0),
+        heartbeat_interval=timedelta(0),
     )
 
 
@@ -138,7 +138,7 @@ def test_a_heartbeat_reaches_every_partition(events: Events) -> None:
 
 def test_an_open_log_beats_by_itself_with_the_wall_clock(events: Events) -> None:
     began = datetime.now(UTC)
-    with closing(EventLog(events.model_copy(update={"heartbeat_every": OFTEN}))):
+    with closing(EventLog(events.model_copy(update={"heartbeat_interval": OFTEN}))):
         found = beats(events, 3)
     for partition in range(3):
         said = [json.loads(m.value()) for m in found[partition]]
@@ -149,7 +149,7 @@ def test_an_open_log_beats_by_itself_with_the_wall_clock(events: Events) -> None
 
 
 def test_a_closed_log_beats_no_more(events: Events) -> None:
-    log = EventLog(events.model_copy(update={"heartbeat_every": OFTEN}))
+    log = EventLog(events.model_copy(update={"heartbeat_interval": OFTEN}))
     beats(events, 1)
     log.close()
     log.flush()
@@ -169,7 +169,7 @@ def test_closing_waits_for_the_beat_that_is_under_way(events: Events, monkeypatc
         return [0]
 
     monkeypatch.setattr(EventLog, "_partitions", slow)
-    log = EventLog(events.model_copy(update={"heartbeat_every": OFTEN}))
+    log = EventLog(events.model_copy(update={"heartbeat_interval": OFTEN}))
     assert begun.wait(20)
     log.close()
     closed.set()
@@ -192,7 +192,7 @@ def test_a_beat_that_fails_is_logged_and_the_next_one_comes(
         return really(log)
 
     monkeypatch.setattr(EventLog, "_partitions", at_first_not)
-    with closing(EventLog(events.model_copy(update={"heartbeat_every": OFTEN}))) as log:
+    with closing(EventLog(events.model_copy(update={"heartbeat_interval": OFTEN}))) as log:
         beats(events, 1)
         log.flush()
     assert warnings.said.get(timeout=1) == f"No heartbeat on {events.topic}: no metadata"
@@ -204,7 +204,7 @@ def test_a_beat_that_is_not_delivered_is_logged_and_not_told_to_whoever_flushes(
 ) -> None:
     monkeypatch.setattr(EventLog, "_partitions", lambda _: [0])
     nobody = {"brokers": f"127.0.0.1:{free_port()}", "client": {**events.client, "message.timeout.ms": "300"}}
-    with closing(EventLog(events.model_copy(update={**nobody, "heartbeat_every": OFTEN}))) as log:
+    with closing(EventLog(events.model_copy(update={**nobody, "heartbeat_interval": OFTEN}))) as log:
         for _ in range(2):
             assert "A heartbeat is lost" in warnings.said.get(timeout=20)
     log.flush(10)
@@ -225,7 +225,7 @@ def test_a_heartbeat_has_the_header_by_which_the_sink_drops_it(events: Events) -
 
 
 def test_an_own_beat_has_that_header_too(events: Events) -> None:
-    with closing(EventLog(events.model_copy(update={"heartbeat_every": OFTEN}))):
+    with closing(EventLog(events.model_copy(update={"heartbeat_interval": OFTEN}))):
         found = beats(events, 1)
     assert all(dict(m.headers()) == event_messages.HEARTBEAT_HEADERS for (m,) in found.values())
 

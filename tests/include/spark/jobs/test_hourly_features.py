@@ -53,7 +53,7 @@ def run(
             "--run": run_id,
             "--owner": "the step",
             "--late-lookback-hours": "72",
-            "--compared-from": "1000",
+            "--min-rows-compared": "1000",
             "--redis-host": "127.0.0.1",
             "--redis-port": str(redis_server.port),
             "--table": FEATURES_TABLE,

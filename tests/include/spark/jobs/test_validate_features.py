@@ -26,14 +26,14 @@ from spark.lake.files import LakeFiles
 from tests.include.spark.conftest import BUCKET, TestLake, at
 
 pytestmark = pytest.mark.spark
-BOUNDS = RowRatioBounds(least=0.5, most=2, compared_from=3)
+BOUNDS = RowRatioBounds(least=0.5, most=2, min_rows_compared=3)
 ENGAGEMENT, AFFINITY, SELLERS = map(registry.load().group, ("ad_engagement", "user_affinity", "seller_stats"))
 Row = Mapping[str, Any]
 
 
 def validate_hours(start: int, end: int, run: str = "manual__1") -> None:
     where = ["--bucket", BUCKET, "--start", at(start).isoformat(), "--end", at(end).isoformat(), "--run", run]
-    validate([*where, "--row-ratio", "0.5", "2", "--compared-from", "3"])
+    validate([*where, "--row-ratio", "0.5", "2", "--min-rows-compared", "3"])
 
 
 def validate_revised(start: int, end: int, revised_from: datetime) -> None:

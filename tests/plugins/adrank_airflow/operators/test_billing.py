@@ -26,7 +26,7 @@ KEY = "inbox/billing/dt=2026-03-01/control.json"
 
 @pytest.fixture
 def hook(lake: Any, settings: Settings) -> LakeHook:
-    return LakeHook(settings.lake.bucket, settings.tenancy.aws_conn_id, REGION)
+    return LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, REGION)
 
 
 def land(hook: LakeHook, day: datetime, revision: int, landed_at: datetime) -> None:

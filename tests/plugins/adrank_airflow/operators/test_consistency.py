@@ -100,7 +100,7 @@ def test_without_a_recent_audit_training_is_refused_and_told_what_to_do(audits: 
     ) as refusal:
         run(settings)
     assert isinstance(refusal.value, AirflowFailException)
-    assert run(settings, look_back=timedelta(hours=7))["skew"] == 0
+    assert run(settings, max_age=timedelta(hours=7))["skew"] == 0
 
 
 def test_the_settings_may_allow_what_nobody_audited(

@@ -54,7 +54,7 @@ def trigger(
         result,
         deadline=deadline,
         poll_seconds=0,
-        settle_seconds=0,
+        min_defer_seconds=0,
         aws_conn_id="aws_default",
         region_name="eu-west-1",
     )

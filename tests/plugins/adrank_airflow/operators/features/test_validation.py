@@ -36,7 +36,7 @@ def test_the_step_is_told_its_hours_its_run_and_its_bounds(settings: Settings) -
     assert "s3://adrank-lake/code/current/spark/validate_features.py" in command
     assert command[command.index("--start") :] == [
         *("--start", "2026-03-01T11:00:00+00:00", "--end", "2026-03-01T13:00:00+00:00"),
-        *("--run", RUN, "--row-ratio", "0.5", "2", "--compared-from", "1000"),
+        *("--run", RUN, "--row-ratio", "0.5", "2", "--min-rows-compared", "1000"),
     ]
 
 

@@ -30,7 +30,7 @@ EXPERIMENT = Experiment(
     package_digest="d",
 )
 PLAN = ExperimentPlan(
-    share=0.5, look_every=timedelta(hours=12), duration=timedelta(hours=24), last_date_after=timedelta(hours=36)
+    share=0.5, look_interval=timedelta(hours=12), duration=timedelta(hours=24), max_duration=timedelta(hours=36)
 )
 
 
@@ -79,7 +79,7 @@ def judge(sensor: AwaitExperimentVerdictOperator, context: Any, look: int) -> An
 def test_the_first_look_waits_for_every_raw_hour_up_to_it(sensor: AwaitExperimentVerdictOperator, context: Any) -> None:
     wait = deferred(lambda: sensor.execute(context))
     assert wait.trigger.keys == [layout.raw_events_manifest(START + timedelta(hours=n)) for n in range(12)]
-    assert wait.trigger.deadline == (context["dag_run"].start_date + PLAN.wall_clock_cap).isoformat()
+    assert wait.trigger.deadline == (context["dag_run"].start_date + PLAN.wall_clock_timeout).isoformat()
     assert (wait.method_name, wait.kwargs) == ("measure", {"look": 1})
 
 

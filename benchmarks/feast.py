@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
 from adrank.contracts.registry import Feature, FeatureGroup
 
 PINNED: Final = "feast[redis]==0.67.0"
@@ -58,7 +58,7 @@ def install() -> Path:
 def write_rows(path: Path, count: int) -> None:
     """``count`` rows of one hour, seeded, in one file, as a feature partition has them."""
     dice = np.random.default_rng(7)
-    end, stamp = HOUR + lake.HOUR, pa.timestamp("us", tz="UTC")
+    end, stamp = HOUR + timestamps.HOUR, pa.timestamp("us", tz="UTC")
     columns = {
         "entity_id": pa.array([f"ad-{n:07d}" for n in range(count)], pa.string()),
         "feature_time": pa.array(np.full(count, int(end.timestamp() * 1e6)), pa.int64()).cast(stamp),

@@ -30,7 +30,8 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from adrank.contracts import lake, registry
+from adrank.contracts import lake, registry, timestamps
+from adrank.contracts.timestamps import HOUR
 from benchmarks.lakes import BUCKET, START, BenchLake, bench_lake, bytes_read
 from benchmarks.results import record
 
@@ -72,7 +73,7 @@ def timed(spark: SparkSession, work: Callable[[], object]) -> dict[str, float]:
 
 def flat(directory: Path, days: int, events: int, ads: int) -> dict[str, float]:
     """Seconds and bytes of one hour of all groups after so many days."""
-    hours = list(lake.hours(START, START + timedelta(days=days)))
+    hours = list(timestamps.hours(START, START + timedelta(days=days)))
     with bench_lake(directory, os.environ) as made:  # type: ignore[arg-type]
         made.land(iter(hours), events, ads=ads, users=ads // 10, seed=1)
         made.catalogue(iter(hours), ads=ads, sellers=ads // 10, changes=40, seed=2)
@@ -84,10 +85,10 @@ def flat(directory: Path, days: int, events: int, ads: int) -> dict[str, float]:
             took = time.perf_counter() - began
             print(f"{days} days of {group} as one range: {took:.0f} s", file=sys.stderr, flush=True)
             for hour in unmeasured:
-                compute(group, hour, hour + lake.HOUR)
+                compute(group, hour, hour + HOUR)
         total = {"seconds": 0.0, "bytes": 0.0}
         for group in GROUPS:
-            runs = [timed(spark, lambda h=hour, g=group: compute(g, h, h + lake.HOUR)) for hour in hours[-ROUNDS:]]
+            runs = [timed(spark, lambda h=hour, g=group: compute(g, h, h + HOUR)) for hour in hours[-ROUNDS:]]
             for name in total:
                 total[name] += statistics.median(run[name] for run in runs)
         spark.stop()
@@ -96,7 +97,7 @@ def flat(directory: Path, days: int, events: int, ads: int) -> dict[str, float]:
 
 def rescan(directory: Path, events: int) -> dict[str, Any]:
     """Both ways over the same log; see the module's description."""
-    hours = list(lake.hours(START, START + timedelta(days=7, hours=2)))
+    hours = list(timestamps.hours(START, START + timedelta(days=7, hours=2)))
     last = hours[-1]
     with bench_lake(directory, os.environ) as made:  # type: ignore[arg-type]
         rows = made.land(iter(hours), -(-events // 168), ads=100_000, users=200_000, seed=3)
@@ -106,8 +107,8 @@ def rescan(directory: Path, events: int) -> dict[str, Any]:
         group = "ad_engagement"
         compute(group, START, last)
         ours = _warm_rounds(spark, lambda: _hour_of_counts(spark, last))
-        compute(group, last, last + lake.HOUR)
-        query = _log(spark, hours[-168:]).sparkSession.sql(RESCAN.format(end=int((last + lake.HOUR).timestamp())))
+        compute(group, last, last + HOUR)
+        query = _log(spark, hours[-168:]).sparkSession.sql(RESCAN.format(end=int((last + HOUR).timestamp())))
         peer = _warm_rounds(spark, lambda: query.write.format("noop").mode("overwrite").save())
         written = spark.read.parquet(f"s3://{BUCKET}/{lake.features(group, last)}").select("entity_id", "ctr_7d")
         different = _different(written, query)
@@ -142,12 +143,12 @@ def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
     files = LakeFiles(spark, BUCKET)
     group = registry.load().group("ad_engagement")
     files.delete(lake.tiles_hour(group.name, hour).rstrip("/"))
-    raws = raw_events.closed_hours(files, lateness.horizon_start(hour - lake.HOUR), hour + lake.HOUR)
+    raws = raw_events.closed_hours(files, lateness.horizon_start(hour - HOUR), hour + HOUR)
     views = CatalogueViews.for_group(spark, Catalogue(spark, files, [group], ()), group)
     tiles = Tiles(
         spark, files, group, files.read(f"code/sql/tiles/{group.name}.sql"), views, EventLog(spark, files, [group])
     )
-    counted = window_range.windows_of(tiles, raws, hour, hour + lake.HOUR)
+    counted = window_range.windows_of(tiles, raws, hour, hour + HOUR)
     rates = counted.hourly.selectExpr("entity_id", "try_divide(clicks_7d, impressions_7d) AS ctr_7d")
     rates.write.format("noop").mode("overwrite").save()
 
@@ -177,10 +178,10 @@ def _alone(who: str, directory: Path, last: datetime) -> None:
     spark = made.session()
     if who == "ours":
         shutil.rmtree(made.root / lake.tiles_hour("ad_engagement", last))
-        compute("ad_engagement", last, last + lake.HOUR)
+        compute("ad_engagement", last, last + HOUR)
     else:
-        _log(spark, list(lake.hours(last - 167 * lake.HOUR, last + lake.HOUR)))
-        query = spark.sql(RESCAN.format(end=int((last + lake.HOUR).timestamp())))
+        _log(spark, list(timestamps.hours(last - 167 * HOUR, last + HOUR)))
+        query = spark.sql(RESCAN.format(end=int((last + HOUR).timestamp())))
         query.write.mode("overwrite").parquet(f"s3://{BUCKET}/features/rescan/")
 
 

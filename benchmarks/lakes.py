@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
+from adrank.contracts.timestamps import HOUR
 from localcloud.emr.spark_submit import configuration
 from localcloud.settings import Config
 from tests.support.kafka_broker import StoreProcess
@@ -56,8 +57,8 @@ class BenchLake:
             pq.write_table(table, folder / "part-0.parquet", compression="zstd")
             manifest = RawManifest(
                 hour=hour,
-                revision_time=hour + lake.HOUR,
-                watermark=hour + lake.HOUR,
+                revision_time=hour + HOUR,
+                watermark=hour + HOUR,
                 files=(DataFile(name="part-0.parquet", rows=table.num_rows),),
                 rows=table.num_rows,
             )
@@ -95,7 +96,7 @@ class BenchLake:
         files = (DataFile(name="part-0.jsonl", rows=len(rows)),) if rows else ()
         if rows:
             (folder / "part-0.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        manifest = CdcManifest(table=table, hour=hour, watermark=hour + lake.HOUR, files=files, changes=len(rows))
+        manifest = CdcManifest(table=table, hour=hour, watermark=hour + HOUR, files=files, changes=len(rows))
         (folder / lake.MANIFEST).write_text(manifest.model_dump_json())
 
 

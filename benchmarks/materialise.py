@@ -24,7 +24,7 @@ import threading
 import time
 from pathlib import Path
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import FeatureManifest
 from benchmarks.feast import GROUP, HOUR, feast, peak_memory, run, write_rows
 from benchmarks.results import record
@@ -49,7 +49,7 @@ def write(file: Path, port: int) -> dict[str, float]:
     assert writer.swap(None, StoreState(token=TOKEN, fence=1, instance=writer.instance()))
     written = 0
     for batch in pq.ParquetFile(file).iter_batches(10_000, columns=["entity_id", *GROUP.names]):
-        written += writer.write(FencingToken(TOKEN, 1), GROUP, HOUR + lake.HOUR, batch)
+        written += writer.write(FencingToken(TOKEN, 1), GROUP, HOUR + timestamps.HOUR, batch)
     return {"seconds": time.perf_counter() - began, "rows": written, "peak": peak_memory()}
 
 

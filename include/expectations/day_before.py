@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from adrank.contracts.lake import DAY, HOUR
 from adrank.contracts.registry import WINDOW
+from adrank.contracts.timestamps import DAY, HOUR
 
 
 @dataclass(frozen=True)

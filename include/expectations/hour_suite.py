@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import great_expectations as gx
 from great_expectations import expectations as gxe
 
-from adrank.contracts.lake import HOUR
+from adrank.contracts.timestamps import HOUR
 from expectations.day_before import HourRowCounts, RowRatioBounds
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import argparse
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +23,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from adrank.contracts import lake, registry
+from adrank.contracts import registry
 from adrank.contracts.events import REQUIRED_EVENT_COLUMNS, SLOT_KEY
 from adrank.contracts.manifests import TrainingSetManifest
 from adrank.contracts.registry import Entity, FeatureGroup
 from adrank.contracts.settings import Labels
+from adrank.contracts.timestamps import from_micros, micros
 from adrank.online.vectors import servable
 from adrank.ranking.ranker import CONTEXT_PREFIX
 from adrank.runtime import sagemaker_job
@@ -37,7 +38,6 @@ from training.dataset.row_digest import RowDigest
 from training.dataset.training_set import MANIFEST, TEST, TRAIN
 
 _log = logging.getLogger(__name__)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ENTITY_KEYS: Final[Mapping[Entity, str]] = {"ad": "ad_id", "seller": "seller_id", "user_category": "user_category"}
 
 
@@ -67,7 +67,7 @@ def build(
     :raises FeatureFilesError: feature files do not agree with their manifests or with the registry
     :raises ThinLogError: no impressions, fewer than two queries, or a split without a positive
     """
-    as_of_us, start_us = _us(as_of), _us(as_of - timedelta(days=window_days))
+    as_of_us, start_us = micros(as_of), micros(as_of - timedelta(days=window_days))
     maturity_us = labels.maturity // timedelta(microseconds=1)
     connection = duckdb_sql.connect()
     _read_events(connection, events)
@@ -90,8 +90,8 @@ def build(
         )
     manifest = TrainingSetManifest(
         as_of=as_of,
-        train_start=_moment(_scalar(connection, "SELECT min(query_us) FROM joined")),
-        test_start=_moment(test_start_us),
+        train_start=from_micros(_scalar(connection, "SELECT min(query_us) FROM joined")),
+        test_start=from_micros(test_start_us),
         end=as_of - labels.maturity,
         impressions=impressions,
         rows=train_rows + test_rows,
@@ -145,8 +145,8 @@ def _read_impressions(connection: duckdb.DuckDBPyConnection, start_us: int, as_o
     _log.info("%d impressions in the window; %d are younger than the labels' maturity", seen, seen - mature)
     if not mature:
         raise ThinLogError(
-            f"no mature impressions between {_moment(start_us).isoformat()} and "
-            f"{_moment(as_of_us - maturity_us).isoformat()} ({seen} are too young)"
+            f"no mature impressions between {from_micros(start_us).isoformat()} and "
+            f"{from_micros(as_of_us - maturity_us).isoformat()} ({seen} are too young)"
         )
     return mature
 
@@ -272,7 +272,8 @@ def _split(connection: duckdb.DuckDBPyConnection, test_fraction: float) -> int:
     for name, condition in (("train", "query_us < ?"), ("test", "query_us >= ?")):
         positive = f"SELECT count(*) FROM joined WHERE objective_label > 0 AND {condition}"  # noqa: S608
         if not connection.execute(positive, [start]).fetchall()[0][0]:
-            raise ThinLogError(f"no impression of the {name} split ({condition[:-1]}{_moment(start)}) has a positive")
+            split = f"{name} split ({condition[:-1]}{from_micros(start)})"
+            raise ThinLogError(f"no impression of the {split} has a positive")
     return start
 
 
@@ -321,14 +322,6 @@ def _write(connection: duckdb.DuckDBPyConnection, view: str, split: str, path: P
 
 def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(connection.execute(query).fetchall()[0][0])
-
-
-def _us(moment: datetime) -> int:
-    return (lake.as_utc(moment) - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=us)
 
 
 def main() -> None:

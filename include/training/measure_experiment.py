@@ -12,20 +12,19 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 
-from adrank.contracts import lake
 from adrank.contracts.experiments import Experiment, Variant
+from adrank.contracts.timestamps import as_utc, micros
 from adrank.decisions.experiment import METRICS, ExperimentStatistics, MetricSums, VariantStatistics
 from adrank.runtime import sagemaker_job
 from training.dataset import billed_revenue, duckdb_sql
 
 _log = logging.getLogger(__name__)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = (
     "event_id, event_type, event_time, ingest_time, user_id, search_id, ad_id, revenue, experiment_id, variant"
 )
@@ -49,17 +48,17 @@ def measure(
 
     :raises JobError: the events or the billing cannot be read, or name a variant that the experiment does not have
     """
-    start = max(lake.as_utc(start), lake.as_utc(experiment.start))
+    start = max(as_utc(start), as_utc(experiment.start))
     connection = duckdb_sql.connect()
     _read_events(connection, events)
     billed_revenue.read(connection, billing, end)
-    parameters = {"start_us": _us(start), "end_us": _us(end), "experiment_id": experiment.experiment_id}
+    parameters = {"start_us": micros(start), "end_us": micros(end), "experiment_id": experiment.experiment_id}
     try:
         duckdb_sql.create_table(
             connection, "experiment_events", duckdb_sql.statement("metrics/experiment_events"), parameters
         )
         billed_revenue.supersede(connection, _ANSWERS, "superseded_answers", billing_maturity)
-        unmatched = billed_revenue.unmatched(connection, "superseded_answers", _us(start), billing_maturity)
+        unmatched = billed_revenue.unmatched(connection, "superseded_answers", micros(start), billing_maturity)
         duckdb_sql.create_table(connection, "experiment_answers", duckdb_sql.statement("metrics/experiment_answers"))
         duckdb_sql.create_table(
             connection, "experiment_users", duckdb_sql.statement("metrics/experiment_users"), parameters
@@ -130,10 +129,6 @@ def _statistics(row: Mapping[str, Any] | None) -> VariantStatistics:
             for metric in METRICS
         },
     )
-
-
-def _us(moment: datetime) -> int:
-    return (lake.as_utc(moment) - _EPOCH) // timedelta(microseconds=1)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from adrank.contracts import lake
+from adrank.contracts.timestamps import HOUR
 
 #: Hours of history that go through the hourly DAG; all before them land by one range step per group.
 HOURLY_RUNS: Final = 2
@@ -34,12 +34,12 @@ class DemoPlan:
     @property
     def hours(self) -> int:
         """Hours of history."""
-        return (self.end - self.start) // lake.HOUR
+        return (self.end - self.start) // HOUR
 
     @property
     def hourly_start(self) -> datetime:
         """The first hour that the hourly DAG computes."""
-        return self.end - min(HOURLY_RUNS, self.hours) * lake.HOUR
+        return self.end - min(HOURLY_RUNS, self.hours) * HOUR
 
     @property
     def maturity(self) -> timedelta:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import RawManifest
 from adrank.storage.object_store import ObjectStore
 from stack.stall import ProgressWatch
@@ -29,7 +29,7 @@ def wait_for(store: ObjectStore, keys: Sequence[str], watch: ProgressWatch) -> N
 
 def describe(store: ObjectStore, start: datetime, end: datetime) -> str:
     """Rows, files and late rows of the hours in ``[start, end)``, in words."""
-    found = [store.get(lake.raw_events_manifest(hour)) for hour in lake.hours(start, end)]
+    found = [store.get(lake.raw_events_manifest(hour)) for hour in timestamps.hours(start, end)]
     manifests = [RawManifest.model_validate_json(body) for body in found]
     rows, late = sum(m.rows for m in manifests), sum(m.late_rows for m in manifests)
     return f"{rows:,} rows in {sum(len(m.files) for m in manifests)} files, {late:,} of them late"

@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
 from adrank.contracts.settings import Billing
+from adrank.contracts.timestamps import HOUR, floor_day, floor_hour
 from adrank.storage.object_store import ObjectStore
 from demo.plan import HOURLY_RUNS, DemoPlan
 from ingestion.billing.process import settle
@@ -52,7 +53,7 @@ class SimulatedHistory:
     @classmethod
     def of(cls, seed: int, now: datetime) -> SimulatedHistory:
         """The documented world of ``seed``."""
-        return cls(documented_world(seed, lake.floor_hour(now), HISTORY_DAYS))
+        return cls(documented_world(seed, floor_hour(now), HISTORY_DAYS))
 
     @property
     def data(self) -> Path | None:
@@ -79,7 +80,7 @@ class SimulatedHistory:
         """Land the events of all hours but the last."""
         start, end = self.settings.start, self.plan().hourly_start
         rows = land_events(World(self.settings), store, start, end)
-        return f"{rows:,} events of {(end - start) // lake.HOUR} hours landed"
+        return f"{rows:,} events of {(end - start) // HOUR} hours landed"
 
     def tell(self, outlet: EventSink) -> str:
         """All of the catalogue, and the events of the last hours."""
@@ -89,7 +90,7 @@ class SimulatedHistory:
 
     def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:
         """An export of every day that is over; all but the last are landed as they were on their nights."""
-        days = list(lake.days(lake.floor_day(self.settings.start), lake.floor_day(self.settings.live_start)))
+        days = list(timestamps.days(floor_day(self.settings.start), floor_day(self.settings.live_start)))
         for day in days:
             export_day(store, day, seed=self.settings.seed, currency=billing.currency)
         for day in days[:-1]:
@@ -117,7 +118,7 @@ class OwnHistory:
 
     def plan(self) -> DemoPlan:
         """The experiment is decided by the most telling metric that the log has."""
-        start, end = lake.floor_hour(self.logs.first_time), lake.floor_hour(self.logs.last_time) + lake.HOUR
+        start, end = floor_hour(self.logs.first_time), floor_hour(self.logs.last_time) + HOUR
         found = importer.report(self.logs, timedelta(hours=1))
         by_type = {"contacts": "contact", "clicks": "click", "revenue": "sale"}
         metrics = tuple(metric for metric, kind in by_type.items() if found.event_types.get(kind))

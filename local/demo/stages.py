@@ -12,8 +12,9 @@ from typing import Any, Final
 
 import boto3
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.settings import Settings
+from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from demo import incumbent, lake_counts, raw_hours, signals, traffic_process
 from demo.report.measures import Measures
@@ -144,7 +145,7 @@ class Demo:
         with self._progress.stage("ingestion", "event log and database -> raw hours") as say:
             with streamed(self._settings) as outlet:
                 say(f"told: {self._source.tell(outlet)}")
-            last = plan.end - lake.HOUR
+            last = plan.end - HOUR
             keys = (lake.raw_events_manifest(last), *(lake.raw_cdc_manifest(table, last) for table in changes.TABLES))
             store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
             raw_hours.wait_for(store, keys, self._watch(signals.ingestion(self._settings)))
@@ -170,13 +171,13 @@ class Demo:
         if plan.hourly_start == plan.start:
             self._progress.skip("history_features", "all of history goes through the hourly DAG")
             return
-        hours = (plan.hourly_start - plan.start) // lake.HOUR
+        hours = (plan.hourly_start - plan.start) // HOUR
         with self._progress.stage("history_features", f"{BACKFILL}: {hours} hours, one range step per group") as say:
             conf = {"start": plan.start.isoformat(), "end": plan.hourly_start.isoformat()}
             self._run_dag(BACKFILL, f"demo-history-{lake.run_key(plan.end)}", conf, say)
 
     def _hourly_features(self) -> None:
-        expected = set(lake.hours(self._plan.hourly_start, self._plan.end))
+        expected = set(timestamps.hours(self._plan.hourly_start, self._plan.end))
         with self._progress.stage("hourly_features", f"{HOURLY}: the last {len(expected)} hours, as scheduled") as say:
             self._unpause(HOURLY)
             with self._closing(lambda airflow: self._close_hours(airflow, expected)):

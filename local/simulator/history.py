@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from adrank.contracts import lake, settings
+from adrank.contracts import settings, timestamps
+from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import changes as cdc_hours
 from ingestion.landing import event_table, raw_events
@@ -36,15 +37,15 @@ def history(world: World, start: datetime, end: datetime) -> Iterator[tuple[date
     :func:`answers_after`.
     """
     spilled = answers_after(world, start)
-    for hour in lake.hours(start, end):
-        inside, after = split(_hour(world, hour), hour + lake.HOUR)
+    for hour in timestamps.hours(start, end):
+        inside, after = split(_hour(world, hour), hour + HOUR)
         yield hour, pa.concat_tables([spilled, inside])
         spilled = after
 
 
 def answers_after(world: World, moment: datetime) -> pa.Table:
     """Answers to the history hour before ``moment`` that came after it; empty at the start of history."""
-    previous = moment - lake.HOUR
+    previous = moment - HOUR
     if not world.settings.start <= previous < world.settings.live_start:
         return _hour(world, moment).slice(0, 0)
     return split(_hour(world, previous), moment)[1]
@@ -72,7 +73,7 @@ def stream_history(world: World, outlet: EventSink, start: datetime, end: dateti
     before = ((table, changes) for table, _, changes in world.catalogue.envelopes(world.settings.start, start))
     outlet.hour(start, before, event_table.empty())
     for hour, events in history(world, start, end):
-        outlet.hour(hour + lake.HOUR, world.changes(hour), events)
+        outlet.hour(hour + HOUR, world.changes(hour), events)
         told += events.num_rows
     return told
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from adrank.contracts import lake
 from adrank.contracts.settings import Settings
+from adrank.contracts.timestamps import floor_hour
 from demo.plan import environment
 from demo.report.record import DemoRecord
 from demo.runs.dag_runs import Airflow
@@ -59,7 +59,7 @@ def lived() -> Iterator[Lived]:
     home = Path(tempfile.mkdtemp(prefix="adrank-e2e-"))
     home.chmod(0o755)
     now = datetime.now(UTC)
-    source = SimulatedHistory(documented_world(7, lake.floor_hour(now), history_days=4))
+    source = SimulatedHistory(documented_world(7, floor_hour(now), history_days=4))
     stack = StackSettings.model_validate(
         {
             "home": home / "stack",

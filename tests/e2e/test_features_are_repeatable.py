@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 import redis
 
-from adrank.contracts import lake, registry
+from adrank.contracts import lake, registry, timestamps
 from adrank.contracts.manifests import FeatureManifest, FeatureRun, RawManifest
+from adrank.contracts.timestamps import HOUR, floor_hour
 from adrank.storage.object_store import ObjectStore
 from demo.runs.dag_runs import DagRun
 from ingestion.landing import event_table, raw_events
@@ -123,7 +124,7 @@ def every_hour_that_is_due_has_run(lived: Lived) -> None:
 
     def caught_up() -> bool:
         newest = last_hour(lived).logical_date
-        return newest is not None and newest + lake.HOUR >= lake.floor_hour(datetime.now(UTC))
+        return newest is not None and newest + HOUR >= floor_hour(datetime.now(UTC))
 
     if not caught_up():
         lived.airflow.unpause(HOURLY, ProgressWatch(_STANDSTILL, {}))
@@ -227,14 +228,14 @@ def revised_from(lived: Lived, run: DagRun) -> datetime | None:
 def test_late_events_revise_exactly_the_partitions_that_they_touch(lived: Lived) -> None:
     last = last_hour(lived).logical_date
     assert last is not None
-    late_hour = last - 2 * lake.HOUR
-    partitions = [(g, h) for g in registry.load().groups for h in lake.hours(last - 4 * lake.HOUR, last + lake.HOUR)]
+    late_hour = last - 2 * HOUR
+    partitions = [(g, h) for g in registry.load().groups for h in timestamps.hours(last - 4 * HOUR, last + HOUR)]
 
     def told() -> dict[tuple[str, datetime], list[str]]:
         return {(g.name, h): [m.content_digest for m in revisions(lived, g.name, h)] for g, h in partitions}
 
     before = told()
-    land_late(lived, late_hour, revision_time=last + lake.HOUR)
+    land_late(lived, late_hour, revision_time=last + HOUR)
     run, _ = rerun(lived)
     assert revised_from(lived, run) == late_hour
     after = told()
@@ -245,7 +246,7 @@ def test_late_events_revise_exactly_the_partitions_that_they_touch(lived: Lived)
         assert len(new) - len(old) == touched, f"{group.name} {hour}"
         if touched:
             newest = revisions(lived, group.name, hour)[-1]
-            assert newest.available_at == last + lake.HOUR + group.lag
+            assert newest.available_at == last + HOUR + group.lag
 
     rerun(lived)
     assert told() == after, "nothing is late any more"

@@ -9,8 +9,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CdcManifest, DataFile
+from adrank.contracts.timestamps import DAY, HOUR, floor_hour
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 #: The hour in which a change lands, and its envelope.
@@ -40,23 +41,23 @@ def orderly(pick: Random, days: int, truncations: bool) -> list[Change]:
     keys = [f"ad-{number}" for number in range(30)]
     found: list[Change] = []
     for key in keys[:10]:
-        created = pick.choice((None, FIRST - 30 * lake.HOUR, FIRST + 2 * lake.HOUR))
+        created = pick.choice((None, FIRST - 30 * HOUR, FIRST + 2 * HOUR))
         found.append((FIRST, change("r", FIRST, 5, key, 1, created=created)))
     for number in range(8):
-        said = FIRST - number * lake.HOUR
-        found.append((FIRST, change("r", said, number, f"bulk-{number}", 1, None, FIRST - 4 * lake.DAY)))
+        said = FIRST - number * HOUR
+        found.append((FIRST, change("r", said, number, f"bulk-{number}", 1, None, FIRST - 4 * DAY)))
     count = 12 * days
     for number in range(count):
-        hour = FIRST + (number * 24 * days // count) * lake.HOUR
-        log = "z" if hour > FIRST + 30 * lake.HOUR and pick.random() < 0.5 else "a"
+        hour = FIRST + (number * 24 * days // count) * HOUR
+        log = "z" if hour > FIRST + 30 * HOUR and pick.random() < 0.5 else "a"
         if truncations and number % 17 == 11:
-            found.append((hour, change("t", hour + lake.HOUR * pick.random(), 1000 * number, None, log=log)))
+            found.append((hour, change("t", hour + HOUR * pick.random(), 1000 * number, None, log=log)))
             continue
         for step in range(pick.randrange(1, 5)):
             # Within an hour the log and the clock may disagree.
-            said = hour + lake.HOUR * pick.random()
+            said = hour + HOUR * pick.random()
             op = pick.choices("curd", (3, 4, 1, 2))[0]
-            created = pick.choice((None, hour - 5 * lake.HOUR, hour + 5 * lake.HOUR))
+            created = pick.choice((None, hour - 5 * HOUR, hour + 5 * HOUR))
             told = change(op, said, 1000 * number + step, pick.choice(keys), float(number), log, created)
             found += [(said, told)] * pick.choice((1, 1, 1, 2))
     return found
@@ -66,7 +67,7 @@ def disorderly(pick: Random, days: int) -> list[Change]:
     """The same with times and positions that are anything, in hours that are their own or anybody's."""
     found: list[Change] = []
     for hour, told in orderly(pick, days, truncations=True):
-        said = FIRST + days * lake.DAY * pick.random()
+        said = FIRST + days * DAY * pick.random()
         source = {**told["source"], "lsn": pick.randrange(10**6)}
         landing = pick.choice((hour, said, said))
         found.append((landing, {**told, "source": source, "change_us": _micros(said)}))
@@ -75,16 +76,16 @@ def disorderly(pick: Random, days: int) -> list[Change]:
 
 def landed(root: Path, changes: Iterable[Change], days: int) -> None:
     """Land changes in the lake at ``root``, and close every hour of ``days``."""
-    by_hour: dict[datetime, list[str]] = {hour: [] for hour in lake.hours(FIRST, FIRST + days * lake.DAY)}
+    by_hour: dict[datetime, list[str]] = {hour: [] for hour in timestamps.hours(FIRST, FIRST + days * DAY)}
     for hour, envelope in changes:
-        by_hour[lake.floor_hour(hour)].append(json.dumps(envelope) + "\n")
+        by_hour[floor_hour(hour)].append(json.dumps(envelope) + "\n")
     for hour, lines in by_hour.items():
         folder = root / lake.raw_cdc("ads", hour)
         folder.mkdir(parents=True)
         files = (DataFile(name="part-0.jsonl", rows=len(lines)),) if lines else ()
         if lines:
             (folder / "part-0.jsonl").write_text("".join(lines))
-        manifest = CdcManifest(table="ads", hour=hour, watermark=hour + lake.HOUR, files=files, changes=len(lines))
+        manifest = CdcManifest(table="ads", hour=hour, watermark=hour + HOUR, files=files, changes=len(lines))
         (folder / lake.MANIFEST).write_text(manifest.model_dump_json())
 
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import HOUR
 
 #: The number that all features of an entity are made from; None leaves them null.
 Numbers = Mapping[str, float | None]
@@ -40,7 +41,7 @@ class FeatureLake:
     def _partition(self, group: FeatureGroup, hour: datetime, rows: Numbers, revision: int) -> str:
         folder = self._root / lake.features(group.name, hour, revision)
         folder.mkdir(parents=True, exist_ok=True)
-        end, count = hour + lake.HOUR, len(rows)
+        end, count = hour + HOUR, len(rows)
         numbers = np.array([np.nan if n is None else n for n in rows.values()], dtype=np.float32)
         missing = np.isnan(numbers)
         stamp = pa.timestamp("us", tz="UTC")

@@ -18,6 +18,7 @@ from adrank.contracts import drift_monitors, lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.online_layout import redis_key
 from adrank.contracts.settings import Labels
+from adrank.contracts.timestamps import HOUR
 from adrank.online.vectors import GroupDecoder, VectorLayout
 from adrank.ranking.ranker import CONTEXT_PREFIX
 from spark.jobs.compute_features import main as compute
@@ -36,7 +37,7 @@ GROUP = registry.load().group("ad_engagement")
 
 
 def asked(hour: datetime) -> list[str]:
-    return ["--bucket", BUCKET, "--start", hour.isoformat(), "--end", (hour + lake.HOUR).isoformat()]
+    return ["--bucket", BUCKET, "--start", hour.isoformat(), "--end", (hour + HOUR).isoformat()]
 
 
 def computed(raw_lake: TestLake, hour: datetime) -> None:

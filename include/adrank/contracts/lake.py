@@ -5,48 +5,14 @@ Keys are relative to the lake bucket; :func:`uri` makes them absolute. ``dt``/``
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
+from adrank.contracts.timestamps import as_utc
+
 MANIFEST: Final = "_MANIFEST.json"
 CLAIM: Final = "_CLAIM."
-HOUR: Final = timedelta(hours=1)
-DAY: Final = timedelta(days=1)
-
-
-def as_utc(moment: datetime) -> datetime:
-    """The same instant in UTC; a naive datetime is refused, because an hour guessed is a partition lost."""
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment.isoformat()} has no time zone; the lake is partitioned by UTC hours")
-    return moment.astimezone(UTC)
-
-
-def floor_hour(moment: datetime) -> datetime:
-    """The start of the UTC hour that holds ``moment``."""
-    return as_utc(moment).replace(minute=0, second=0, microsecond=0)
-
-
-def hours(start: datetime, end: datetime) -> Iterator[datetime]:
-    """Starts of the whole hours in ``[start, end)``."""
-    hour = floor_hour(start)
-    while hour < as_utc(end):
-        yield hour
-        hour += HOUR
-
-
-def floor_day(moment: datetime) -> datetime:
-    """The start of the UTC day that holds ``moment``."""
-    return floor_hour(moment).replace(hour=0)
-
-
-def days(start: datetime, end: datetime) -> Iterator[datetime]:
-    """Starts of the days that ``[start, end)`` touches."""
-    day = floor_day(start)
-    while day < as_utc(end):
-        yield day
-        day += DAY
 
 
 def day_of(prefix: str) -> datetime:

@@ -9,9 +9,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from adrank.contracts import lake, registry
+from adrank.contracts import registry, timestamps
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import floor_day, floor_hour
 from adrank.decisions.lateness import RawLog
 
 
@@ -30,7 +31,7 @@ class BackfillRequest(BaseModel):
     @field_validator("start", "end")
     @classmethod
     def _in_utc(cls, moment: datetime) -> datetime:
-        return lake.floor_hour(moment)
+        return floor_hour(moment)
 
     @field_validator("groups")
     @classmethod
@@ -60,12 +61,12 @@ class Chunk(BaseModel):
     @property
     def hours(self) -> list[datetime]:
         """Starts of its hours."""
-        return list(lake.hours(self.start, self.end))
+        return list(timestamps.hours(self.start, self.end))
 
 
 def chunks(asked: BackfillRequest) -> list[Chunk]:
     """The range in order, cut at midnight (UTC) every ``chunk_days``: no two chunks share a day."""
-    first, step = lake.floor_day(asked.start), timedelta(days=asked.chunk_days)
+    first, step = floor_day(asked.start), timedelta(days=asked.chunk_days)
     pieces = -((first - asked.end) // step)
     cuts = [asked.start, *(first + n * step for n in range(1, pieces)), asked.end]
     return [Chunk(start=start, end=end) for start, end in pairwise(cuts)]

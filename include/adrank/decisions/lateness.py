@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Self
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import HOUR
 
 #: How far before the end of an hour a raw hour lies at most that can still be revised: no less than the longest
 #: ``events.allowed_lateness`` and the hours until a revision is published.
@@ -28,7 +29,7 @@ REVISION_HORIZON: Final = timedelta(hours=96)
 
 def horizon_start(hour: datetime) -> datetime:
     """The first raw hour that can still be revised when ``hour`` ends."""
-    return hour + lake.HOUR - REVISION_HORIZON
+    return hour + HOUR - REVISION_HORIZON
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class RawLog:
     def whole_at(self, group: FeatureGroup, hour: datetime) -> datetime:
         """Event time at which the hour had ended and every revised raw hour of its reach had its revision."""
         revised = (raw.revision_time for raw in self._reached(group, hour) if raw.revision > 0)
-        return max((hour + lake.HOUR, *revised))
+        return max((hour + HOUR, *revised))
 
     def still_matches(self, group: FeatureGroup, partition: FeatureManifest) -> bool:
         """Whether the log is what the partition was computed from.
@@ -66,7 +67,7 @@ class RawLog:
     def _reached(self, group: FeatureGroup, hour: datetime) -> list[RawManifest]:
         if "events" not in group.inputs:
             return []
-        found = (self.hours.get(raw) for raw in lake.hours(horizon_start(hour), hour + lake.HOUR))
+        found = (self.hours.get(raw) for raw in timestamps.hours(horizon_start(hour), hour + HOUR))
         return [raw for raw in found if raw is not None]
 
 

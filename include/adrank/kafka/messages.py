@@ -13,10 +13,11 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from adrank.contracts.events import EVENT_COLUMNS, EVENT_TYPES, REQUIRED_EVENT_COLUMNS
+from adrank.contracts.timestamps import micros
 
 HEARTBEAT: Final = "heartbeat"
 HEARTBEAT_HEADERS: Final = {HEARTBEAT: b"true"}
@@ -25,7 +26,6 @@ FRAMED: Final = b"\0"
 _FRAME: Final = struct.Struct(">cI")
 # Connect's converter wants every required field, and comes before the filter that drops heartbeats.
 _NOBODY: Final = {**dict.fromkeys(("event_id", "user_id", "search_id", "ad_id"), HEARTBEAT), "position": 1}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES: Final = ("event_time", "ingest_time")
 
 
@@ -84,7 +84,7 @@ def unframed(value: bytes) -> bytes:
 
 def _micros(event: object, name: str, value: object) -> int:
     if isinstance(value, datetime) and value.tzinfo is not None:
-        return (value - _EPOCH) // timedelta(microseconds=1)
+        return micros(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise EventMessageError(f"event {event!r}: {name} is {value!r}; expected an aware time or microseconds")

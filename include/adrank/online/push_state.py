@@ -20,8 +20,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from adrank.contracts import lake
 from adrank.contracts.manifests import PushedHour
+from adrank.contracts.timestamps import HOUR, as_utc
 
 #: Every push writes one slice of the unchanged rows again, so that each row's as-of time stays within a day.
 REFRESH_SLICES: Final = 24
@@ -95,8 +95,8 @@ def plan(state: StoreState | None, wanted: PushedHour, now: datetime, ttl: timed
     if full or state is None or state.complete is None or any(push != wanted for push in state.begun):
         before = tuple(push for push in _pushes(state) if push != wanted)
         return Plan(None, before, frozenset(range(REFRESH_SLICES)))
-    due = {lake.as_utc(wanted.hour).hour % REFRESH_SLICES}
-    as_of = wanted.hour + lake.HOUR
+    due = {as_utc(wanted.hour).hour % REFRESH_SLICES}
+    as_of = wanted.hour + HOUR
     for number, age in enumerate(state.slices):
         if as_of - age.as_of >= _OLDEST or now - age.written_at >= ttl / _SHARE_OF_TTL:
             due.add(number)
@@ -120,7 +120,7 @@ def begun(state: StoreState | None, wanted: PushedHour, now: datetime, instance:
 
 def completed(state: StoreState, wanted: PushedHour, written: Plan, now: datetime) -> StoreState:
     """The state of a store to which all that ``written`` plans was written, from ``now`` on."""
-    age = SliceAge(as_of=wanted.hour + lake.HOUR, written_at=now)
+    age = SliceAge(as_of=wanted.hour + HOUR, written_at=now)
     slices = [age] * REFRESH_SLICES if written.base is None else list(state.slices)
     for number in written.due:
         slices[number] = age

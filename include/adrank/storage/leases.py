@@ -23,6 +23,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from adrank.contracts import lake
+from adrank.contracts.timestamps import floor_day
 
 TTL: Final = timedelta(seconds=60)
 WAIT: Final = timedelta(minutes=45)
@@ -214,7 +215,7 @@ def held(
     beat = threading.Thread(target=_beat, args=(lease, ttl / _RENEWALS_PER_TTL, stop), name="lease", daemon=True)
     beat.start()
     try:
-        for day in sorted({lake.floor_day(day) for day in days}):
+        for day in sorted({floor_day(day) for day in days}):
             wanted = LeaseRecord(
                 group=group, day=day, owner=owner or holder, holder=holder, ttl_seconds=ttl.total_seconds()
             )

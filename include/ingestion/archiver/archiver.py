@@ -16,10 +16,11 @@ from functools import partial
 from typing import Final
 
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import micros
 from adrank.storage.object_store import ObjectStore
 from ingestion.archiver.buffer import Held
 from ingestion.archiver.consumer import Source, owned
-from ingestion.archiver.decoding import Rules, decode, micros
+from ingestion.archiver.decoding import Rules, decode
 from ingestion.archiver.flush import Flusher
 from ingestion.archiver.hour_closer import IDLE_AGAIN
 from ingestion.archiver.metrics import Metrics

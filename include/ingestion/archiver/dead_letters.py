@@ -13,11 +13,12 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import as_utc, from_micros
 from adrank.kafka.producer import Delivery
 from adrank.storage.object_store import ObjectStore
-from ingestion.archiver.decoding import DeadLetter, moment
+from ingestion.archiver.decoding import DeadLetter
 
 _TIMEOUT_SECONDS: Final = 30
 #: What of a message the topic gets; the next where that is larger than it takes.
@@ -52,7 +53,7 @@ def records(topic: str, partition: int, letters: Sequence[DeadLetter], refused_a
             topic=topic,
             partition=partition,
             offset=letter.offset,
-            sent_at=moment(letter.timestamp),
+            sent_at=from_micros(letter.timestamp),
             refused_at=refused_at,
             kind=letter.refusal.kind,
             reason=letter.refusal.reason,
@@ -74,11 +75,11 @@ def file(refused: Sequence[Refused]) -> tuple[str, bytes]:
 def read(store: ObjectStore, start: datetime, end: datetime) -> Iterator[Refused]:
     """What was refused in ``[start, end)``, each message once, by topic, partition and offset."""
     found: dict[tuple[str, int, int], Refused] = {}
-    for hour in lake.hours(start, end):
+    for hour in timestamps.hours(start, end):
         for key in store.keys(lake.raw_dead_letter(hour)):
             for line in store.get(key).splitlines():
                 record = Refused.model_validate_json(line)
-                if lake.as_utc(start) <= record.refused_at < lake.as_utc(end):
+                if as_utc(start) <= record.refused_at < as_utc(end):
                     found[(record.topic, record.partition, record.offset)] = record
     yield from (found[place] for place in sorted(found))
 

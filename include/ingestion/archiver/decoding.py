@@ -10,22 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple, Protocol, cast
 
 import numpy as np
 import pyarrow as pa
 
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import HOUR, MICROSECOND, from_micros
 from ingestion.archiver import messages as event_messages
 from ingestion.archiver.messages import Event, Refusal
 
 #: Extra column of :attr:`Decoded.table`: the hour of the row should have been closed when it came.
 LATE: Final = "late"
 _NEVER: Final = -(2**62)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_HOUR: Final = timedelta(hours=1) // _MICROSECOND
+_HOUR: Final = HOUR // MICROSECOND
 
 
 class KafkaMessage(Protocol):
@@ -71,7 +69,7 @@ class Rules:
     def of(cls, events: Events) -> Rules:
         """The rules of the settings."""
         spans = (events.grace, events.allowed_lateness, events.max_future, events.clock_skew)
-        return cls(*(span // _MICROSECOND for span in spans))
+        return cls(*(span // MICROSECOND for span in spans))
 
 
 @dataclass(frozen=True)
@@ -84,16 +82,6 @@ class Decoded:
     next_offset: int
     messages: int
     size: int
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since the epoch."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment(since_epoch: int) -> datetime:
-    """The time of so many microseconds since the epoch."""
-    return _EPOCH + since_epoch * _MICROSECOND
 
 
 def decode(
@@ -147,7 +135,8 @@ def _dead_letter(message: KafkaMessage, refusal: Refusal, now: int) -> DeadLette
 
 
 def _outside(event_time: int, *, ahead: bool, reached: int) -> Refusal:
-    said = moment(event_time).isoformat()
+    said = from_micros(event_time).isoformat()
     if ahead:
         return Refusal("too_far_ahead", f"event_time {said} is too far ahead of the wall clock")
-    return Refusal("too_late", f"event_time {said} is too far behind {moment(reached).isoformat()}, where the log is")
+    log = from_micros(reached).isoformat()
+    return Refusal("too_late", f"event_time {said} is too far behind {log}, where the log is")

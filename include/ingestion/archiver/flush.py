@@ -16,12 +16,12 @@ from typing import Final, TypeVar
 import pyarrow as pa
 
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import from_micros
 from adrank.storage.object_store import ObjectStore
 from ingestion.archiver import dead_letters, hour_closer
 from ingestion.archiver.buffer import Held, data_files
 from ingestion.archiver.checkpoints import Checkpoint, OwnedCheckpoint, PendingFile
 from ingestion.archiver.dead_letters import DeadLetterTopic, Refused
-from ingestion.archiver.decoding import moment
 from ingestion.archiver.hour_closer import Hours
 from ingestion.archiver.metrics import Metrics
 from ingestion.archiver.patience import Patience
@@ -114,7 +114,7 @@ class Flusher:
         if refused:
             refused_file, bodies[refused_file] = dead_letters.file(refused)
         new = [file.pending for file in files]
-        clock = None if held.clock is None else moment(held.clock)
+        clock = None if held.clock is None else from_micros(held.clock)
         changed = {
             "next_offset": held.next_offset,
             "clock": clock,

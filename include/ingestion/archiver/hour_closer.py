@@ -17,9 +17,10 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import DataFile, RawManifest
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import HOUR, floor_hour
 from adrank.storage.object_store import ConflictError, ObjectStore
 from ingestion.archiver import checkpoints
 from ingestion.archiver.checkpoints import Checkpoint, PendingFile, TakenOverError
@@ -73,14 +74,14 @@ class Hours:
             return Closed()
         pending = _by_hour(known)
         hour = self._state.next_hour or self._first_hour(known, pending)
-        if hour + lake.HOUR > watermark:
+        if hour + HOUR > watermark:
             self._save_progress(hour, watermark)
             return Closed(watermark=watermark)
         revised = sum(self._revise(late, pending, hour, watermark) for late in sorted(h for h in pending if h < hour))
         closed = 0
-        while hour + lake.HOUR <= watermark:
+        while hour + HOUR <= watermark:
             self._publish(hour, pending.get(hour, ()), watermark)
-            hour += lake.HOUR
+            hour += HOUR
             closed += 1
             if closed % _SAVE_EVERY == 0:
                 self._save_progress(hour, before)
@@ -96,14 +97,14 @@ class Hours:
 
     def _first_hour(self, known: Sequence[Checkpoint], pending: Mapping[datetime, Sequence[PendingFile]]) -> datetime:
         """Where closing begins: after the newest hour that is in the lake already, so that no hour is left out."""
-        began = min([lake.floor_hour(c.began) for c in known if c.began is not None] + list(pending))
+        began = min([floor_hour(c.began) for c in known if c.began is not None] + list(pending))
         day = began
         while day > began - _LONGEST_GAP:
             keys = self._store.keys(f"raw/events/{day:dt=%Y-%m-%d}/")
             closed = [_hour_of(key) for key in keys if key.endswith(f"/{lake.MANIFEST}")]
             earlier = [hour for hour in closed if hour < began]
             if earlier:
-                return max(earlier) + lake.HOUR
+                return max(earlier) + HOUR
             day -= timedelta(days=1)
         return began
 
@@ -117,7 +118,7 @@ class Hours:
         """Bring late files into their hour; an hour before the log's beginning is joined to it without a gap."""
         was_there, changed = self._publish(hour, pending[hour], watermark)
         if not was_there:
-            for between in lake.hours(hour + lake.HOUR, next_hour):
+            for between in timestamps.hours(hour + HOUR, next_hour):
                 if self._store.find(lake.raw_events_manifest(between)) is not None:
                     break
                 self._publish(between, pending.get(between, ()), watermark)
@@ -190,7 +191,7 @@ def _merged(
     if old is None:
         return RawManifest(
             hour=hour,
-            revision_time=hour + lake.HOUR,
+            revision_time=hour + HOUR,
             watermark=watermark,
             files=added,
             rows=rows,

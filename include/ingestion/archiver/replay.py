@@ -17,13 +17,13 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from adrank.contracts import lake, settings
+from adrank.contracts import settings
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import as_utc, micros
 from adrank.kafka.producer import Delivery, DeliveryError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver import dead_letters
 from ingestion.archiver.dead_letters import Refused
-from ingestion.archiver.decoding import micros
 
 _FLUSH_SECONDS: Final = 60
 #: What came through a consumer must get back in: librdkafka receives no more than this, but by default sends only 1 MB.
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _moment(spelled: str) -> datetime:
     try:
-        return lake.as_utc(datetime.fromisoformat(spelled))
+        return as_utc(datetime.fromisoformat(spelled))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{spelled!r} is not a time such as 2026-05-01T12:00:00Z: {error}") from error
 

@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from adrank.contracts import lake
+from adrank.contracts.timestamps import DAY
 
 EXPORT: Final = "export.csv"
 CONTROL: Final = "control.json"
@@ -178,7 +178,7 @@ def _billed_at(day: datetime, spelled: str) -> datetime:
         moment = moment.astimezone(UTC)
     except OverflowError:
         _refuse("billed_at", f"{spelled!r} is not a time in UTC")
-    if not day <= moment < day + lake.DAY:
+    if not day <= moment < day + DAY:
         _refuse("billed_at", f"{spelled!r} is not on {day:%Y-%m-%d} (UTC)")
     return moment
 

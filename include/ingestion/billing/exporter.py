@@ -2,9 +2,9 @@
 
 The job that lands an export is gone before anybody could scrape it, so its counters are read from what it left in the
 lake, every ``billing.metrics_interval``: what is in quarantine, and of how many days the inbox holds another delivery
-than the last verdict was about, such as a correction of a night that has landed, at which no run looks by itself. While the
-lake does not answer, the last figures stay and ``adrank_billing_read_seconds`` says how old they are. Runs until
-SIGTERM or SIGINT.
+than the last verdict was about, such as a correction of a night that has landed, at which no run looks by itself.
+While the lake does not answer, the last figures stay and ``adrank_billing_read_seconds`` says how old they are. Runs
+until SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from adrank.contracts import lake
 from adrank.contracts import metrics as metric_names
 from adrank.contracts.settings import load
+from adrank.contracts.timestamps import DAY
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.billing.export import CONTROL, EXPORT
 from ingestion.billing.process import Verdict
@@ -78,7 +79,7 @@ class BillingMetrics:
     def _count_unsettled(self, store: ObjectStore, landed: list[str]) -> int:
         inbox = _days(store.folders(lake.billing_inbox_days()))
         newest = max(_days(landed) or inbox, default=None)
-        return sum(self._is_unsettled(store, day) for day in inbox if newest and newest - day < INBOX_DAYS * lake.DAY)
+        return sum(self._is_unsettled(store, day) for day in inbox if newest and newest - day < INBOX_DAYS * DAY)
 
     def _is_unsettled(self, store: ObjectStore, day: datetime) -> bool:
         inbox = lake.billing_inbox(day)

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import BillingManifest, DataFile, RawManifest
+from adrank.contracts.timestamps import DAY, as_utc
 from adrank.storage.object_store import ObjectStore
 from ingestion.billing.export import COLUMNS, BilledRow, BillingExportError
 from ingestion.landing.raw_events import LandingError
@@ -55,7 +56,7 @@ def land(
     current = None if there is None else _parsed(store, day, there.body)
     if current and (current.file.sha256, current.currency) == (digest, currency):
         return LandResult(current, changed=False)
-    moments = [lake.as_utc(day) + lake.DAY + lag]
+    moments = [as_utc(day) + DAY + lag]
     if current:
         moments += [moment for moment in (clock(), current.landed_at) if moment]
     manifest = BillingManifest(
@@ -115,5 +116,5 @@ def _csv(rows: Iterable[BilledRow]) -> bytes:
     writer.writerow(COLUMNS)
     for event_id, billed_at, amount, currency in rows:
         spelled = "" if amount is None else f"{amount:f}"
-        writer.writerow((event_id, lake.as_utc(billed_at).isoformat(), spelled, currency))
+        writer.writerow((event_id, as_utc(billed_at).isoformat(), spelled, currency))
     return text.getvalue().encode()

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Billing
+from adrank.contracts.timestamps import as_utc, floor_day
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.billing import export as billing_export
 from ingestion.billing import landing, net_amounts
@@ -115,10 +116,10 @@ def _digests(files: dict[str, bytes]) -> dict[str, str]:
 def _day(spelled: str) -> datetime:
     try:
         moment = datetime.fromisoformat(spelled)
-        day = lake.as_utc(moment if "T" in spelled or moment.tzinfo else moment.replace(tzinfo=UTC))
+        day = as_utc(moment if "T" in spelled or moment.tzinfo else moment.replace(tzinfo=UTC))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    if lake.floor_day(day) != day:
+    if floor_day(day) != day:
         raise argparse.ArgumentTypeError(f"{spelled} is not the start of a UTC day")
     return day
 

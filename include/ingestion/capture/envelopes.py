@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from adrank.contracts import lake
+from adrank.contracts.timestamps import floor_hour, from_micros, micros
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNAVAILABLE: Final = "__debezium_unavailable_value"
 _STREAMED: Final = ("false", None)
 
@@ -46,7 +45,7 @@ class Change:
     @property
     def hour(self) -> datetime:
         """Start of the hour that the change belongs to."""
-        return lake.floor_hour(moment(self.moment_us))
+        return floor_hour(from_micros(self.moment_us))
 
 
 def parse(value: str, zoned: Collection[str], time_columns: Mapping[str, str]) -> Change:
@@ -86,11 +85,6 @@ def parse(value: str, zoned: Collection[str], time_columns: Mapping[str, str]) -
     )
 
 
-def moment(micros: int) -> datetime:
-    """Microseconds since the epoch as a time."""
-    return _EPOCH + timedelta(microseconds=micros)
-
-
 def _image(row: dict[str, Any] | None, table: str, zoned: Collection[str]) -> dict[str, Any] | None:
     if row is None:
         return None
@@ -108,7 +102,7 @@ def _image(row: dict[str, Any] | None, table: str, zoned: Collection[str]) -> di
 def _micros(spelled: str) -> int | str:
     """Microseconds since the epoch; PostgreSQL's infinities and years beyond 9999 stay as they are spelled."""
     try:
-        return (datetime.fromisoformat(spelled).astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+        return micros(datetime.fromisoformat(spelled).astimezone(UTC))
     except (ValueError, OverflowError):
         return spelled
 

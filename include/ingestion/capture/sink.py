@@ -18,13 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
 from adrank.contracts.manifests import DataFile
 from adrank.contracts.settings import Cdc
+from adrank.contracts.timestamps import HOUR, floor_hour, from_micros
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.capture import metrics
 from ingestion.capture.checkpoint import Ahead, Checkpoint, CheckpointStore, LandedFile
-from ingestion.capture.envelopes import Change, EnvelopeError, moment
+from ingestion.capture.envelopes import Change, EnvelopeError
 from ingestion.landing import changes as cdc_hours
 from ingestion.landing.changes import CdcTable
 
@@ -154,9 +155,9 @@ class ChangeSink:
         beat_at = change.image.get("beat_at")
         if not isinstance(beat_at, int):
             raise EnvelopeError(f"{change.table}.beat_at: {beat_at!r} is not a time")
-        beat = moment(beat_at)
+        beat = from_micros(beat_at)
         self._watermark = max(self._watermark, beat) if self._watermark else beat
-        self._first_hour = self._first_hour or lake.floor_hour(beat)
+        self._first_hour = self._first_hour or floor_hour(beat)
 
     def _is_due(self) -> bool:
         if self._waits_since is None or self._in_snapshot:
@@ -165,7 +166,7 @@ class ChangeSink:
         if self._snapshot_files or waited >= self._settings.flush_interval.total_seconds():
             return True
         closed = self._checkpoint.closed
-        return self._watermark is not None and (closed is None or self._watermark >= closed + lake.HOUR)
+        return self._watermark is not None and (closed is None or self._watermark >= closed + HOUR)
 
     def _roll(self) -> None:
         files = self._persist(self._write)
@@ -227,7 +228,7 @@ class ChangeSink:
         if watermark is None:
             return
         metrics.WATERMARK.set(watermark.timestamp())
-        closable = lake.floor_hour(watermark)
+        closable = floor_hour(watermark)
         closed = self._checkpoint.closed or closable
         files: dict[tuple[CdcTable, datetime], list[DataFile]] = {}
         for landed in self._checkpoint.files:
@@ -243,7 +244,7 @@ class ChangeSink:
         if self._checkpoint.closed is not None:
             for table, hour in late:
                 metrics.LATE_CHANGES.labels(table).inc(sum(file.rows for file in files[table, hour]))
-        for hour in lake.hours(closed, closable):
+        for hour in timestamps.hours(closed, closable):
             for table in cdc_hours.TABLES:
                 self._persist(lambda part=(table, hour): extend(part))  # type: ignore[misc]
             metrics.HOURS_CLOSED.inc()

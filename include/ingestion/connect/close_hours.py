@@ -23,12 +23,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from adrank.contracts import lake, settings
+from adrank.contracts import settings
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import HOUR, from_micros
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver import hour_closer, messages
 from ingestion.archiver.checkpoints import Checkpoint, OwnedCheckpoint, PendingFile, TakenOverError
-from ingestion.archiver.decoding import moment
 from ingestion.archiver.hour_closer import Closed, Hours
 from ingestion.archiver.messages import Refusal
 from ingestion.landing import event_table
@@ -71,7 +71,7 @@ class SinkOffsets:
             why = message.error() if message else "no answer"
             raise SinkUnreadableError(f"partition {partition} of {self._topic} at offset {offset - 1}: {why}")
         (found,) = messages.decode([message.value()])
-        return None if isinstance(found, Refusal) else moment(found.event_time)
+        return None if isinstance(found, Refusal) else from_micros(found.event_time)
 
     def close(self) -> None:
         """Leave the brokers."""
@@ -150,7 +150,7 @@ def _refused(file: SinkFile, events: Events, reached: datetime | None, now: date
     """Why the archiver would have none of the file's events; None when it would have some."""
     if file.hour > now + events.max_future:
         return "too far ahead of the wall clock"
-    if reached is not None and file.hour + lake.HOUR <= reached - events.allowed_lateness:
+    if reached is not None and file.hour + HOUR <= reached - events.allowed_lateness:
         return f"too far behind {reached.isoformat()}, where the log is"
     return None
 

@@ -13,8 +13,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Final, Literal, get_args
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CdcManifest, DataFile
+from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ConflictError, ObjectStore
 
 CdcTable = Literal["ads", "sellers"]
@@ -51,21 +52,23 @@ def close_empty_hours(store: ObjectStore, start: datetime, end: datetime, *, wor
 
     Call it when all changes of these hours have landed; whoever waits for an hour waits for its manifests.
     """
-    wanted = {(table, hour) for table in TABLES for hour in lake.hours(start, end)}
+    wanted = {(table, hour) for table in TABLES for hour in timestamps.hours(start, end)}
     missing = sorted((hour, table) for table, hour in wanted - set(_closed(store, start, end)))
     with ThreadPoolExecutor(workers, thread_name_prefix="cdc-hours") as pool:
         list(pool.map(lambda quiet: _close_quiet(store, quiet[1], quiet[0]), missing))
 
 
 def _close_quiet(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
-    manifest = CdcManifest(table=table, hour=hour, watermark=hour + lake.HOUR, changes=0)
+    manifest = CdcManifest(table=table, hour=hour, watermark=hour + HOUR, changes=0)
     # Somebody else's manifest says at least as much.
     with suppress(ConflictError):
         store.put_if_match(lake.raw_cdc_manifest(table, hour), _encoded(manifest), None)
 
 
 def _closed(store: ObjectStore, start: datetime, end: datetime) -> Iterable[tuple[CdcTable, datetime]]:
-    hour_of = {lake.raw_cdc_manifest(table, hour): (table, hour) for table in TABLES for hour in lake.hours(start, end)}
+    hour_of = {
+        lake.raw_cdc_manifest(table, hour): (table, hour) for table in TABLES for hour in timestamps.hours(start, end)
+    }
     for table in TABLES:
         yield from (hour_of[key] for key in store.keys(lake.raw_cdc_table(table)) if key in hour_of)
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
+from adrank.contracts.timestamps import HOUR, as_utc, floor_hour
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import changes, event_table
 from ingestion.landing.changes import CdcTable as CdcTable
@@ -63,7 +64,7 @@ def land_hour(
         update={"revision": revision, "late_rows": late_rows}
     )
     times = {"watermark": watermark, "revision_time": revision_time}
-    manifest = manifest.model_copy(update={name: lake.as_utc(time) for name, time in times.items() if time})
+    manifest = manifest.model_copy(update={name: as_utc(time) for name, time in times.items() if time})
     _land_manifest(store, manifest)
     return manifest
 
@@ -86,7 +87,7 @@ def land_cdc(
     """
     lines = [json.dumps(envelope, separators=(",", ":"), sort_keys=True) for envelope in envelopes]
     files = [changes.write_changes(store, table, hour, lines)] if lines else []
-    return changes.extend(store, table, hour, files, hour + lake.HOUR)
+    return changes.extend(store, table, hour, files, hour + HOUR)
 
 
 def land_rejected(store: ObjectStore, hour: datetime, table: pa.Table) -> str:
@@ -102,16 +103,16 @@ def by_hour(table: pa.Table) -> Iterator[tuple[datetime, pa.Table]]:
     runs = pc.value_counts(starts)
     offset = 0
     for run in runs.to_pylist():
-        yield lake.as_utc(run["values"]), table.slice(offset, run["counts"])
+        yield as_utc(run["values"]), table.slice(offset, run["counts"])
         offset += run["counts"]
 
 
 def _land_file(store: ObjectStore, raw: HourToLand) -> RawManifest:
-    hour = lake.floor_hour(raw.hour)
+    hour = floor_hour(raw.hour)
     if hour != raw.hour:
         raise LandingError(f"{raw.hour.isoformat()} is not the start of an hour")
     rows = event_table.in_order(event_table.conform(raw.table))
-    end = hour + lake.HOUR
+    end = hour + HOUR
     files: tuple[DataFile, ...] = ()
     if rows.num_rows:
         span = pc.min_max(rows["event_time"]).as_py()

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from adrank.contracts import registry
+from adrank.contracts.timestamps import micros
 from ingestion.billing.export import MAX_AMOUNT
 from ingestion.own_logs import columns as log_columns
 from ingestion.own_logs import files
 from ingestion.own_logs.files import LogFile
-
-_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ def snapshot(
     table: Literal["ads", "sellers"], entities: Entities | None, visible_from: datetime
 ) -> Iterator[dict[str, Any]]:
     """Debezium snapshot envelopes; each visible from its creation or ``visible_from``, whichever is earlier."""
-    latest = (visible_from - _EPOCH) // timedelta(milliseconds=1)
+    latest = micros(visible_from) // 1000
     for lsn, row in enumerate(entities.rows if entities else ()):
         created = latest if row["created_at"] is None else row["created_at"] // 1000
         source = {"table": table, "lsn": lsn}

@@ -34,7 +34,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from adrank.contracts import lake, settings
+from adrank.contracts import settings, timestamps
+from adrank.contracts.timestamps import DAY, HOUR, as_utc, floor_day, floor_hour
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.billing import landing as billing_landing
 from ingestion.billing.export import MAX_AMOUNT, BilledRow
@@ -89,12 +90,12 @@ class ImportedLogs:
     @property
     def first_time(self) -> datetime:
         """Time of the first event."""
-        return lake.as_utc(self.events.accepted["event_time"][0].as_py())
+        return as_utc(self.events.accepted["event_time"][0].as_py())
 
     @property
     def last_time(self) -> datetime:
         """Time of the last event."""
-        return lake.as_utc(self.events.accepted["event_time"][-1].as_py())
+        return as_utc(self.events.accepted["event_time"][-1].as_py())
 
 
 def read(directory: Path) -> ImportedLogs:
@@ -119,10 +120,10 @@ def read(directory: Path) -> ImportedLogs:
 
 def land(logs: ImportedLogs, store: ObjectStore, *, billing_lag: timedelta = _BILLING_LAG) -> None:
     """Land what :func:`read` returned: change data and billing first, event manifests last."""
-    first, last = lake.floor_hour(logs.first_time), lake.floor_hour(logs.last_time)
+    first, last = floor_hour(logs.first_time), floor_hour(logs.last_time)
     raw_events.land_cdc(store, "ads", first, log_entities.snapshot("ads", logs.ads, logs.first_time))
     raw_events.land_cdc(store, "sellers", first, log_entities.snapshot("sellers", logs.sellers, logs.first_time))
-    changes.close_empty_hours(store, first, last + lake.HOUR)
+    changes.close_empty_hours(store, first, last + HOUR)
     if logs.billing is not None:
         _land_billing(logs.billing, logs, store, billing_lag)
     refused = dict(raw_events.by_hour(logs.events.rejected.sort_by("event_time")))
@@ -134,7 +135,7 @@ def land(logs: ImportedLogs, store: ObjectStore, *, billing_lag: timedelta = _BI
         store,
         (
             raw_events.HourToLand(hour, filled.get(hour, nothing), refused[hour].num_rows if hour in refused else 0)
-            for hour in lake.hours(first, last + lake.HOUR)
+            for hour in timestamps.hours(first, last + HOUR)
         ),
     )
 
@@ -149,7 +150,7 @@ def report(logs: ImportedLogs, maturity: timedelta) -> ImportReport:
         event_types=dict(sorted(Counter(events["event_type"].to_pylist()).items())),
         searches=pc.count_distinct(events["search_id"]).as_py(),
         users=pc.count_distinct(events["user_id"]).as_py(),
-        hours=sum(1 for _ in lake.hours(logs.first_time, logs.last_time + timedelta(microseconds=1))),
+        hours=sum(1 for _ in timestamps.hours(logs.first_time, logs.last_time + timedelta(microseconds=1))),
         first_time=logs.first_time,
         last_time=logs.last_time,
         duplicates=logs.events.duplicates,
@@ -232,12 +233,12 @@ def _land_billing(billing: Billing, logs: ImportedLogs, store: ObjectStore, lag:
     """A row without ``billed_at`` lands on the day of the log's last event: the export was not made before it."""
     rows: dict[datetime, list[BilledRow]] = {}
     for row in billing.table.to_pylist():
-        billed_at = lake.as_utc(row["billed_at"] or logs.last_time)
+        billed_at = as_utc(row["billed_at"] or logs.last_time)
         amount = None if row["amount"] is None else Decimal(round(row["amount"] * 1e6)).scaleb(-6)
         billed = BilledRow(row["event_id"], billed_at, amount, row["currency"] or "")
-        rows.setdefault(lake.floor_day(billed_at), []).append(billed)
+        rows.setdefault(floor_day(billed_at), []).append(billed)
     currency = next((row.currency for day in rows.values() for row in day if row.currency), "")
-    for day in lake.days(min(logs.first_time, min(rows)), max(rows) + lake.DAY):
+    for day in timestamps.days(min(logs.first_time, min(rows)), max(rows) + DAY):
         billing_landing.land(store, day, rows.get(day, []), currency=currency, lag=lag)
 
 

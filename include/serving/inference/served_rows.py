@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 
 from adrank.contracts import lake
 from adrank.contracts.registry import Entity, FeatureGroup
+from adrank.contracts.timestamps import floor_hour
 from adrank.online.reader import FetchResult
 from adrank.online.vectors import GroupRows, Matrix, VectorLayout
 from adrank.runtime.rate_limited_log import RateLimitedLogger
@@ -134,7 +135,7 @@ class ServedRowsLog:
             return
         if not self._lines:
             self._roll_at = time.monotonic() + self._roll_seconds
-        self._lines[lake.floor_hour(served.event_time)] += lines
+        self._lines[floor_hour(served.event_time)] += lines
         self._held += sum(line.rows for line in lines)
 
     def _encoded(self, served: Served) -> Iterator[_Line]:

@@ -17,8 +17,9 @@ import numpy as np
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F  # noqa: N812
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import RawManifest
+from adrank.contracts.timestamps import DAY, floor_day
 from adrank.decisions.lateness import REVISION_HORIZON
 from adrank.ranking import examination
 from adrank.ranking.examination import Evidence
@@ -27,7 +28,7 @@ from spark.lake.files import LakeFiles, in_parallel
 
 _DAYS: Final = 7
 #: Whole days, and none that late events can still reach when the curve's day begins.
-_BEFORE: Final = -(-REVISION_HORIZON // lake.DAY) * lake.DAY
+_BEFORE: Final = -(-REVISION_HORIZON // DAY) * DAY
 _FLOOR: Final = 0.05
 _LAST_POSITION: Final = 100
 #: Ad and position pairs that one day's estimate takes; of more, a share of the ads that hashing chooses.
@@ -37,7 +38,7 @@ _SCHEMA: Final = "day_no bigint, position int, ppm bigint"
 
 def view(spark: SparkSession, files: LakeFiles, hours: Iterable[datetime]) -> DataFrame:
     """``day_no, position, ppm`` on the days of ``hours``: examination relative to the first position, in millionths."""
-    days = sorted({lake.floor_day(hour) for hour in hours})
+    days = sorted({floor_day(hour) for hour in hours})
     known = _evidence(spark, files, sorted({past for day in days for past in _rests_on(day)}))
     rows = []
     for day in days:
@@ -50,7 +51,7 @@ def view(spark: SparkSession, files: LakeFiles, hours: Iterable[datetime]) -> Da
 
 
 def _rests_on(day: datetime) -> list[datetime]:
-    return [day - _BEFORE - lake.DAY * number for number in range(_DAYS)]
+    return [day - _BEFORE - DAY * number for number in range(_DAYS)]
 
 
 def _evidence(spark: SparkSession, files: LakeFiles, days: Sequence[datetime]) -> dict[datetime, Evidence | None]:
@@ -76,7 +77,7 @@ def _kept(files: LakeFiles, day: datetime) -> tuple[bool, Evidence | None]:
 
 def _closed(files: LakeFiles, day: datetime) -> list[RawManifest]:
     """The day's raw hours when all of them are there; none otherwise, as before the log began."""
-    keys = [lake.raw_events_manifest(hour) for hour in lake.hours(day, day + lake.DAY)]
+    keys = [lake.raw_events_manifest(hour) for hour in timestamps.hours(day, day + DAY)]
     if not all(map(files.exists, (keys[0], keys[-1]))) or not all(map(files.exists, keys)):
         return []
     return [RawManifest.model_validate_json(files.read(key)) for key in keys]

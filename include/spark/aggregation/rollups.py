@@ -15,11 +15,12 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RollupManifest, TileManifest
+from adrank.contracts.timestamps import DAY, HOUR, floor_day
 from spark.aggregation.tiles import Tiles
 from spark.lake import partition_files
 from spark.lake.files import in_parallel
 
-_HOURS: int = lake.DAY // lake.HOUR
+_HOURS: int = DAY // HOUR
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ class Rollups:
         self, tiles: Sequence[TileManifest], edges: Iterable[datetime]
     ) -> tuple[list[RollupManifest], list[TileManifest]]:
         """Roll-ups that stand for whole days of ``tiles``, and the other tiles. No day that an edge cuts is taken."""
-        cut = {lake.floor_day(edge) for edge in edges if edge != lake.floor_day(edge)}
+        cut = {floor_day(edge) for edge in edges if edge != floor_day(edge)}
         whole = {day: of_day for day, of_day in _whole_days(tiles).items() if day not in cut}
         found = in_parallel(lambda day: self._standing(day, whole[day]), whole)
         standing = {rollup.day: rollup for rollup in found if rollup is not None}
-        return list(standing.values()), [tile for tile in tiles if lake.floor_day(tile.hour) not in standing]
+        return list(standing.values()), [tile for tile in tiles if floor_day(tile.hour) not in standing]
 
     def read(self, rollups: Iterable[RollupManifest]) -> DataFrame:
         """``entity_id, hour_no`` (the day's first), the day's measures and its latest hours."""
@@ -93,7 +94,7 @@ class Rollups:
 def _whole_days(tiles: Iterable[TileManifest]) -> dict[datetime, list[TileManifest]]:
     days: dict[datetime, list[TileManifest]] = defaultdict(list)
     for tile in sorted(tiles, key=lambda tile: tile.hour):
-        days[lake.floor_day(tile.hour)].append(tile)
+        days[floor_day(tile.hour)].append(tile)
     return {day: of_day for day, of_day in days.items() if len(of_day) == _HOURS}
 
 

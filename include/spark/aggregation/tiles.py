@@ -19,6 +19,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest, TileManifest
 from adrank.contracts.registry import Counts, FeatureGroup
+from adrank.contracts.timestamps import HOUR
 from spark.aggregation.event_views import EventLog
 from spark.catalogue.views import CatalogueViews
 from spark.lake import partition_files
@@ -93,7 +94,7 @@ class Tiles:
         attempt = f"attempt={uuid.uuid4().hex}"
         # In this order: a group beside it that reads no events folds the catalogue meanwhile.
         self.events.register(self.spark, raws)
-        self.catalogue.register(raws[0].hour, raws[-1].hour + lake.HOUR)
+        self.catalogue.register(raws[0].hour, raws[-1].hour + HOUR)
         revisions = ", ".join(f"({int(raw.hour.timestamp()) // 3600}, '{raw.revision:03d}')" for raw in raws)
         stamps = self.spark.sql(f"SELECT * FROM VALUES {revisions} AS stamps(hour_no, rev)")  # noqa: S608
         hour = F.timestamp_seconds(F.col("hour_no") * 3600)

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from pyspark.sql import DataFrame
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
 from adrank.contracts.manifests import RawManifest, TileManifest
+from adrank.contracts.timestamps import HOUR, floor_day
 from adrank.decisions import lateness
 from spark.aggregation import windows
 from spark.aggregation.rollups import Rollups
@@ -34,8 +35,8 @@ class WindowRange:
         """Keep the windows of the last hour for the next run, and roll up the days that are now whole."""
         windows.keep(self._tiles, self._points, self._last, self._state)
         known = {tile.hour: tile for tile in self._entering}
-        if lake.floor_day(self._start) < lake.floor_day(self._last + lake.HOUR):
-            earlier = list(lake.hours(lake.floor_day(self._start), self._start))
+        if floor_day(self._start) < floor_day(self._last + HOUR):
+            earlier = list(timestamps.hours(floor_day(self._start), self._start))
             known |= {tile.hour: tile for tile in in_parallel(self._tiles.newest, earlier) if tile is not None}
         Rollups(self._tiles).write(list(known.values()))
         self._points.unpersist()
@@ -47,10 +48,10 @@ def windows_of(tiles: Tiles, raws: Sequence[RawManifest], start: datetime, end: 
     :param raws: the closed raw hours from the reach of the hour before ``start`` on (:mod:`adrank.decisions.lateness`)
         up to ``end``.
     """
-    reached = lateness.horizon_start(start - lake.HOUR)
+    reached = lateness.horizon_start(start - HOUR)
     before = [raw for raw in raws if raw.hour < start]
     entering = tiles.of([raw for raw in raws if start <= raw.hour < end])
-    base = windows.kept(tiles, start - lake.HOUR, windows.raw_state(before))
+    base = windows.kept(tiles, start - HOUR, windows.raw_state(before))
     leaving: Mapping[int, Sequence[TileManifest]]
     if base is None:
         longest = timedelta(hours=max(tiles.counts.windows.values()))
@@ -67,7 +68,7 @@ def windows_of(tiles: Tiles, raws: Sequence[RawManifest], start: datetime, end: 
             hours: _left(tiles, _leaving(start, end, hours), reached, raws) for hours in tiles.counts.windows.values()
         }
     points = windows.points(tiles, base, entering, leaving).persist()
-    last = end - lake.HOUR
+    last = end - HOUR
     return WindowRange(windows.hourly(tiles, points, end), tiles, points, last, _state(raws, last), start, entering)
 
 
@@ -82,7 +83,7 @@ def _state(raws: Sequence[RawManifest], hour: datetime) -> str:
 
 def _leaving(start: datetime, end: datetime, hours: int) -> list[datetime]:
     length = timedelta(hours=hours)
-    return list(lake.hours(start - length, end - length))
+    return list(timestamps.hours(start - length, end - length))
 
 
 def _left(
@@ -94,9 +95,6 @@ def _left(
     older = [hour for hour in hours if hour < reached]
     found = dict(zip(older, in_parallel(tiles.newest, older), strict=True))
     unknown = [
-        raw
-        for hour in older
-        if found[hour] is None
-        for raw in raw_events.closed_hours(tiles.files, hour, hour + lake.HOUR)
+        raw for hour in older if found[hour] is None for raw in raw_events.closed_hours(tiles.files, hour, hour + HOUR)
     ]
     return [*(tile for tile in found.values() if tile is not None), *tiles.of([*unknown, *within])]

@@ -15,8 +15,9 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.types import DataType, NullType, NumericType, StringType, StructType, VariantType
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CdcManifest, DataFile
+from adrank.contracts.timestamps import DAY, HOUR, floor_hour
 from spark.lake.files import LakeFiles, in_parallel
 
 #: ``moment``: microseconds since the epoch, or ISO 8601 as Debezium writes zoned timestamps.
@@ -112,7 +113,7 @@ def _require_captured(files: LakeFiles, table: str, end: datetime) -> None:
     for name in files.names(lake.cdc_checkpoints()):
         checkpoint = json.loads(files.read(lake.cdc_checkpoints() + name))
         since = checkpoint["since"]
-        last = end - lake.HOUR
+        last = end - HOUR
         if since is None or last < datetime.fromisoformat(since):
             continue
         key = lake.raw_cdc_manifest(table, last)
@@ -134,12 +135,12 @@ def _manifest_files(files: LakeFiles, table: str, since: datetime | None, end: d
 
 def _hours(files: LakeFiles, table: str, since: datetime | None, end: datetime) -> list[datetime]:
     """The whole hours before ``end``: from ``since`` on, or else of every day that has any."""
-    last = lake.floor_hour(end)
+    last = floor_hour(end)
     if since is not None:
-        return list(lake.hours(since, last))
+        return list(timestamps.hours(since, last))
     names = [name.removeprefix(_DAY) for name in files.names(lake.raw_cdc_table(table)) if name.startswith(_DAY)]
     days = (datetime.fromisoformat(name).replace(tzinfo=UTC) for name in names)
-    return [hour for day in days for hour in lake.hours(day, min(day + lake.DAY, last))]
+    return [hour for day in days for hour in timestamps.hours(day, min(day + DAY, last))]
 
 
 def _key(table: str, path: str) -> str:

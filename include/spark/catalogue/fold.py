@@ -16,12 +16,13 @@ its log has before it; of a truncation (``op = 't'``, no key) it has been applie
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F  # noqa: N812
 
+from adrank.contracts.timestamps import micros
 from spark.catalogue import change_data
 from spark.catalogue.change_data import Kind
 
@@ -40,13 +41,7 @@ COLUMNS: Final[Mapping[Table, Mapping[str, Kind]]] = {
     "sellers": {"seller_id": "text", "created_at": "moment", "updated_at": "moment"},
 }
 _KEYS: Final[Mapping[Table, str]] = {"ads": "ad_id", "sellers": "seller_id"}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SETTLED: Final = "valid_from IS NOT NULL"
-
-
-def micros(moment: datetime) -> int:
-    """Microseconds since the epoch."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 FOREVER: Final = micros(datetime(9999, 12, 31, tzinfo=UTC))

@@ -25,6 +25,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import CatalogueManifest
+from adrank.contracts.timestamps import HOUR, floor_day
 from spark.catalogue import change_data, fold
 from spark.catalogue.fold import COLUMNS, Changes, Table
 from spark.lake import partition_files
@@ -43,15 +44,15 @@ def keep(spark: SparkSession, files: LakeFiles, table: Table, day: datetime, ign
 
     :param day: the start of a UTC day.
     """
-    if lake.floor_day(day) != day:
+    if floor_day(day) != day:
         raise ValueError(f"{day.isoformat()} is not the start of a day in UTC")
     if _holding(files, table, day) is not None:
         return True
-    if not files.exists(lake.raw_cdc_manifest(table, day - lake.HOUR)):
+    if not files.exists(lake.raw_cdc_manifest(table, day - HOUR)):
         return False
     attempt = uuid.uuid4().hex
     files.write(lake.catalogue_claim(table, day, attempt), "")
-    before = changes(spark, files, table, day - lake.HOUR, day, ignored)
+    before = changes(spark, files, table, day - HOUR, day, ignored)
     folder = lake.catalogue(table, day) + attempt
     (
         fold.settled(before, day)
@@ -103,7 +104,7 @@ def _applied(changes: DataFrame, truncated: bool) -> Changes:
 
 def _snapshots(files: LakeFiles, table: Table, until: datetime) -> Iterator[CatalogueManifest]:
     """Snapshots that hold, of the day of ``until`` and before it, newest first. The days are listed only on a miss."""
-    newest = lake.floor_day(until)
+    newest = floor_day(until)
     if (found := _holding(files, table, newest)) is not None:
         yield found
     names = files.names(lake.catalogue_table(table))

@@ -12,6 +12,7 @@ from datetime import datetime
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
+from adrank.contracts.timestamps import micros
 from spark.catalogue import fold, snapshots
 from spark.catalogue.fold import COLUMNS, Table
 from spark.lake.files import LakeFiles
@@ -33,8 +34,8 @@ def history(
     (:mod:`spark.catalogue.change_data`).
     """
     changes = snapshots.changes(spark, files, table, since, end, ignored)
-    versions = fold.in_order(changes.rows.where(F.col("said") < fold.micros(end))).where(
-        f"op <> 'd' AND valid_from < valid_to AND valid_to > {fold.micros(since)}"
+    versions = fold.in_order(changes.rows.where(F.col("said") < micros(end))).where(
+        f"op <> 'd' AND valid_from < valid_to AND valid_to > {micros(since)}"
     )
     columns = (
         fold.timestamp(f"after.{name}").alias(name) if kind == "moment" else F.col(f"after.{name}")

@@ -11,10 +11,10 @@ from typing import Final
 
 from pyspark.sql import SparkSession
 
-from adrank.contracts import lake
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import floor_day, micros
 from spark.catalogue import snapshots, validity
-from spark.catalogue.fold import Table, micros
+from spark.catalogue.fold import Table
 from spark.lake.files import LakeFiles
 
 _TABLES: Final[tuple[Table, ...]] = ("ads", "sellers")
@@ -50,7 +50,7 @@ class Catalogue:
         with self._locks[table]:
             if (table, start, end) not in self._folded:
                 since = start - self._lookback
-                snapshots.keep(self._spark, self._files, table, lake.floor_day(since), self._ignored)
+                snapshots.keep(self._spark, self._files, table, floor_day(since), self._ignored)
                 known = validity.history(self._spark, self._files, table, since, end, self._ignored)
                 name = f"{table}_history_{next(self._numbers)}"
                 # Queries read it many times, and each time would fold it.

@@ -18,6 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import AuditManifest, FeatureAudit, FeatureManifest, GroupAudit
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import HOUR
 from adrank.decisions import consistency
 from adrank.online.comparison import compare, extra, names_of
 from spark import audit_metrics
@@ -70,7 +71,7 @@ def _stored(
     stores: StoredRows, rows: DataFrame, manifest: FeatureManifest, met: Sequence[str], sample: int
 ) -> GroupAudit:
     """One group: a sample of the partition ``rows``, and the entities ``met`` in the store."""
-    group, end = registry.load().group(manifest.group), manifest.hour + lake.HOUR
+    group, end = registry.load().group(manifest.group), manifest.hour + HOUR
     entities, offline = sampled(rows, group, sample, int(end.timestamp()))
     compared = compare(offline, stores.rows(group, entities, end), end.timestamp())
     unknown = absent(rows, met)
@@ -101,5 +102,5 @@ def _stored(
 
 def _cursors(files: LakeFiles, hour: datetime) -> dict[str, str]:
     """Where the audit of the hour before stopped meeting keys."""
-    key = lake.audit(hour - lake.HOUR)
+    key = lake.audit(hour - HOUR)
     return AuditManifest.model_validate_json(files.read(key)).cursors if files.exists(key) else {}

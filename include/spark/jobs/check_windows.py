@@ -19,9 +19,10 @@ from typing import Final, NamedTuple
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
-from adrank.contracts import lake, registry
+from adrank.contracts import lake, registry, timestamps
 from adrank.contracts.manifests import TileManifest
 from adrank.contracts.registry import Counts
+from adrank.contracts.timestamps import DAY, HOUR, floor_day
 from adrank.decisions import lateness
 from spark.aggregation import windows
 from spark.aggregation.event_views import EventLog
@@ -80,8 +81,8 @@ def check(tiles: Tiles, day: datetime) -> list[Compared]:
     :raises TileMissingError: an hour that they hold has no tile.
     """
     hour, kept = _last_kept(tiles, day)
-    first = hour + lake.HOUR - timedelta(hours=max(tiles.counts.windows.values()))
-    counted = _counted(tiles, first, hour + lake.HOUR)
+    first = hour + HOUR - timedelta(hours=max(tiles.counts.windows.values()))
+    counted = _counted(tiles, first, hour + HOUR)
     added = _added(tiles.read(counted), tiles.counts, hour)
     trimmed = kept.select(
         "entity_id",
@@ -94,7 +95,7 @@ def check(tiles: Tiles, day: datetime) -> list[Compared]:
     standing, _ = Rollups(tiles).substitute(counted, [])
     if standing:
         days = {rollup.day for rollup in standing}
-        of_days = tiles.read(tile for tile in counted if lake.floor_day(tile.hour) in days)
+        of_days = tiles.read(tile for tile in counted if floor_day(tile.hour) in days)
         what = f"{len(days)} roll-up(s)"
         columns = [*tiles.counts.measures, *(f"last_{measure}" for measure in tiles.counts.latest)]
         kept, added = Rollups(tiles).read(standing), _daily(of_days, tiles.counts)
@@ -105,10 +106,10 @@ def check(tiles: Tiles, day: datetime) -> list[Compared]:
 def _last_kept(tiles: Tiles, day: datetime) -> tuple[datetime, DataFrame]:
     """The newest windows of the day and the one after that would be carried on: late events may outdate the day's."""
     name = tiles.group.name
-    hours = list(lake.hours(day, day + 2 * lake.DAY))
+    hours = list(timestamps.hours(day, day + 2 * DAY))
     kept = in_parallel(lambda hour: tiles.files.exists(lake.windows(name, hour) + lake.MANIFEST), hours)
     there = [hour for hour, found in zip(hours, kept, strict=True) if found]
-    raws = raw_events.closed_hours(tiles.files, lateness.horizon_start(day), there[-1] + lake.HOUR) if there else []
+    raws = raw_events.closed_hours(tiles.files, lateness.horizon_start(day), there[-1] + HOUR) if there else []
     for hour in reversed(there):
         state = windows.raw_state(raw for raw in raws if lateness.horizon_start(hour) <= raw.hour <= hour)
         if (found := windows.kept(tiles, hour, state)) is not None:

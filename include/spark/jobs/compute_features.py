@@ -22,9 +22,10 @@ from datetime import datetime
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from adrank.contracts import lake, registry
+from adrank.contracts import registry, timestamps
 from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import HOUR, floor_hour
 from adrank.decisions import lateness
 from adrank.decisions.lateness import RawLog
 from adrank.storage import leases
@@ -80,7 +81,7 @@ class FeatureQueries:
         if group.counts is not None:
             counted = self._counted(spark, group, catalogue, hours)
             counted.hourly.createOrReplaceTempView("windows")
-        catalogue.register(hours[0], hours[-1] + lake.HOUR, group.looks_back)
+        catalogue.register(hours[0], hours[-1] + HOUR, group.looks_back)
         rows = spark.sql(self._query("features", group))
         log = RawLog.of(self._raws(hours))
         manifests = feature_partitions.write(rows, self.files, group, hours, log, lease)
@@ -125,11 +126,11 @@ class FeatureQueries:
         self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews, hours: Sequence[datetime]
     ) -> WindowRange:
         tiles = self._tiles(spark, group, catalogue)
-        return window_range.windows_of(tiles, self._raws(hours), hours[0], hours[-1] + lake.HOUR)
+        return window_range.windows_of(tiles, self._raws(hours), hours[0], hours[-1] + HOUR)
 
     def _raws(self, hours: Sequence[datetime]) -> list[RawManifest]:
-        first = lateness.horizon_start(hours[0] - lake.HOUR)
-        return [raw for raw in self.raws if first <= raw.hour < hours[-1] + lake.HOUR]
+        first = lateness.horizon_start(hours[0] - HOUR)
+        return [raw for raw in self.raws if first <= raw.hour < hours[-1] + HOUR]
 
     def _tiles(self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews) -> Tiles:
         return Tiles(spark, self.files, group, self._query("tiles", group), catalogue, self.events)
@@ -150,12 +151,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--ignored-column", action="append", default=[], metavar="TABLE.COLUMN")
     parser.add_argument("--owner")
     args = parser.parse_args(argv)
-    hours = list(lake.hours(args.start, lake.floor_hour(args.end)))
+    hours = list(timestamps.hours(args.start, floor_hour(args.end)))
     if not hours:
         parser.error(f"there is no whole hour from {args.start.isoformat()} to {args.end.isoformat()}")
     spark = session(f"features {' '.join(args.group)} {args.start.isoformat()}")
     files = LakeFiles(spark, args.bucket)
-    raws = raw_events.closed_hours(files, lateness.horizon_start(hours[0] - lake.HOUR), hours[-1] + lake.HOUR)
+    raws = raw_events.closed_hours(files, lateness.horizon_start(hours[0] - HOUR), hours[-1] + HOUR)
     groups = [registry.load().group(name) for name in args.group]
     queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
 

@@ -28,9 +28,10 @@ from typing import Final, get_args
 
 from pyspark.sql import SparkSession
 
-from adrank.contracts import lake, registry
+from adrank.contracts import lake, registry, timestamps
 from adrank.contracts.manifests import FeatureRun, PartOutcome
 from adrank.contracts.registry import FeatureGroup, Store
+from adrank.contracts.timestamps import HOUR, floor_hour
 from adrank.decisions import lateness
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
 from adrank.runtime.retry import Patience
@@ -93,7 +94,7 @@ class HourOfFeatures:
     def compute(self, group: FeatureGroup) -> str:
         """Revise what late events outdated, compute the hour if it is not whole, and say what was done."""
         queries, spark = self.queries, beside(self.spark)
-        late = queries.outdated(group, lake.hours(self.hour - self.lookback, self.hour))
+        late = queries.outdated(group, timestamps.hours(self.hour - self.lookback, self.hour))
         if late:
             self.report.revised(late[0])
         whole = queries.is_whole(spark, group, [self.hour])
@@ -111,14 +112,14 @@ class HourOfFeatures:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the step."""
     args = _parser().parse_args(argv)
-    hour, lookback = lake.floor_hour(args.hour), timedelta(hours=args.late_lookback_hours)
+    hour, lookback = floor_hour(args.hour), timedelta(hours=args.late_lookback_hours)
     # Great Expectations takes as long to import as Spark takes to start.
     with ThreadPoolExecutor(1) as importer:
         importer.submit(import_module, "great_expectations")
         spark = session(f"features of {hour.isoformat()}")
     files = LakeFiles(spark, args.bucket)
     report = RunReport(files, hour, args.run)
-    raws = raw_events.closed_hours(files, lateness.horizon_start(hour - lookback - lake.HOUR), hour + lake.HOUR)
+    raws = raw_events.closed_hours(files, lateness.horizon_start(hour - lookback - HOUR), hour + HOUR)
     groups = registry.load().groups
     queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
     of_hour = HourOfFeatures(spark, queries, hour, lookback, args.owner, args.bucket, report)
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return lambda: push(spark, files, store, hour, addresses[store], Patience.of(_STORE_SECONDS))
 
     def validated() -> str:
-        return validate(spark, files, hour, hour + lake.HOUR, report.report.revised_from, args.run, bounds)
+        return validate(spark, files, hour, hour + HOUR, report.report.revised_from, args.run, bounds)
 
     def audited() -> str:
         where = (args.redis_host, args.redis_port, args.redis_tls, args.table, args.region)

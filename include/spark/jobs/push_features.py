@@ -22,6 +22,7 @@ from pyspark.sql import SparkSession
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest, PushedHour, PushManifest
 from adrank.contracts.registry import Store
+from adrank.contracts.timestamps import floor_hour
 from adrank.online import push_state as states
 from adrank.online.push_state import StoreState
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
@@ -109,7 +110,7 @@ def push(
 
 
 def _hour(text: str) -> datetime:
-    return lake.floor_hour(datetime.fromisoformat(text))
+    return floor_hour(datetime.fromisoformat(text))
 
 
 def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[FeatureManifest]) -> None:

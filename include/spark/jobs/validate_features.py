@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Final
 
 from pyspark.sql import DataFrame, SparkSession
 
-from adrank.contracts import lake, registry
+from adrank.contracts import lake, registry, timestamps
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import DAY
 from expectations.day_before import HourRowCounts, RowRatioBounds
 from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles, in_parallel
@@ -81,8 +82,8 @@ def validate(
     """
     from expectations.inspection import ValidationRun
 
-    revised = _computed(files, list(lake.hours(revised_from or start, start)))
-    hours = [*revised, *lake.hours(start, end)]
+    revised = _computed(files, list(timestamps.hours(revised_from or start, start)))
+    hours = [*revised, *timestamps.hours(start, end)]
     validated: dict[datetime, dict[str, str]] = {hour: {} for hour in hours}
     with tempfile.TemporaryDirectory() as folder:
         docs = Path(folder)
@@ -121,7 +122,7 @@ def _computed(files: LakeFiles, hours: Sequence[datetime]) -> list[datetime]:
 
 def _told(files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]) -> HourRowCounts:
     asked = {manifest.hour: manifest.rows for manifest in manifests}
-    before = feature_manifests.computed(files, group, {hour - lake.DAY for hour in asked} - asked.keys())
+    before = feature_manifests.computed(files, group, {hour - DAY for hour in asked} - asked.keys())
     comparable = {manifest.hour: manifest.rows for manifest in before if manifest.fingerprint == group.fingerprint}
     return HourRowCounts(asked, asked | comparable, _first_hour(files, group))
 

@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
@@ -22,13 +21,12 @@ from pyspark.sql import functions as F  # noqa: N812
 from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, rows_digest
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import HOUR, micros
 from adrank.decisions import lateness
 from adrank.decisions.lateness import RawLog
 from adrank.storage.leases import Lease
 from spark.lake import feature_manifests, partition_files
 from spark.lake.files import LakeFiles, in_parallel
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -138,15 +136,11 @@ def _clear(files: LakeFiles, group: FeatureGroup, target: _Target) -> None:
 
 def _stamps(spark: SparkSession, targets: Sequence[_Target]) -> DataFrame:
     """``hour, rev, available_at`` of each target."""
-    rows = (f"({_micros(target.hour)}, '{target.revision:03d}', {_micros(target.available_at)})" for target in targets)
+    rows = (f"({micros(target.hour)}, '{target.revision:03d}', {micros(target.available_at)})" for target in targets)
     return spark.sql(
-        "SELECT timestamp_micros(hour) AS hour, rev, timestamp_micros(available) AS available_at "  # noqa: S608
+        "SELECT timestampmicros(hour) AS hour, rev, timestampmicros(available) AS available_at "  # noqa: S608
         f"FROM VALUES {', '.join(rows)} AS stamps(hour, rev, available)"
     )
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _folder(group: FeatureGroup, target: _Target) -> str:
@@ -167,7 +161,7 @@ def _digests(
         .agg(F.count("*").alias("rows"), F.sha2(F.array_join(F.array_sort(F.collect_list(row)), ""), 256).alias("d"))
         .select(F.unix_timestamp("feature_time").alias("seconds"), "rows", "d")
     )
-    ends = {int((target.hour + lake.HOUR).timestamp()): target.hour for target in targets}
+    ends = {int((target.hour + HOUR).timestamp()): target.hour for target in targets}
     return {ends[found["seconds"]]: (found["rows"], found["d"]) for found in per_hour.collect()}
 
 

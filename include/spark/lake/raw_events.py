@@ -10,7 +10,7 @@ from typing import Final
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import RawManifest
 from spark.lake.files import LakeFiles, in_parallel
 
@@ -36,7 +36,7 @@ def closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawMa
     :raises HourNotReadyError: an hour is not closed, or missing from the middle of the log.
     """
     first = first_landed(files)
-    hours = [hour for hour in lake.hours(start, end) if first is None or hour >= first]
+    hours = [hour for hour in timestamps.hours(start, end) if first is None or hour >= first]
     closed = in_parallel(lambda hour: files.exists(lake.raw_events_manifest(hour)), hours)
     missing = [hour for hour, there in zip(hours, closed, strict=True) if not there]
     if missing:

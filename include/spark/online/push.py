@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from pyspark.sql import SparkSession
 
-from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, PushedHour, PushedPartition
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import HOUR
 from adrank.online import push_state as states
 from adrank.online.push_state import FencingToken, Plan, PushFencedError, StateLostError, StoreState
 from adrank.online.writer import Address, OnlineWriter
@@ -101,7 +101,7 @@ class Push:
     def _write(self, plan: Plan, state: StoreState) -> Counter[str]:
         total: Counter[str] = Counter()
         ticket = FencingToken(state.token, state.fence)
-        as_of = self.wanted.hour + lake.HOUR
+        as_of = self.wanted.hour + HOUR
         for group in self.groups:
             compared = changes.comparison(self.files, group, self.manifests[group.name], plan)
             if compared.is_empty:

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, ServedAudit
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import HOUR, floor_hour
 from adrank.online.comparison import differs
 from adrank.online.vectors import Matrix
 from spark.lake import feature_manifests, feature_partitions
@@ -50,8 +51,8 @@ class _Served:
             return (self.as_of,)
         if self.reason not in _LACKING:
             return ()
-        last = int(lake.floor_hour(self.event_time - group.lag).timestamp())
-        return last - int(lake.HOUR.total_seconds()), last
+        last = int(floor_hour(self.event_time - group.lag).timestamp())
+        return last - int(HOUR.total_seconds()), last
 
 
 class _Row(NamedTuple):
@@ -112,7 +113,7 @@ class _Offline:
         wanted = {(row.entity_id, end) for row in served for end in row.hour_ends(group)}
         if not wanted:
             return cls({}, frozenset())
-        hours = [datetime.fromtimestamp(end, UTC) - lake.HOUR for end in sorted({end for _, end in wanted})]
+        hours = [datetime.fromtimestamp(end, UTC) - HOUR for end in sorted({end for _, end in wanted})]
         listed = in_parallel(lambda hour: _revisions(files, group, hour), hours)
         manifests = [manifest for revisions in listed for manifest in revisions]
         keys = F.broadcast(spark.createDataFrame(sorted(wanted), "entity_id string, seconds bigint"))
@@ -122,7 +123,7 @@ class _Offline:
         available = F.unix_timestamp("available_at")
         for row in found.select("entity_id", "seconds", available, *group.names).collect():
             rows[row[0], row[1]].append(_Row(datetime.fromtimestamp(row[2], UTC), matrix([row[3:]])))
-        return cls(rows, frozenset(int((manifest.hour + lake.HOUR).timestamp()) for manifest in manifests))
+        return cls(rows, frozenset(int((manifest.hour + HOUR).timestamp()) for manifest in manifests))
 
     def of_served(self, group: FeatureGroup, row: _Served) -> list[Matrix]:
         """The values that it may have been served with; none where the registry's defaults are right."""

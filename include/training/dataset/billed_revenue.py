@@ -23,15 +23,14 @@ from typing import Final, NamedTuple
 import duckdb
 from pydantic import TypeAdapter, ValidationError
 
-from adrank.contracts import lake
 from adrank.contracts.manifests import BillingManifest
 from adrank.contracts.settings import Billing
+from adrank.contracts.timestamps import DAY, EPOCH
 from adrank.runtime import sagemaker_job
 from training.dataset import duckdb_sql
 
 MATURITY: Final = Billing().maturity
 _log = logging.getLogger(__name__)
-_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _COLUMNS: Final = "{event_id: 'VARCHAR', billed_at: 'TIMESTAMPTZ', amount: 'DECIMAL(18, 6)', currency: 'VARCHAR'}"
 
 
@@ -128,9 +127,9 @@ def _create_days(connection: duckdb.DuckDBPyConnection, days: Iterable[datetime]
     """Every landed day (days since the epoch), and the end of the unbroken run of days that it is in."""
     connection.execute("CREATE OR REPLACE TEMP TABLE billing_days (day BIGINT, covered_until_us BIGINT)")
     run: list[int] = []
-    for number in [*((day - _EPOCH) // lake.DAY for day in days), None]:
+    for number in [*((day - EPOCH) // DAY for day in days), None]:
         if run and number != run[-1] + 1:
-            until = (run[-1] + 1) * (lake.DAY // timedelta(microseconds=1))
+            until = (run[-1] + 1) * (DAY // timedelta(microseconds=1))
             connection.executemany("INSERT INTO billing_days VALUES (?, ?)", [(day, until) for day in run])
             run = []
         if number is not None:

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import HOUR, as_utc
 from adrank.runtime import sagemaker_job
 from training.dataset import duckdb_sql
 
@@ -68,8 +69,8 @@ def _manifest(path: Path, group: FeatureGroup) -> FeatureManifest:
 
 def _partitions(manifests: Iterable[FeatureManifest]) -> pa.Table:
     columns = {
-        "feature_time": pa.array([lake.as_utc(m.hour) + lake.HOUR for m in manifests], _MOMENT),
-        "available_at": pa.array([lake.as_utc(m.available_at) for m in manifests], _MOMENT),
+        "feature_time": pa.array([as_utc(m.hour) + HOUR for m in manifests], _MOMENT),
+        "available_at": pa.array([as_utc(m.available_at) for m in manifests], _MOMENT),
         "revision": pa.array([m.revision for m in manifests], pa.int32()),
     }
     return pa.table(columns)

@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
+from adrank.contracts.timestamps import HOUR
 from ingestion.landing.raw_events import CdcTable
 from simulator.marketplace.searches import Bools, Floats, Ints
 from simulator.marketplace.settings import WorldSettings
@@ -102,8 +103,8 @@ class Catalogue:
 
         The first hour of history holds the snapshot of what was there before.
         """
-        for hour in lake.hours(start, end):
-            index = (hour - self._settings.start) // lake.HOUR
+        for hour in timestamps.hours(start, end):
+            index = (hour - self._settings.start) // HOUR
             if index == 0:
                 yield "sellers", hour, self._seller_snapshot()
             if changes := self._ad_envelopes(index):

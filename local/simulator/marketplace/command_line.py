@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from datetime import datetime
 
-from adrank.contracts import lake
+from adrank.contracts.timestamps import as_utc, floor_hour
 
 
 def whole_hour(spelled: str) -> datetime:
     """An ISO 8601 hour with a zone, in UTC."""
     try:
-        moment = lake.as_utc(datetime.fromisoformat(spelled))
+        moment = as_utc(datetime.fromisoformat(spelled))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    if lake.floor_hour(moment) != moment:
+    if floor_hour(moment) != moment:
         raise argparse.ArgumentTypeError(f"{spelled} is not a whole hour")
     return moment
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
-from adrank.contracts import lake
+from adrank.contracts.timestamps import as_utc, floor_hour
 
 SEASON_OVER_SEED: Final = 8
 
@@ -43,9 +43,9 @@ class WorldSettings(BaseModel):
     @field_validator("live_start")
     @classmethod
     def _whole_hour(cls, moment: datetime) -> datetime:
-        if lake.floor_hour(moment) != moment:
+        if floor_hour(moment) != moment:
             raise ValueError("live_start must be a whole hour")
-        return lake.as_utc(moment)
+        return as_utc(moment)
 
     @property
     def start(self) -> datetime:

@@ -28,8 +28,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from adrank.contracts import lake
 from adrank.contracts.events import SLOT_KEY
+from adrank.contracts.timestamps import HOUR, as_utc, floor_hour
 from ingestion.landing.raw_events import CdcTable
 from simulator.marketplace.catalogue import Catalogue
 from simulator.marketplace.searches import Floats, Ints, Outcome, Reactions, Searches, ranks
@@ -40,7 +40,6 @@ HOUR_OF_DAY: Final = "hour_of_day"
 _CONTEXT: Final = (SLOT_KEY, AFFINITY, HOUR_OF_DAY)
 _SECOND: Final = 1_000_000
 _HOUR_US: Final = 3600 * _SECOND
-_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _IN_CATEGORY: Final = 0.5
 
 
@@ -117,8 +116,8 @@ class World:
                 np.full(len(flat), float(hour.hour)),
             ]
         )
-        start = (hour - _EPOCH).total_seconds() * _SECOND
-        stamp = f"{lake.as_utc(hour):%Y%m%d%H}"
+        start = hour.timestamp() * _SECOND
+        stamp = f"{as_utc(hour):%Y%m%d%H}"
         return Searches(
             search_ids=tuple(f"q-{stamp}-{i:05d}" for i in range(count)),
             user_ids=tuple(self._user_ids[users].tolist()),
@@ -161,7 +160,7 @@ class World:
 
     def changes(self, hour: datetime) -> Iterator[tuple[CdcTable, list[dict[str, Any]]]]:
         """Debezium envelopes of what changed in the catalogue during the hour, by table."""
-        for table, _, envelopes in self.catalogue.envelopes(hour, hour + lake.HOUR):
+        for table, _, envelopes in self.catalogue.envelopes(hour, hour + HOUR):
             yield table, envelopes
 
     def expected_contacts(self, hour: datetime, searches: Searches, positions: Ints) -> float:
@@ -170,7 +169,7 @@ class World:
         return float((examination(positions) * chances.click * chances.contact).sum() / max(len(searches), 1))
 
     def _index(self, hour: datetime) -> int:
-        return (lake.floor_hour(hour) - self.settings.start) // lake.HOUR
+        return (floor_hour(hour) - self.settings.start) // HOUR
 
     def _wanted_categories(self, rng: np.random.Generator, users: Ints) -> Ints:
         cumulated = np.cumsum(self._affinity[users] + 0.05, axis=1)

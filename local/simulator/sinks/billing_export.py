@@ -25,8 +25,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from adrank.contracts import lake, settings
+from adrank.contracts import lake, settings, timestamps
 from adrank.contracts.manifests import RawManifest
+from adrank.contracts.timestamps import DAY, as_utc
 from adrank.storage.object_store import ObjectStore
 from ingestion.billing import landing
 from ingestion.billing.export import COLUMNS, CONTROL, EXPORT
@@ -79,11 +80,11 @@ def export_day(store: ObjectStore, day: datetime, *, seed: int, currency: str) -
     :raises LogNotWholeError: the raw log has not passed the end of the day
     """
     watermark = landing.watermark(store)
-    if watermark is None or watermark < day + lake.DAY:
+    if watermark is None or watermark < day + DAY:
         reached = watermark.isoformat() if watermark else "nowhere"
         raise LogNotWholeError(f"the raw log reaches {reached}, not the end of {day:%Y-%m-%d}")
     billed = [charge for sale in _sales(store, day) for charge in charges(*sale, seed)]
-    todays = sorted((c for c in billed if day <= c.billed_at < day + lake.DAY), key=lambda c: (c.billed_at, c))
+    todays = sorted((c for c in billed if day <= c.billed_at < day + DAY), key=lambda c: (c.billed_at, c))
     total = sum((charge.amount for charge in todays), Decimal(0))
     inbox = lake.billing_inbox(day)
     store.put(inbox + EXPORT, _csv(todays, currency))
@@ -95,7 +96,7 @@ def export_day(store: ObjectStore, day: datetime, *, seed: int, currency: str) -
 def _sales(store: ObjectStore, day: datetime) -> Iterator[tuple[str, datetime, float]]:
     """Sales of the day and of as long before it as billing takes, each once."""
     seen: set[str] = set()
-    for hour in lake.hours(day - _BILLED_WITHIN - _CORRECTED_WITHIN, day + lake.DAY):
+    for hour in timestamps.hours(day - _BILLED_WITHIN - _CORRECTED_WITHIN, day + DAY):
         content = store.find(lake.raw_events_manifest(hour))
         files = () if content is None else RawManifest.model_validate_json(content).files
         for file in files:
@@ -105,7 +106,7 @@ def _sales(store: ObjectStore, day: datetime) -> Iterator[tuple[str, datetime, f
             for row in table.filter(sold).to_pylist():
                 if row["event_id"] not in seen:
                     seen.add(row["event_id"])
-                    yield row["event_id"], lake.as_utc(row["event_time"]), row["revenue"]
+                    yield row["event_id"], as_utc(row["event_time"]), row["revenue"]
 
 
 def _csv(billed: list[Charge], currency: str) -> bytes:
@@ -135,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--currency", default=chosen_settings.billing.currency)
     chosen = parser.parse_args(arguments)
     store = ObjectStore.connect(chosen.bucket, region=chosen_settings.region)
-    for day in lake.days(chosen.day, chosen.day + chosen.days * lake.DAY):
+    for day in timestamps.days(chosen.day, chosen.day + chosen.days * DAY):
         try:
             exported = export_day(store, day, seed=chosen.seed, currency=chosen.currency)
         except LogNotWholeError as error:

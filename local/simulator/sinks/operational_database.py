@@ -7,7 +7,7 @@ something to capture. ``updated_at`` is when a change happened in the world, whi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from adrank.contracts.settings import Cdc
+from adrank.contracts.timestamps import from_micros
 from ingestion.landing.changes import CdcTable
 
 HEARTBEAT: Final[str] = Cdc.model_fields["heartbeat_table"].default
@@ -24,7 +25,6 @@ _COLUMNS: Final[Mapping[CdcTable, tuple[str, ...]]] = {
     "sellers": ("seller_id", "created_at", "updated_at"),
 }
 _KEYS: Final[Mapping[CdcTable, str]] = {"ads": "ad_id", "sellers": "seller_id"}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # The log of a change holds the whole row before it: a deletion says what was deleted.
 _SCHEMA: Final = f"""
 CREATE TABLE IF NOT EXISTS sellers (
@@ -153,7 +153,7 @@ def _row(table: CdcTable, image: Mapping[str, Any], ts_ms: int) -> tuple[Any, ..
 
 
 def _moment(micros: int | None) -> datetime | None:
-    return None if micros is None else _EPOCH + timedelta(microseconds=micros)
+    return None if micros is None else from_micros(micros)
 
 
 def _names(table: CdcTable) -> sql.Composable:

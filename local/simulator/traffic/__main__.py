@@ -20,7 +20,8 @@ import sys
 import threading
 from pathlib import Path
 
-from adrank.contracts import lake, settings
+from adrank.contracts import settings
+from adrank.contracts.timestamps import HOUR
 from ingestion.landing import event_table
 from ingestion.own_logs import importer
 from ingestion.own_logs.files import OwnLogsError
@@ -82,7 +83,7 @@ def run(chosen: argparse.Namespace, stop: threading.Event) -> None:
         progress.state("running")
         with streamed(settings.load()) as outlet:
             LiveTraffic(plan, source, rank, outlet, progress, stop, back_pressure_of(chosen, stop)).run(
-                chosen.start if last is None else last + lake.HOUR, pending
+                chosen.start if last is None else last + HOUR, pending
             )
         progress.state("stopped" if stop.is_set() else "finished")
     except Exception as error:

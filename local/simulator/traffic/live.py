@@ -13,13 +13,14 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
+from adrank.contracts.timestamps import HOUR, micros
 from ingestion.landing import event_table
 from simulator.history import split
 from simulator.marketplace.event_rows import Exposure, answer_rows, delivered, impression_rows
@@ -31,7 +32,6 @@ from simulator.traffic.clock import EventClock
 from simulator.traffic.progress import Progress
 from simulator.traffic.ranking import RankCall, positions, request
 
-_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _NOBODY: Final = Exposure("")
 
 
@@ -81,17 +81,17 @@ class LiveTraffic:
     def run(self, first_hour: datetime, pending: pa.Table) -> None:
         """Run from ``first_hour``. ``pending`` holds answers to earlier searches that come in it or later."""
         plan = self._plan
-        clock = EventClock(_micros(first_hour), plan.speed, self._stop, self._back_pressure)
+        clock = EventClock(micros(first_hour), plan.speed, self._stop, self._back_pressure)
         self._progress.watch_clock(clock.reading)
         slots = threading.Semaphore(plan.concurrency)
         with ThreadPoolExecutor(plan.concurrency, thread_name_prefix="search") as pool:
-            for hour in lake.hours(first_hour, plan.start + plan.max_hours * lake.HOUR):
-                number = (hour - plan.start) // lake.HOUR
+            for hour in timestamps.hours(first_hour, plan.start + plan.max_hours * HOUR):
+                number = (hour - plan.start) // HOUR
                 searches = self._source.searches(hour, plan.budget.serials(number))
                 served = self._serve(searches, clock, pool, slots)
-                clock.wait_until(_micros(hour + lake.HOUR))
+                clock.wait_until(micros(hour + HOUR))
                 pending = self._close(hour, searches, served, pending)
-                self._progress.now(_micros(hour + lake.HOUR))
+                self._progress.now(micros(hour + HOUR))
                 if self._stop.is_set():
                     return
 
@@ -142,13 +142,9 @@ class LiveTraffic:
         told = pa.concat_tables([event_table.empty(), *served.impressions])
         answers = answer_rows(searches, self._source.ad_ids, served.shown, served.exposures, reactions, rng)
         rows = delivered(pa.concat_tables([told, answers]), self._plan.duplicate_share, rng)
-        inside, after = split(pa.concat_tables([pending, rows.slice(told.num_rows)]), hour + lake.HOUR)
-        self._outlet.hour(hour + lake.HOUR, self._source.changes(hour), inside)
+        inside, after = split(pa.concat_tables([pending, rows.slice(told.num_rows)]), hour + HOUR)
+        self._outlet.hour(hour + HOUR, self._source.changes(hour), inside)
         if self._back_pressure is not None:
-            self._back_pressure.hour_told(hour + lake.HOUR)
+            self._back_pressure.hour_told(hour + HOUR)
         self._progress.told(hour, pa.concat_tables([told, inside]))
         return after
-
-
-def _micros(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from pydantic import BaseModel
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import AuditManifest, BillingManifest, CdcManifest, FeatureManifest, RawManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank_airflow.errors import NoInputError
@@ -60,24 +60,24 @@ class LakeHook(S3Hook):
 
     def raw_manifests(self, start: datetime, end: datetime) -> list[RawManifest]:
         """Manifests of the closed raw hours in ``[start, end)``, in order; hours that are not there are left out."""
-        return self._manifests(RawManifest, (lake.raw_events_manifest(hour) for hour in lake.hours(start, end)))
+        return self._manifests(RawManifest, (lake.raw_events_manifest(hour) for hour in timestamps.hours(start, end)))
 
     def feature_manifests(self, group: FeatureGroup, start: datetime, end: datetime) -> list[FeatureManifest]:
         """Manifests of all revisions of a group's partitions in ``[start, end)``, in order of hour and revision."""
         with ThreadPoolExecutor(_READERS) as readers:
-            listed = readers.map(self.keys, (lake.features_day(group.name, day) for day in lake.days(start, end)))
-        hours = {lake.features_hour(group.name, hour) for hour in lake.hours(start, end)}
+            listed = readers.map(self.keys, (lake.features_day(group.name, day) for day in timestamps.days(start, end)))
+        hours = {lake.features_hour(group.name, hour) for hour in timestamps.hours(start, end)}
         manifests = (key for keys in listed for key in keys if key.endswith(lake.MANIFEST))
         found = self._manifests(FeatureManifest, (key for key in manifests if key.rsplit("rev=", 1)[0] in hours))
         return sorted(found, key=lambda manifest: (manifest.hour, manifest.revision))
 
     def audits(self, start: datetime, end: datetime) -> list[AuditManifest]:
         """What the audits of the hours in ``[start, end)`` found, in order; hours without one are left out."""
-        return self._manifests(AuditManifest, (lake.audit(hour) for hour in lake.hours(start, end)))
+        return self._manifests(AuditManifest, (lake.audit(hour) for hour in timestamps.hours(start, end)))
 
     def billing_files(self, start: datetime, as_of: datetime) -> list[str]:
         """Keys of the exports of the days from ``start`` on, each with its manifest, as they were known ``as_of``."""
-        days = (lake.raw_billing_manifest(day) for day in lake.days(start, as_of))
+        days = (lake.raw_billing_manifest(day) for day in timestamps.days(start, as_of))
         known = (self._known(manifest, as_of) for manifest in self._manifests(BillingManifest, days))
         return [key for manifest in known if manifest for key in _billing_keys(manifest)]
 

@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from adrank.contracts import lake, registry
 from adrank.contracts.settings import Settings
+from adrank.contracts.timestamps import floor_hour
 from adrank.decisions import consistency
 from adrank_airflow.errors import InconsistentFeaturesError, UnauditedFeaturesError
 from adrank_airflow.hooks.lake import LakeHook
@@ -38,7 +39,7 @@ class RequireConsistencyOperator(BaseOperator):
         """Return the audited hour, its skew and the reasons."""
         del context
         settings, wanted = self.settings, self.settings.audit
-        end = lake.floor_hour(datetime.fromisoformat(self.as_of))
+        end = floor_hour(datetime.fromisoformat(self.as_of))
         hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
         fingerprint = registry.load().fingerprint
         audits = [

@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 
 from adrank.contracts import lake, registry
 from adrank.contracts.settings import Settings
+from adrank.contracts.timestamps import DAY, HOUR, floor_hour
 from adrank_airflow import deadlines
 from adrank_airflow.errors import DeadlineError
 from adrank_airflow.hooks.lake import LakeHook
@@ -98,7 +99,7 @@ class FeaturesReadySensor(LakeKeysSensor):
 
     def keys(self) -> list[str]:
         """The manifests of the last whole hour before ``as_of``."""
-        hour = lake.floor_hour(datetime.fromisoformat(self.as_of)) - timedelta(hours=1)
+        hour = floor_hour(datetime.fromisoformat(self.as_of)) - timedelta(hours=1)
         return [lake.features_manifest(group.name, hour) for group in registry.load().groups]
 
 
@@ -116,7 +117,7 @@ class WindowsReadySensor(LakeKeysSensor):
 
     def keys(self) -> list[str]:
         """The manifests of the windows."""
-        hour = datetime.fromisoformat(self.day) + lake.DAY - lake.HOUR
+        hour = datetime.fromisoformat(self.day) + DAY - HOUR
         return [lake.windows(group.name, hour) + lake.MANIFEST for group in registry.load().reading("events")]
 
 

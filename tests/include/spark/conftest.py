@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
+from adrank.contracts.timestamps import HOUR, floor_hour
 from localcloud.settings import Config
 from tests.support.kafka_broker import StoreProcess
 from tests.support.online_stores import RedisServer
@@ -54,7 +55,7 @@ class TestLake:
 
     def land(self, hour: datetime, events: Sequence[dict[str, Any]]) -> None:
         """Close one raw hour with these events."""
-        self._close(hour, events, RawManifest(hour=hour, revision_time=hour + lake.HOUR, watermark=hour, rows=0))
+        self._close(hour, events, RawManifest(hour=hour, revision_time=hour + HOUR, watermark=hour, rows=0))
 
     def late(self, hour: datetime, events: Sequence[dict[str, Any]], revision_time: datetime) -> None:
         """Add a file to a closed raw hour, as its next revision."""
@@ -100,7 +101,7 @@ class TestLake:
         path = self.path(lake.raw_cdc_manifest(table, hour))
         if path.exists():
             return CdcManifest.model_validate_json(path.read_text())
-        return CdcManifest(table=table, hour=lake.floor_hour(hour), watermark=hour + lake.HOUR, changes=0)
+        return CdcManifest(table=table, hour=floor_hour(hour), watermark=hour + HOUR, changes=0)
 
 
 @pytest.fixture(scope="session")

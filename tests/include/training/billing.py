@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
+from adrank.contracts.timestamps import DAY
 from adrank.storage.object_store import ObjectStore, Version
 from ingestion.billing import landing
 from ingestion.billing.export import BilledRow
@@ -54,7 +55,7 @@ def bill(
 
 def bill_days(directory: Path, first: datetime, last: datetime) -> Path:
     """Land an export without rows for every day from ``first`` to ``last``."""
-    for day in lake.days(first, last + lake.DAY):
+    for day in timestamps.days(first, last + DAY):
         bill(directory, day)
     return directory
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
 from adrank.contracts.experiments import Experiment
 from adrank.contracts.manifests import TrainingSetManifest
 from adrank.contracts.settings import Labels
@@ -22,7 +22,7 @@ from training.dataset import billed_revenue, duckdb_sql
 from training.dataset.billed_revenue import BillingFilesError
 from training.measure_experiment import measure
 
-DAY = lake.DAY
+DAY = timestamps.DAY
 TUESDAY = MONDAY + DAY
 WEDNESDAY = MONDAY + 2 * DAY
 THURSDAY = MONDAY + 3 * DAY

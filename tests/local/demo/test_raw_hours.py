@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import DataFile, RawManifest
 from adrank.storage.object_store import ObjectStore
 from demo import raw_hours
@@ -58,14 +58,14 @@ def test_what_is_missing_is_named() -> None:
 def test_hours_are_described_by_their_manifests() -> None:
     store = Memory()
     for number in range(2):
-        hour = HOUR + number * lake.HOUR
+        hour = HOUR + number * timestamps.HOUR
         manifest = RawManifest(
             hour=hour,
-            revision_time=hour + lake.HOUR,
-            watermark=hour + lake.HOUR,
+            revision_time=hour + timestamps.HOUR,
+            watermark=hour + timestamps.HOUR,
             files=(DataFile(name="a", rows=1000), DataFile(name="b", rows=1)),
             rows=1001,
             late_rows=number,
         )
         store.put(lake.raw_events_manifest(hour), manifest.model_dump_json().encode())
-    assert raw_hours.describe(store, HOUR, HOUR + 2 * lake.HOUR) == "2,002 rows in 4 files, 1 of them late"
+    assert raw_hours.describe(store, HOUR, HOUR + 2 * timestamps.HOUR) == "2,002 rows in 4 files, 1 of them late"

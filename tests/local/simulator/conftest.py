@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from moto import mock_aws
 
-from adrank.contracts import lake
+from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import raw_events
 from simulator.marketplace.settings import WorldSettings
@@ -35,8 +35,8 @@ class LandedOutlet:
 
     def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
         for table, envelopes in changes:
-            raw_events.land_cdc(self._store, table, end - lake.HOUR, envelopes)
-        raw_events.land_hour(self._store, end - lake.HOUR, pa.concat_tables([*self._told, events]))
+            raw_events.land_cdc(self._store, table, end - HOUR, envelopes)
+        raw_events.land_hour(self._store, end - HOUR, pa.concat_tables([*self._told, events]))
         self._told.clear()
 
 

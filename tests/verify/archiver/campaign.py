@@ -21,9 +21,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from adrank.contracts import lake, metrics
+from adrank.contracts import lake, metrics, timestamps
 from adrank.contracts.manifests import RawManifest
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import HOUR, floor_hour
 from adrank.kafka.messages import encode
 from ingestion.archiver import checkpoints, dead_letters
 from serving.router.event_log import EventLog
@@ -150,7 +151,7 @@ class Campaign:
     def finish(self, seconds: float) -> None:
         """Close every hour by heartbeats, hour by hour, until all that was late is in its hour too."""
         end = START + timedelta(seconds=seconds * SPEED)
-        last = lake.floor_hour(end)
+        last = floor_hour(end)
         ahead = itertools.count(2)
 
         def caught_up() -> bool:
@@ -158,7 +159,7 @@ class Campaign:
             return self.lag() == 0
 
         def closed() -> bool:
-            self._log.heartbeat(end + next(ahead) * lake.HOUR)
+            self._log.heartbeat(end + next(ahead) * HOUR)
             self._log.flush()
             eventually(caught_up)
             return self.lake.find(lake.raw_events_manifest(last)) is not None and self._settled()
@@ -177,10 +178,10 @@ class Campaign:
                 assert hashlib.sha256(body).hexdigest() == file.sha256, f"{file.name} is not what its manifest says"
                 rows = pq.read_table(io.BytesIO(body), columns=["event_id", "event_time"])
                 assert rows.num_rows == file.rows
-                assert {lake.floor_hour(moment) for moment in rows["event_time"].to_pylist()} == {manifest.hour}
+                assert {floor_hour(moment) for moment in rows["event_time"].to_pylist()} == {manifest.hour}
                 landed.update(rows["event_id"].to_pylist())
         hours = [manifest.hour for manifest in manifests]
-        assert hours == list(lake.hours(hours[0], hours[-1] + lake.HOUR)), "the closed hours have a gap"
+        assert hours == list(timestamps.hours(hours[0], hours[-1] + HOUR)), "the closed hours have a gap"
         in_topic = self._reader.finish(self._archived())
         return {
             "sent": sum(self.sent.values()),

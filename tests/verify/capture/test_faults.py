@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adrank.contracts import lake
+from adrank.contracts.timestamps import HOUR, floor_hour
 from ingestion.landing.changes import CdcTable
 from tests.support.change_capture import CaptureWorld
 from tests.support.kafka_broker import eventually
@@ -27,7 +28,7 @@ def named(world: CaptureWorld, table: CdcTable) -> Counter[str]:
     """Ads of the changes that the checkpoint or a manifest names."""
     files = {(f["hour"], f["file"]["name"]) for f in world.checkpoint()["files"] if f["table"] == table}
     now = datetime.now(UTC)
-    for hour in (lake.floor_hour(now) - lake.HOUR, lake.floor_hour(now)):
+    for hour in (floor_hour(now) - HOUR, floor_hour(now)):
         manifest = world.manifest(table, hour)
         files |= {(hour.isoformat(), file.name) for file in manifest.files} if manifest else set()
     keys = [lake.raw_cdc(table, datetime.fromisoformat(hour)) + name for hour, name in files]

@@ -21,7 +21,8 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
+from adrank.contracts.timestamps import EPOCH, HOUR, floor_hour
 from spark.catalogue import validity
 from spark.lake.files import LakeFiles
 from tests.support.change_capture import EVENT_CLOCK, CaptureWorld
@@ -36,7 +37,6 @@ BULK = 60_000
 PAIRS = 1_000
 START = datetime(2026, 3, 1, 5, tzinfo=UTC)
 COLUMNS = ("ad_id", "seller_id", "category", "price", "created_at", "image_quality_score", "updated_at")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RAW = "org.apache.hadoop.fs.RawLocalFileSystem"
 
 
@@ -87,7 +87,7 @@ class Writer:
             self._owner.clear()
             self._beat()
             yield CHANGES - len(self._operations)
-        self.now = lake.floor_hour(self.now) + lake.HOUR
+        self.now = floor_hour(self.now) + HOUR
         self._beat()
         for connection in self._connections:
             connection.close()
@@ -154,7 +154,7 @@ class Writer:
         return f"seller-{pick.randrange(SELLERS)}", f"category-{pick.randrange(9)}", price, created, score, self.now
 
     def _beat(self) -> None:
-        hour = lake.floor_hour(self.now)
+        hour = floor_hour(self.now)
         if hour > self._on_heartbeat:
             with self._connections[2].cursor() as cursor:
                 cursor.execute("UPDATE adrank_heartbeat SET beat_at = %s", (hour,))
@@ -225,25 +225,25 @@ def test_the_history_is_the_databases_own(
     began = time.monotonic()
     killed = killed_twice(world, writer)
     written = time.monotonic() - began
-    last = writer.now - lake.HOUR
+    last = writer.now - HOUR
     world.wait_for("ads", last, seconds=240)
     world.wait_for("sellers", last)
     landed_after = time.monotonic() - began
     assert world.end() == 0
 
     landed: Counter[tuple[int, str]] = Counter()
-    for hour in lake.hours(START, writer.now):
+    for hour in timestamps.hours(START, writer.now):
         landed.update((e["source"]["lsn"], e["op"]) for e in world.envelopes("ads", hour))
     doubled = sum(landed.values()) - len(landed)
     lost = ledger.envelopes - len(landed)
 
     spark = request.getfixturevalue("spark")
-    history = validity.history(spark, LakeFiles(spark, world.lake.bucket), "ads", _EPOCH, writer.now).cache()
+    history = validity.history(spark, LakeFiles(spark, world.lake.bucket), "ads", EPOCH, writer.now).cache()
     current = current_rows(history)
     table = {row[0]: row for row in world.rows(f"SELECT {', '.join(COLUMNS)} FROM ads")}
     wrong_rows = [key for key in current.keys() | table.keys() if current.get(key) != as_history(table.get(key))]
     pairs, wrong_prices = wrong_answers(history, ledger, writer.now)
-    sellers = validity.history(spark, LakeFiles(spark, world.lake.bucket), "sellers", _EPOCH, writer.now).count()
+    sellers = validity.history(spark, LakeFiles(spark, world.lake.bucket), "sellers", EPOCH, writer.now).count()
 
     with capsys.disabled():
         print(
@@ -279,7 +279,7 @@ def test_a_bulk_load_whose_rows_share_positions_of_the_log_survives_a_kill(
     ahead = world.checkpoint()["ahead"]
     assert ahead is not None, "it died between two positions; another seed is needed"
     world.start()
-    world.sql(f"UPDATE adrank_heartbeat SET beat_at = '{(hour + lake.HOUR).isoformat()}'")
+    world.sql(f"UPDATE adrank_heartbeat SET beat_at = '{(hour + HOUR).isoformat()}'")
     world.wait_for("ads", hour, seconds=120)
     assert world.end() == 0
     landed = Counter(e["after"]["ad_id"] for e in world.envelopes("ads", hour))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from adrank.contracts import lake
+from adrank.contracts.timestamps import HOUR
 from spark.catalogue import fold, snapshots, validity
 from spark.lake.files import LakeFiles
 from tests.support.catalogue_changes import FIRST, Change, disorderly, landed, orderly
@@ -58,7 +58,7 @@ def spark(root: Path) -> Iterator[SparkSession]:
 
 
 def hour(number: int) -> datetime:
-    return FIRST + number * lake.HOUR
+    return FIRST + number * HOUR
 
 
 SPANS = [(hour(24), hour(96)), (hour(55), hour(81)), (hour(72), hour(93))]

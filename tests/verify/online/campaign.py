@@ -25,6 +25,7 @@ from adrank.contracts import lake, registry
 from adrank.contracts.manifests import PushManifest
 from adrank.contracts.online_layout import dynamodb_key, redis_key
 from adrank.contracts.registry import FeatureGroup, Store
+from adrank.contracts.timestamps import HOUR
 from adrank.online.push_state import StoreState
 from adrank.online.vectors import GroupDecoder
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
@@ -199,7 +200,7 @@ class Campaign(ABC):
     def account(self) -> dict[str, int]:
         """Compares the store with the offline partitions of the hour, key by key."""
         counts = dict.fromkeys(("keys", "missing", "different", "from_the_future", "older_than_a_day", "left_over"), 0)
-        end = (self._at(self.hour) + lake.HOUR).timestamp()
+        end = (self._at(self.hour) + HOUR).timestamp()
         for group in self.groups:
             wanted, held = self._rows[group.name], self._held(group)
             entities = list(wanted)

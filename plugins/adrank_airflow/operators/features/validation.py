@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import BaseOperatorLink
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.settings import Settings
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 
@@ -55,7 +55,7 @@ class RangeValidation(Validation):
     @property
     def last_hour(self) -> datetime:
         """The last hour of the range."""
-        *_, last = lake.hours(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
+        *_, last = timestamps.hours(datetime.fromisoformat(self.start), datetime.fromisoformat(self.end))
         return last
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from adrank.contracts.experiments import Experiment
-from adrank.contracts.lake import HOUR
 from adrank.contracts.settings import Settings
+from adrank.contracts.timestamps import HOUR
 from adrank_airflow.errors import StagingInUseError
 from adrank_airflow.hooks.experiments import ExperimentsHook
 from adrank_airflow.hooks.lake import LakeHook

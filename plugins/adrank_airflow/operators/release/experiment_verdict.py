@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.experiments import Experiment
 from adrank.contracts.settings import Settings
 from adrank.decisions import experiment as decision
@@ -120,7 +120,7 @@ class AwaitExperimentVerdictOperator(BaseOperator):
 
     def _wait_for_hours(self, context: Context, look: int) -> NoReturn:
         experiment, settings = self._experiment, self.settings
-        hours = lake.hours(experiment.start, self._look_end(experiment, look))
+        hours = timestamps.hours(experiment.start, self._look_end(experiment, look))
         self.defer(
             trigger=LakeKeysTrigger(
                 bucket=settings.lake.bucket,

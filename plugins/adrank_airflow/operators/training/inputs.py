@@ -10,6 +10,7 @@ from airflow.sdk import BaseOperator
 
 from adrank.contracts import lake, registry
 from adrank.contracts.settings import Settings
+from adrank.contracts.timestamps import HOUR, floor_hour
 from adrank_airflow.errors import NoInputError
 from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.hooks.model_registry import ModelRegistryHook
@@ -36,7 +37,7 @@ class PlanTrainingInputsOperator(BaseOperator):
         del context
         settings, tenancy = self.settings, self.settings.airflow
         as_of = datetime.fromisoformat(self.as_of)
-        start, end = as_of - timedelta(days=settings.training.window_days), lake.floor_hour(as_of)
+        start, end = as_of - timedelta(days=settings.training.window_days), floor_hour(as_of)
         hook = LakeHook(settings.lake.bucket, tenancy.aws_conn_id, settings.region)
         prefix = lake.training_run(lake.run_key(as_of)) + "inputs/"
 
@@ -47,7 +48,7 @@ class PlanTrainingInputsOperator(BaseOperator):
         features = []
         for group in registry.load().groups:
             # The first impressions were answered with rows from before them: of hours that ended a TTL ago at most.
-            oldest = raw[0].hour - timedelta(hours=group.ttl_hours) - lake.HOUR
+            oldest = raw[0].hour - timedelta(hours=group.ttl_hours) - HOUR
             for partition in hook.feature_manifests(group, oldest, end):
                 at = lake.features(group.name, partition.hour, partition.revision)
                 features += [at + name for name in (*partition.files, lake.MANIFEST)]

@@ -6,39 +6,40 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
+from adrank.contracts.timestamps import DAY, floor_day, floor_hour
 
 LATE = datetime(2026, 3, 1, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
 def test_a_moment_belongs_to_the_utc_hour_that_holds_it() -> None:
-    assert lake.floor_hour(LATE) == datetime(2026, 3, 1, 23, tzinfo=UTC)
+    assert floor_hour(LATE) == datetime(2026, 3, 1, 23, tzinfo=UTC)
     assert lake.hour_partition(LATE) == "dt=2026-03-01/hr=23"
 
 
 def test_other_time_zones_name_the_same_partition() -> None:
     in_india = LATE.astimezone(timezone(timedelta(hours=5, minutes=30)))
     assert lake.hour_partition(in_india) == "dt=2026-03-01/hr=23"
-    assert lake.floor_hour(in_india) == lake.floor_hour(LATE)
+    assert floor_hour(in_india) == floor_hour(LATE)
 
 
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
-        lake.floor_hour(datetime(2026, 3, 1, 23))
+        floor_hour(datetime(2026, 3, 1, 23))
     with pytest.raises(ValueError, match="no time zone"):
         lake.run_key(datetime(2026, 3, 1, 23))
 
 
 def test_hours_are_half_open_and_cross_midnight() -> None:
     start = datetime(2026, 3, 1, 22, tzinfo=UTC)
-    assert [hour.hour for hour in lake.hours(start, start + timedelta(hours=4))] == [22, 23, 0, 1]
-    assert list(lake.hours(start, start)) == []
+    assert [hour.hour for hour in timestamps.hours(start, start + timedelta(hours=4))] == [22, 23, 0, 1]
+    assert list(timestamps.hours(start, start)) == []
 
 
 def test_days_are_all_that_an_interval_touches() -> None:
-    assert lake.floor_day(LATE) == datetime(2026, 3, 1, tzinfo=UTC)
-    assert [day.day for day in lake.days(LATE, LATE + timedelta(days=1))] == [1, 2]
-    assert [day.day for day in lake.days(lake.floor_day(LATE), lake.floor_day(LATE) + lake.DAY)] == [1]
+    assert floor_day(LATE) == datetime(2026, 3, 1, tzinfo=UTC)
+    assert [day.day for day in timestamps.days(LATE, LATE + timedelta(days=1))] == [1, 2]
+    assert [day.day for day in timestamps.days(floor_day(LATE), floor_day(LATE) + DAY)] == [1]
 
 
 def test_every_prefix_of_an_hour_ends_in_a_slash_and_its_manifest_lies_in_it() -> None:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from adrank.contracts import lake, registry
+from adrank.contracts import registry, timestamps
 from adrank.contracts.manifests import FeatureManifest, RawManifest
+from adrank.contracts.timestamps import HOUR
 from adrank.decisions import backfill
 from adrank.decisions.backfill import BackfillRequest, Chunk
 from adrank.decisions.lateness import RawLog
@@ -21,7 +22,7 @@ GROUP = registry.load().groups[0]
 
 
 def at(hours: int) -> datetime:
-    return FIRST + hours * lake.HOUR
+    return FIRST + hours * HOUR
 
 
 RAW = [RawManifest(hour=at(n), revision_time=at(n + 1), watermark=at(n + 1), rows=0) for n in range(72)]
@@ -38,7 +39,7 @@ def manifest(hour: datetime, revision: int = 0, fingerprint: str = GROUP.fingerp
         group=GROUP.name,
         hour=hour,
         revision=revision,
-        available_at=hour + lake.HOUR,
+        available_at=hour + HOUR,
         fingerprint=fingerprint,
         rows=0,
         content_digest="",
@@ -59,8 +60,8 @@ def test_chunks_end_at_midnight() -> None:
 @given(st.integers(0, 100), st.integers(1, 2000), st.integers(1, 40))
 def test_every_hour_is_in_one_chunk_and_no_day_in_two(first: int, hours: int, days: int) -> None:
     cut = backfill.chunks(asked(at(first), at(first + hours), chunk_days=days))
-    assert [hour for chunk in cut for hour in chunk.hours] == list(lake.hours(at(first), at(first + hours)))
-    touched = [day for chunk in cut for day in lake.days(chunk.start, chunk.end)]
+    assert [hour for chunk in cut for hour in chunk.hours] == list(timestamps.hours(at(first), at(first + hours)))
+    touched = [day for chunk in cut for day in timestamps.days(chunk.start, chunk.end)]
     assert len(touched) == len(set(touched))
     assert all(chunk.end - chunk.start <= timedelta(days=days) for chunk in cut)
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adrank.contracts import registry
-from adrank.contracts.lake import HOUR
 from adrank.contracts.manifests import FeatureManifest, RawManifest
+from adrank.contracts.timestamps import HOUR
 from adrank.decisions.lateness import RawLog, available_at, outdated
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)

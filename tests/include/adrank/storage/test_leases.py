@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
+from adrank.contracts.timestamps import HOUR
 from adrank.storage import leases
 from adrank.storage.leases import LeaseHeldError, LeaseLostError, LeaseRecord
 from tests.local.localcloud.cloud import Cloud
@@ -79,7 +80,7 @@ def test_who_waits_too_long_is_told_who_holds_what_until_when(store: dict[str, A
 
 def test_another_day_and_another_group_are_free(store: dict[str, Any]) -> None:
     with leases.held(**store, days=[DAY], owner="a"):
-        with leases.held(**store, days=[DAY + lake.DAY], owner="b", wait=NO_WAIT):
+        with leases.held(**store, days=[DAY + timestamps.DAY], owner="b", wait=NO_WAIT):
             pass
         with leases.held(bucket=store["bucket"], group="another", days=[DAY], owner="b", wait=NO_WAIT):
             pass
@@ -104,7 +105,7 @@ def test_of_many_at_once_one_holds_at_a_time_and_all_get_their_turn(store: dict[
 
 
 def test_days_are_taken_in_order_so_that_two_ranges_never_wait_for_each_other(store: dict[str, Any]) -> None:
-    days = [DAY + n * lake.DAY for n in range(4)]
+    days = [DAY + n * timestamps.DAY for n in range(4)]
 
     def ask(order: list[datetime]) -> None:
         for _ in range(3):
@@ -116,7 +117,7 @@ def test_days_are_taken_in_order_so_that_two_ranges_never_wait_for_each_other(st
 
 
 def test_hours_of_one_day_are_one_lease(cloud: Cloud, store: dict[str, Any]) -> None:
-    with leases.held(**store, days=[DAY, DAY + 5 * lake.HOUR], owner="a"):
+    with leases.held(**store, days=[DAY, DAY + 5 * HOUR], owner="a"):
         assert record(cloud, store).day == DAY
         assert not record(cloud, store).released
     assert record(cloud, store).released
@@ -178,8 +179,11 @@ def test_an_error_in_the_block_gives_the_lease_back(store: dict[str, Any]) -> No
 
 
 def test_who_does_not_get_every_day_gives_back_those_that_it_got(store: dict[str, Any]) -> None:
-    with leases.held(**store, days=[DAY + lake.DAY], owner="a"):
-        with pytest.raises(LeaseHeldError), leases.held(**store, days=[DAY, DAY + lake.DAY], owner="b", wait=NO_WAIT):
+    with leases.held(**store, days=[DAY + timestamps.DAY], owner="a"):
+        with (
+            pytest.raises(LeaseHeldError),
+            leases.held(**store, days=[DAY, DAY + timestamps.DAY], owner="b", wait=NO_WAIT),
+        ):
             pytest.fail("was let in")
         with leases.held(**store, days=[DAY], owner="c", wait=NO_WAIT):
             pass

@@ -17,9 +17,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts import metrics as names
 from adrank.contracts.manifests import RawManifest
+from adrank.contracts.timestamps import floor_hour
 from adrank.kafka.messages import encode
 from adrank.storage.object_store import ObjectStoreError
 from ingestion.archiver import checkpoints, dead_letters, replay
@@ -51,7 +52,7 @@ def test_an_hour_holds_what_was_sent_for_it_once_the_watermark_has_passed(stream
         manifest = stream.closed(HOUR)
 
     assert (manifest.rows, manifest.revision, manifest.late_rows) == (2, 0, 0)
-    assert manifest.watermark == manifest.revision_time == HOUR + lake.HOUR
+    assert manifest.watermark == manifest.revision_time == HOUR + timestamps.HOUR
     assert stream.rows(HOUR).schema.equals(EVENT_SCHEMA)
     first = stream.rows(HOUR).sort_by("event_time").to_pylist()[0]
     assert (first["event_id"], first["event_time"], first["context"]) == ("a", HOUR + MINUTE, [("slot", 2.0)])
@@ -67,16 +68,16 @@ def test_hours_without_events_are_closed_too(stream: Stream) -> None:
     with stream.archived():
         stream.say(row("a", HOUR))
         stream.reach(HOUR + timedelta(hours=4))
-        for empty_hour in (HOUR + lake.HOUR, HOUR + 2 * lake.HOUR):
+        for empty_hour in (HOUR + timestamps.HOUR, HOUR + 2 * timestamps.HOUR):
             manifest = stream.closed(empty_hour)
             assert (manifest.rows, manifest.files, manifest.revision) == (0, (), 0)
 
 
 def test_a_late_event_makes_a_revision_of_its_hour_alone(stream: Stream) -> None:
     with stream.archived() as metrics:
-        stream.say(row("a", HOUR), row("b", HOUR + lake.HOUR))
+        stream.say(row("a", HOUR), row("b", HOUR + timestamps.HOUR))
         stream.reach(HOUR + timedelta(hours=2.5))
-        before = stream.closed(HOUR + lake.HOUR)
+        before = stream.closed(HOUR + timestamps.HOUR)
         first = stream.closed(HOUR)
         stream.say(row("late", HOUR + 5 * MINUTE), row("later", HOUR + 6 * MINUTE))
         stream.until(lambda: value(metrics, names.ARCHIVER_LATE_ROWS) == 2)
@@ -88,7 +89,7 @@ def test_a_late_event_makes_a_revision_of_its_hour_alone(stream: Stream) -> None
     assert stream.ids(HOUR) == ["a", "late", "later"]
     assert (revised.revision, revised.rows, revised.late_rows) == (1, 3, 2)
     assert revised.revision_time == HOUR + timedelta(hours=3.5) - stream.events.grace, "event time, not today"
-    assert stream.manifest(HOUR + lake.HOUR) == before
+    assert stream.manifest(HOUR + timestamps.HOUR) == before
     kept = [stream.lake.get(lake.raw_events_revision(HOUR, number)) for number in (0, 1)]
     assert [RawManifest.model_validate_json(body) for body in kept] == [first, revised]
 
@@ -103,25 +104,25 @@ def test_a_late_event_is_refused_beyond_the_lookback(make_stream: Callable[..., 
 
 
 def test_hours_go_on_where_history_ended(stream: Stream) -> None:
-    raw_events.land_hour(stream.lake, HOUR - 3 * lake.HOUR, empty())
+    raw_events.land_hour(stream.lake, HOUR - 3 * timestamps.HOUR, empty())
     with stream.archived():
-        stream.say(row("answer to history", HOUR - 3 * lake.HOUR), row("a", HOUR))
-        stream.reach(HOUR + 2 * lake.HOUR)
+        stream.say(row("answer to history", HOUR - 3 * timestamps.HOUR), row("a", HOUR))
+        stream.reach(HOUR + 2 * timestamps.HOUR)
         stream.closed(HOUR)
-        revised = stream.closed(HOUR - 3 * lake.HOUR, revision=1)
+        revised = stream.closed(HOUR - 3 * timestamps.HOUR, revision=1)
     assert revised.rows == 1
-    assert [m.rows for h in (2, 1) if (m := stream.manifest(HOUR - h * lake.HOUR))] == [0, 0]
+    assert [m.rows for h in (2, 1) if (m := stream.manifest(HOUR - h * timestamps.HOUR))] == [0, 0]
 
 
 def test_an_event_from_before_the_log_began_leaves_no_gap(stream: Stream) -> None:
     with stream.archived():
         stream.say(row("a", HOUR))
-        stream.reach(HOUR + 2 * lake.HOUR)
+        stream.reach(HOUR + 2 * timestamps.HOUR)
         stream.closed(HOUR)
-        stream.say(row("early", HOUR - 3 * lake.HOUR))
-        stream.reach(HOUR + 3 * lake.HOUR)
-        stream.closed(HOUR - lake.HOUR)
-    hours = [stream.manifest(HOUR - number * lake.HOUR) for number in (3, 2, 1)]
+        stream.say(row("early", HOUR - 3 * timestamps.HOUR))
+        stream.reach(HOUR + 3 * timestamps.HOUR)
+        stream.closed(HOUR - timestamps.HOUR)
+    hours = [stream.manifest(HOUR - number * timestamps.HOUR) for number in (3, 2, 1)]
     assert [(m.rows, m.revision) for m in hours if m] == [(1, 0), (0, 0), (0, 0)]
 
 
@@ -216,8 +217,8 @@ def test_replay_lands_what_was_refused_once_the_cause_is_put_right(
     with stream.archived() as metrics:
         stream.until(lambda: value(metrics, names.ARCHIVER_ROWS) == 1)
         stream.reach(ahead + timedelta(hours=2))
-        stream.closed(lake.floor_hour(ahead))
-    assert stream.ids(lake.floor_hour(ahead)) == ["ahead"]
+        stream.closed(floor_hour(ahead))
+    assert stream.ids(floor_hour(ahead)) == ["ahead"]
 
 
 def test_what_was_read_but_not_rolled_is_read_again(make_stream: Callable[..., Stream]) -> None:
@@ -229,7 +230,7 @@ def test_what_was_read_but_not_rolled_is_read_again(make_stream: Callable[..., S
 
     with stream.archived(flush_interval=timedelta(seconds=0.1)):
         stream.say(row("b", HOUR))
-        stream.reach(HOUR + 2 * lake.HOUR)
+        stream.reach(HOUR + 2 * timestamps.HOUR)
         stream.closed(HOUR)
     assert stream.ids(HOUR) == ["a", "b"]
 
@@ -238,7 +239,7 @@ def test_files_that_no_checkpoint_knew_are_not_read(stream: Stream) -> None:
     stream.lake.put(lake.raw_events(HOUR) + "part-00000-orphan.parquet", b"written before a kill")
     with stream.archived():
         stream.say(row("a", HOUR))
-        stream.reach(HOUR + 2 * lake.HOUR)
+        stream.reach(HOUR + 2 * timestamps.HOUR)
         manifest = stream.closed(HOUR)
     assert [file.rows for file in manifest.files] == [1]
 
@@ -276,7 +277,7 @@ def test_a_silent_partition_holds_hours_until_it_counts_as_idle(make_stream: Cal
     numbers = itertools.count()
 
     def say_more() -> None:  # of three partitions two hear nothing
-        stream.say(row(str(next(numbers)), HOUR + 2 * lake.HOUR, search_id="s"))
+        stream.say(row(str(next(numbers)), HOUR + 2 * timestamps.HOUR, search_id="s"))
 
     with stream.archived() as metrics:
         stream.say(row("a", HOUR, search_id="s"))
@@ -285,7 +286,7 @@ def test_a_silent_partition_holds_hours_until_it_counts_as_idle(make_stream: Cal
     assert stream.manifest(HOUR) is None
     with stream.archived(idle_timeout=timedelta(seconds=0.3)):
         stream.until(lambda: say_more() or stream.manifest(HOUR))
-        assert stream.manifest(HOUR + 2 * lake.HOUR) is None
+        assert stream.manifest(HOUR + 2 * timestamps.HOUR) is None
 
 
 def test_a_partition_that_was_idle_is_judged_by_the_closed_hours_and_not_by_its_old_clock(
@@ -293,7 +294,7 @@ def test_a_partition_that_was_idle_is_judged_by_the_closed_hours_and_not_by_its_
 ) -> None:
     stream = make_stream(allowed_lateness=timedelta(hours=2), idle_timeout=timedelta(seconds=0.3))
     numbers = itertools.count()
-    reached = HOUR + 9 * lake.HOUR
+    reached = HOUR + 9 * timestamps.HOUR
     # Within the lookback of what partition 1 says last, not of the watermark.
     fresh, old = reached - timedelta(hours=1.5), reached - timedelta(hours=3)
 
@@ -305,7 +306,7 @@ def test_a_partition_that_was_idle_is_judged_by_the_closed_hours_and_not_by_its_
 
     with stream.archived(0, 2), stream.archived(1, 2) as idle:  # instance 1 has partition 1 and closes no hours
         stream.reach(HOUR)
-        stream.until(lambda: say_on(0, reached + stream.events.grace) or stream.manifest(reached - lake.HOUR))
+        stream.until(lambda: say_on(0, reached + stream.events.grace) or stream.manifest(reached - timestamps.HOUR))
         say_on(1, fresh)
         stream.until(lambda: value(idle, names.ARCHIVER_ROWS) == 1)
         stream.until(lambda: say_on(1, old) or too_late(idle))
@@ -318,7 +319,7 @@ def test_a_partition_that_was_idle_is_judged_by_the_closed_hours_and_not_by_its_
 def test_an_event_ahead_of_the_wall_clock_lands_but_does_not_close_the_hour(make_stream: Callable[..., Stream]) -> None:
     stream = make_stream(max_future=timedelta(hours=1), clock_skew=MINUTE, grace=timedelta(0))
     now = datetime.now(UTC)
-    hour = lake.floor_hour(now)
+    hour = floor_hour(now)
     with stream.archived() as metrics:
         for partition in range(3):
             ahead = row(f"ahead-{partition}", now + 55 * MINUTE)
@@ -329,7 +330,7 @@ def test_an_event_ahead_of_the_wall_clock_lands_but_does_not_close_the_hour(make
         )
     reached = datetime.fromtimestamp(known, UTC)
     assert reached <= datetime.now(UTC) + MINUTE
-    assert (stream.manifest(hour) is not None) == (reached >= hour + lake.HOUR), "closed only when it has ended"
+    assert (stream.manifest(hour) is not None) == (reached >= hour + timestamps.HOUR), "closed only when it has ended"
 
 
 def test_kafkas_tools_see_how_far_the_lake_is(stream: Stream) -> None:
@@ -366,7 +367,7 @@ def test_a_store_that_refuses_is_waited_for_and_nothing_is_lost(stream: Stream, 
         stream.until(lambda: value(metrics, names.ARCHIVER_RETRIES) >= 1)
         stream.say(row("b", HOUR))
         object_store.allow_writes()
-        stream.reach(HOUR + 2 * lake.HOUR)
+        stream.reach(HOUR + 2 * timestamps.HOUR)
         stream.closed(HOUR)
     assert stream.ids(HOUR) == ["a", "b"]
 

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import from_micros, micros
 from adrank.kafka.messages import encode, frame, heartbeat
 from ingestion.archiver import messages as event_messages
-from ingestion.archiver.decoding import LATE, Decoded, Rules, decode, micros, moment
+from ingestion.archiver.decoding import LATE, Decoded, Rules, decode
 from ingestion.archiver.messages import Event, Heartbeat, Refusal
 from ingestion.landing.event_table import EVENT_SCHEMA, conform
 
@@ -101,7 +102,7 @@ def test_ingest_time_is_kafkas_unless_the_event_brings_one() -> None:
     sent = int(NOW.timestamp() * 1000) - 5
     messages = [Message(0, said(), sent), Message(1, said(ingest_time=7), sent)]
     read = decode(messages, None, RULES, micros(NOW)).table["ingest_time"].to_pylist()
-    assert read == [NOW - timedelta(milliseconds=5), moment(7)]
+    assert read == [NOW - timedelta(milliseconds=5), from_micros(7)]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_poison_is_refused_with_a_reason_that_names_the_field(value: bytes | Non
 
 def test_an_event_ahead_of_the_wall_clock_is_refused_and_does_not_move_the_partitions() -> None:
     far = micros(NOW + HOUR) + 1
-    decoded = run(said(event_time=far), heartbeat(moment(far)), said())
+    decoded = run(said(event_time=far), heartbeat(from_micros(far)), said())
     assert [kind for kind, _ in reasons(decoded)] == ["too_far_ahead", "too_far_ahead"]
     assert decoded.clock == micros(NOW)
     assert run(said(event_time=far - 1)).dead == ()
@@ -188,7 +189,7 @@ def test_an_event_is_too_late_by_the_clock_as_it_was_when_the_event_came() -> No
 
 
 def test_an_old_heartbeat_harms_nobody() -> None:
-    decoded = run(heartbeat(moment(0)))
+    decoded = run(heartbeat(from_micros(0)))
     assert (decoded.dead, decoded.clock, decoded.table.num_rows) == ((), micros(NOW), 0)
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts import metrics as metric_names
 from adrank.contracts.settings import Billing, Settings
 from adrank.storage.object_store import ObjectStore
@@ -18,7 +18,7 @@ from tests.include.ingestion.billing_exports import DAY, LINES, control, deliver
 
 CORRECTED = (*LINES, "sale-3,2026-03-01T10:00:00Z,1.00,EUR")
 WRONG = (LINES[0].replace("EUR", "USD"),)
-NEXT = DAY + lake.DAY
+NEXT = DAY + timestamps.DAY
 
 
 def judged(store: ObjectStore, *lines: str) -> Verdict:
@@ -114,7 +114,7 @@ class TestDeliveriesThatNoVerdictIsAbout:
     ) -> None:
         judged(store, *LINES)
         for days in (14, 13, -40):
-            deliver(store, day=DAY - days * lake.DAY)
+            deliver(store, day=DAY - days * timestamps.DAY)
         assert unsettled(metrics, store) == 2, "13 days before, and one long after, whoever dated it"
 
     def test_what_is_no_day_or_no_delivery_does_not_count(self, metrics: BillingMetrics, store: ObjectStore) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import BillingManifest, RawManifest
+from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from ingestion.billing import process
 from ingestion.billing.process import NothingDeliveredError, Verdict, settle
@@ -34,7 +35,7 @@ def everything(store: ObjectStore, prefix: str = "") -> dict[str, bytes]:
 
 def watermark(store: ObjectStore, moment: datetime) -> None:
     """The raw log is whole up to ``moment``."""
-    hour = moment - lake.HOUR
+    hour = moment - HOUR
     closed = RawManifest(hour=hour, revision_time=moment, watermark=moment, rows=0)
     store.put(lake.raw_events_manifest(hour), closed.model_dump_json().encode())
 
@@ -53,10 +54,10 @@ class TestAValidExport:
         assert store.get(lake.raw_billing_revision(DAY, 0)) == store.get(lake.raw_billing_manifest(DAY))
 
     def test_counts_as_landed_by_rule_however_late_it_came(self, store: ObjectStore) -> None:
-        watermark(store, DAY + 40 * lake.DAY)
+        watermark(store, DAY + 40 * timestamps.DAY)
         deliver(store, *LINES)
         settled(store)
-        assert manifest(store).landed_at == DAY + lake.DAY + LAG
+        assert manifest(store).landed_at == DAY + timestamps.DAY + LAG
 
     def test_leaves_the_inbox_as_it_is(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
@@ -82,7 +83,7 @@ class TestACorrectedExport:
     def test_replaces_the_file_as_a_new_revision_and_the_former_one_stays_readable(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
         former = settled(store)
-        watermark(store, DAY + 5 * lake.DAY)
+        watermark(store, DAY + 5 * timestamps.DAY)
         deliver(store, LINES[0])
         assert (settled(store).outcome, manifest(store).revision, manifest(store).total) == ("landed", 1, "12.50")
         assert manifest(store).file.name != former.key.rsplit("/", 1)[1]
@@ -92,10 +93,10 @@ class TestACorrectedExport:
     def test_counts_as_landed_when_the_raw_log_says_that_it_came(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
         settled(store)
-        watermark(store, DAY + 5 * lake.DAY)
+        watermark(store, DAY + 5 * timestamps.DAY)
         deliver(store, LINES[0])
         settled(store)
-        assert manifest(store).landed_at == DAY + 5 * lake.DAY
+        assert manifest(store).landed_at == DAY + 5 * timestamps.DAY
 
     def test_never_counts_as_landed_before_what_it_corrects(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
@@ -190,14 +191,14 @@ class TestRefunds:
     def test_of_earlier_days_charges_land(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
         settled(store)
-        deliver(store, refund("-10.00", DAY + lake.DAY), day=DAY + lake.DAY)
-        assert settled(store, DAY + lake.DAY).outcome == "landed"
+        deliver(store, refund("-10.00", DAY + timestamps.DAY), day=DAY + timestamps.DAY)
+        assert settled(store, DAY + timestamps.DAY).outcome == "landed"
 
     def test_of_more_than_was_billed_are_quarantined(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
         settled(store)
-        deliver(store, refund("-10.01", DAY + lake.DAY), day=DAY + lake.DAY)
-        assert settled(store, DAY + lake.DAY).reason == (
+        deliver(store, refund("-10.01", DAY + timestamps.DAY), day=DAY + timestamps.DAY)
+        assert settled(store, DAY + timestamps.DAY).reason == (
             "export.csv: row 1 (line 2): column amount: amounts billed for event sale-1 up to 2026-03-02 "
             "add up to -0.01; expected 0 or more"
         )
@@ -205,8 +206,8 @@ class TestRefunds:
     def test_are_protected_from_a_correction_that_takes_away_what_they_refund(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
         settled(store)
-        deliver(store, refund("-10.00", DAY + lake.DAY), day=DAY + lake.DAY)
-        settled(store, DAY + lake.DAY)
+        deliver(store, refund("-10.00", DAY + timestamps.DAY), day=DAY + timestamps.DAY)
+        settled(store, DAY + timestamps.DAY)
         deliver(store, LINES[1])
         verdict = settled(store)
         assert "event sale-1 up to 2026-03-02 add up to -10;" in verdict.reason
@@ -214,13 +215,13 @@ class TestRefunds:
 
     def test_look_no_further_back_than_they_must(self, store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
         for n in range(3):
-            deliver(store, f"sale-1,{(DAY + n * lake.DAY).isoformat()},5,EUR", day=DAY + n * lake.DAY)
-            settled(store, DAY + n * lake.DAY)
+            deliver(store, f"sale-1,{(DAY + n * timestamps.DAY).isoformat()},5,EUR", day=DAY + n * timestamps.DAY)
+            settled(store, DAY + n * timestamps.DAY)
         read: list[str] = []
         get = ObjectStore.get
         monkeypatch.setattr(ObjectStore, "get", lambda self, key: read.append(key) or get(self, key))
-        deliver(store, refund("-4", DAY + 3 * lake.DAY), day=DAY + 3 * lake.DAY)
-        assert settled(store, DAY + 3 * lake.DAY).outcome == "landed"
+        deliver(store, refund("-4", DAY + 3 * timestamps.DAY), day=DAY + 3 * timestamps.DAY)
+        assert settled(store, DAY + 3 * timestamps.DAY).outcome == "landed"
         data = [key for key in read if key.startswith("raw/billing/") and key.endswith(".csv")]
         assert [key.split("/")[2] for key in data] == ["dt=2026-03-03"]
 
@@ -244,7 +245,7 @@ class TestTheJob:
         told = Verdict.model_validate_json((tmp_path / "processing/output/verdict/verdict.json").read_bytes())
         assert (told.outcome, told.day) == ("landed", DAY)
         assert Decimal(told.total or "") == Decimal("17.25")
-        assert manifest(store).landed_at == DAY + lake.DAY + lake.HOUR
+        assert manifest(store).landed_at == DAY + timestamps.DAY + HOUR
 
     def test_does_not_fail_over_a_bad_export(
         self, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
 from adrank.contracts.settings import Cdc
 from ingestion.capture import database
 from ingestion.capture.database import Credentials, DatabaseError
@@ -58,7 +58,7 @@ def told(world: CaptureWorld) -> Told:
     world.sql(
         f"BEGIN; {insert('new', 1, later)}; {update('new', 2, later)}; {update('new', 3, later)}; COMMIT",
         f"BEGIN; {update('before', 12.5, gone)}; DELETE FROM ads WHERE ad_id = 'before'; COMMIT",
-        beat(HOUR + lake.HOUR),
+        beat(HOUR + timestamps.HOUR),
     )
     world.wait_for("ads", HOUR)
     exit_code = world.end(signal.SIGTERM)
@@ -67,17 +67,17 @@ def told(world: CaptureWorld) -> Told:
         update("new", 4, HOUR + timedelta(minutes=70)) + "; UPDATE ads SET colour = 'red'",
         "ALTER TABLE ads DROP COLUMN image_quality_score",
         update("new", 5, HOUR + timedelta(minutes=80)),
-        beat(HOUR + 2 * lake.HOUR),
+        beat(HOUR + 2 * timestamps.HOUR),
     )
     world.start()
-    world.wait_for("ads", HOUR + lake.HOUR)
-    world.sql("TRUNCATE ads", f"UPDATE sellers SET updated_at = '{(HOUR + 2 * lake.HOUR).isoformat()}'")
-    world.sql(beat(HOUR + 3 * lake.HOUR))
-    world.wait_for("sellers", HOUR + 2 * lake.HOUR)
+    world.wait_for("ads", HOUR + timestamps.HOUR)
+    world.sql("TRUNCATE ads", f"UPDATE sellers SET updated_at = '{(HOUR + 2 * timestamps.HOUR).isoformat()}'")
+    world.sql(beat(HOUR + 3 * timestamps.HOUR))
+    world.wait_for("sellers", HOUR + 2 * timestamps.HOUR)
     metrics = world.metrics()
     world.end(signal.SIGTERM)
-    first, second = (world.envelopes("ads", hour) for hour in (HOUR, HOUR + lake.HOUR))
-    return Told(world, exit_code, first, second, world.envelopes("sellers", HOUR + 2 * lake.HOUR), metrics)
+    first, second = (world.envelopes("ads", hour) for hour in (HOUR, HOUR + timestamps.HOUR))
+    return Told(world, exit_code, first, second, world.envelopes("sellers", HOUR + 2 * timestamps.HOUR), metrics)
 
 
 def insert(ad_id: str, price: float, moment: datetime) -> str:
@@ -142,17 +142,17 @@ def test_a_truncation_is_a_change(told: Told) -> None:
 
 def test_hours_are_closed_for_both_tables_as_the_heartbeat_passes(told: Told) -> None:
     assert [e["op"] for e in told.third_hour] == ["u"]
-    quiet = told.world.manifest("sellers", HOUR + lake.HOUR)
+    quiet = told.world.manifest("sellers", HOUR + timestamps.HOUR)
     assert quiet is not None
     assert (quiet.files, quiet.changes) == ((), 0)
-    assert told.world.manifest("ads", HOUR + 3 * lake.HOUR) is None
+    assert told.world.manifest("ads", HOUR + 3 * timestamps.HOUR) is None
 
 
 def test_metrics_count_changes_and_hours_and_know_the_lag(told: Told) -> None:
     values = dict(line.rsplit(" ", 1) for line in told.metrics.splitlines() if line.startswith("adrank_capture"))
     assert float(values['adrank_capture_changes_landed_total{op="u",table="ads"}']) == 3
     assert float(values["adrank_capture_hours_closed_total"]) == 2
-    assert float(values["adrank_capture_watermark_seconds"]) == (HOUR + 3 * lake.HOUR).timestamp()
+    assert float(values["adrank_capture_watermark_seconds"]) == (HOUR + 3 * timestamps.HOUR).timestamp()
     assert 0 <= float(values["adrank_capture_lag_seconds"]) < 60
 
 
@@ -165,7 +165,7 @@ def test_the_password_is_nowhere_to_be_read(told: Told) -> None:
 def test_the_checkpoint_says_where_to_go_on(told: Told) -> None:
     checkpoint = told.world.checkpoint()
     assert re.fullmatch(r"adrank\.\d+", checkpoint["log"])
-    assert datetime.fromisoformat(checkpoint["closed"]) == HOUR + 3 * lake.HOUR
+    assert datetime.fromisoformat(checkpoint["closed"]) == HOUR + 3 * timestamps.HOUR
 
 
 def test_without_its_slot_a_checkpoint_is_refused_because_changes_are_lost(told: Told) -> None:

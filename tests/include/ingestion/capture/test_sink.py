@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CdcManifest
 from adrank.contracts.settings import Cdc
+from adrank.contracts.timestamps import DAY
 from adrank.storage.object_store import ConflictError, ObjectStore, ObjectStoreError, Version
 from ingestion.capture import sink as landing
 from ingestion.capture.checkpoint import CheckpointError, CheckpointStore
@@ -162,24 +163,26 @@ def test_an_hour_is_closed_when_a_heartbeat_has_passed_its_end(store: ObjectStor
     assert not is_closed(store, HOUR)
     lander.take(engine.deliver([change(5, 59.999), change(6, 60), beat(7, 60)]))
     assert landed(store) == [(2, 10), (3, 20), (5, 59.999)]
-    assert not is_closed(store, HOUR + lake.HOUR)
+    assert not is_closed(store, HOUR + timestamps.HOUR)
 
 
 def test_hours_without_changes_are_closed_too_of_both_tables(store: ObjectStore) -> None:
     lander, engine = start(store)
     lander.take(engine.deliver([beat(1, 0)]))
     lander.take(engine.deliver([beat(2, 240)]))
-    closed = [hour for hour in lake.hours(HOUR - lake.HOUR, HOUR + 6 * lake.HOUR) if is_closed(store, hour)]
-    assert closed == list(lake.hours(HOUR, HOUR + 4 * lake.HOUR))
+    closed = [
+        hour for hour in timestamps.hours(HOUR - timestamps.HOUR, HOUR + 6 * timestamps.HOUR) if is_closed(store, hour)
+    ]
+    assert closed == list(timestamps.hours(HOUR, HOUR + 4 * timestamps.HOUR))
     assert all(is_closed(store, hour, "sellers") for hour in closed)
     manifest = CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest("ads", HOUR)))
-    assert (manifest.files, manifest.watermark) == ((), HOUR + 4 * lake.HOUR)
+    assert (manifest.files, manifest.watermark) == ((), HOUR + 4 * timestamps.HOUR)
 
 
 def test_closing_begins_at_the_first_heartbeat_however_many_come_at_once(store: ObjectStore) -> None:
     lander, engine = start(store)
     lander.take(engine.deliver([beat(1, 0), change(2, 70), beat(3, 60), beat(4, 180)]))
-    assert [is_closed(store, HOUR + number * lake.HOUR) for number in range(4)] == [True, True, True, False]
+    assert [is_closed(store, HOUR + number * timestamps.HOUR) for number in range(4)] == [True, True, True, False]
 
 
 def test_changes_wait_for_more_but_not_for_long(store: ObjectStore) -> None:
@@ -238,7 +241,7 @@ def test_killed_at_any_write_nothing_is_lost_or_doubled(after: bool) -> None:
     while killed:
         at += 1
         store = MemoryStore()
-        store.put(lake.catalogue_claim("ads", HOUR + lake.DAY, "1"), b"")
+        store.put(lake.catalogue_claim("ads", HOUR + DAY, "1"), b"")
         killed = False
         try:
             deliver_one_by_one(FailingStore(store, at, after, Killed()))
@@ -257,7 +260,7 @@ def deliver_one_by_one(store: Any) -> None:
 
 def require_all_once(store: ObjectStore) -> None:
     assert landed(store) == [(2, 10), (2, 11), (6, 30)]
-    assert landed(store, hour=HOUR + lake.HOUR) == [(4, 61), (7, 62), (7, 63)]
+    assert landed(store, hour=HOUR + timestamps.HOUR) == [(4, 61), (7, 62), (7, 63)]
     assert landed(store, "sellers") == [(3, 12)]
     assert not list(store.keys(lake.catalogue_table("ads"))), "no snapshot without these changes holds"
 

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from adrank.contracts import lake, settings
+from adrank.contracts.timestamps import floor_hour
 from adrank.storage.object_store import ObjectStore
 from ingestion.archiver import checkpoints
 from ingestion.archiver.decoding import Rules, decode
@@ -48,7 +49,7 @@ class Sink:
                 event_table.EVENT_SCHEMA.names
             )
             if table.num_rows:
-                hour = lake.floor_hour(table["event_time"][0].as_py())
+                hour = floor_hour(table["event_time"][0].as_py())
                 name = f"{self._stream.events.topic}+{partition}+{message.offset():010d}.zstd.parquet"
                 self._stream.lake.put(lake.raw_events(hour) + name, event_table.parquet_bytes(table))
 
@@ -175,7 +176,7 @@ def test_an_event_that_is_hours_ahead_is_in_its_hours_manifest(stream: Stream) -
 
 def test_a_clock_far_ahead_of_the_walls_closes_no_hour_and_its_file_is_reported(stream: Stream) -> None:
     sink = Sink(stream)
-    now = lake.floor_hour(datetime.now(UTC))
+    now = floor_hour(datetime.now(UTC))
     wrong = now + timedelta(days=3)
     for partition in PARTITIONS:
         stream.say_to(partition, row(f"a{partition}", now), row(f"wrong{partition}", wrong))
@@ -190,7 +191,7 @@ def test_a_clock_far_ahead_of_the_walls_closes_no_hour_and_its_file_is_reported(
 
 def test_no_event_moves_the_clock_further_ahead_of_the_walls_than_the_skew(stream: Stream) -> None:
     sink = Sink(stream)
-    coming = lake.floor_hour(datetime.now(UTC)) + timedelta(hours=2)
+    coming = floor_hour(datetime.now(UTC)) + timedelta(hours=2)
     stream.say(row("ahead", coming))
     stream.reach(coming + timedelta(hours=2))
     sink.write()

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CdcManifest
+from adrank.contracts.timestamps import DAY, floor_day
 from adrank.storage.object_store import ConflictError, ObjectStore
 from ingestion.landing import changes
 
 HOUR = datetime(2026, 3, 1, 5, tzinfo=UTC)
-END = HOUR + lake.HOUR
+END = HOUR + timestamps.HOUR
 
 
 def manifest(store: ObjectStore, table: str = "ads", hour: datetime = HOUR) -> CdcManifest:
@@ -65,12 +66,12 @@ def test_quiet_hours_of_history_get_manifests_and_others_keep_theirs(store: Obje
     file = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
     named = changes.extend(store, "ads", HOUR, [file], END)
     for _ in range(2):
-        changes.close_empty_hours(store, HOUR - lake.HOUR, END + lake.HOUR)
+        changes.close_empty_hours(store, HOUR - timestamps.HOUR, END + timestamps.HOUR)
     assert manifest(store) == named
-    for table, hour in (("ads", HOUR - lake.HOUR), ("ads", END), ("sellers", HOUR)):
+    for table, hour in (("ads", HOUR - timestamps.HOUR), ("ads", END), ("sellers", HOUR)):
         quiet = manifest(store, table, hour)
-        assert (quiet.table, quiet.hour, quiet.files, quiet.watermark) == (table, hour, (), hour + lake.HOUR)
-    assert store.find(lake.raw_cdc_manifest("ads", END + lake.HOUR)) is None
+        assert (quiet.table, quiet.hour, quiet.files, quiet.watermark) == (table, hour, (), hour + timestamps.HOUR)
+    assert store.find(lake.raw_cdc_manifest("ads", END + timestamps.HOUR)) is None
 
 
 def snapshot(store: ObjectStore, table: str, day: datetime, attempt: str = "1") -> str:
@@ -82,11 +83,11 @@ def snapshot(store: ObjectStore, table: str, day: datetime, attempt: str = "1") 
 
 
 def test_a_change_deletes_the_claims_of_the_snapshots_behind_its_hour_and_no_others(store: ObjectStore) -> None:
-    day = lake.floor_day(HOUR)
-    kept = {snapshot(store, "ads", day), snapshot(store, "sellers", day + lake.DAY)}
+    day = floor_day(HOUR)
+    kept = {snapshot(store, "ads", day), snapshot(store, "sellers", day + DAY)}
     for later in (1, 5):
-        snapshot(store, "ads", day + later * lake.DAY)
-        snapshot(store, "ads", day + later * lake.DAY, attempt="2")
+        snapshot(store, "ads", day + later * DAY)
+        snapshot(store, "ads", day + later * DAY, attempt="2")
     everything = set(store.keys("catalogue/"))
     file = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
     changes.extend(store, "ads", HOUR, [], END)
@@ -100,7 +101,7 @@ def test_a_change_deletes_the_claims_of_the_snapshots_behind_its_hour_and_no_oth
 def test_a_change_that_was_named_before_its_process_died_still_outdates_snapshots(store: ObjectStore) -> None:
     file = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
     changes.extend(store, "ads", HOUR, [file], END)
-    claim = snapshot(store, "ads", lake.floor_day(HOUR) + lake.DAY)
+    claim = snapshot(store, "ads", floor_day(HOUR) + DAY)
     changes.extend(store, "ads", HOUR, [file], END)
     assert store.find(claim) is None
 
@@ -120,7 +121,7 @@ class BuiltMeanwhile(ObjectStore):
 
 
 def test_a_snapshot_that_begins_on_top_of_an_outdated_one_is_outdated_too(store: ObjectStore) -> None:
-    snapshot(store, "ads", lake.floor_day(HOUR) + lake.DAY)
-    busy: Any = BuiltMeanwhile(store, lake.floor_day(HOUR) + 2 * lake.DAY)
+    snapshot(store, "ads", floor_day(HOUR) + DAY)
+    busy: Any = BuiltMeanwhile(store, floor_day(HOUR) + 2 * DAY)
     changes.extend(busy, "ads", HOUR, [changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])], END)
     assert not [key for key in store.keys("catalogue/") if "_CLAIM" in key]

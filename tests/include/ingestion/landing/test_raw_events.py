@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import RawManifest
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
@@ -51,7 +51,7 @@ def test_an_hour_lands_as_one_file_and_a_manifest_that_names_it(store: ObjectSto
     landed = pq.read_table(io.BytesIO(body))
     assert landed.schema.equals(EVENT_SCHEMA)
     assert landed.num_rows == manifest.rows == file.rows == 3
-    assert manifest.watermark == manifest.revision_time == HOUR + lake.HOUR
+    assert manifest.watermark == manifest.revision_time == HOUR + timestamps.HOUR
 
 
 def test_the_file_has_the_columns_and_types_of_the_contract() -> None:
@@ -108,7 +108,7 @@ def test_a_table_with_a_column_too_many_is_refused_by_name(store: ObjectStore) -
 
 
 def test_many_hours_land_in_order_with_empty_ones_between(store: ObjectStore) -> None:
-    hours = [HOUR + i * lake.HOUR for i in range(50)]
+    hours = [HOUR + i * timestamps.HOUR for i in range(50)]
     tables = [events(1, hour=hour) if i % 2 else event_table.empty() for i, hour in enumerate(hours)]
     manifests = raw_events.land_hours(store, (raw_events.HourToLand(*pair) for pair in zip(hours, tables, strict=True)))
     assert [m.hour for m in manifests] == hours
@@ -117,7 +117,9 @@ def test_many_hours_land_in_order_with_empty_ones_between(store: ObjectStore) ->
 
 
 def test_one_bad_hour_among_many_leaves_no_manifest_at_all(store: ObjectStore) -> None:
-    hours = [raw_events.HourToLand(HOUR + i * lake.HOUR, events(1, hour=HOUR + i * lake.HOUR)) for i in range(20)]
+    hours = [
+        raw_events.HourToLand(HOUR + i * timestamps.HOUR, events(1, hour=HOUR + i * timestamps.HOUR)) for i in range(20)
+    ]
     hours[13] = raw_events.HourToLand(hours[13].hour, events(1))
     with pytest.raises(raw_events.LandingError):
         raw_events.land_hours(store, hours)
@@ -127,13 +129,15 @@ def test_one_bad_hour_among_many_leaves_no_manifest_at_all(store: ObjectStore) -
 def test_a_later_revision_says_since_when_it_can_be_read(store: ObjectStore) -> None:
     with pytest.raises(raw_events.LandingError, match=r"revision 1 of hour .* has no revision time"):
         raw_events.land_hour(store, HOUR, events(1), revision=1)
-    assert raw_events.land_hour(store, HOUR, events(1), revision=1, revision_time=HOUR + 3 * lake.HOUR).revision == 1
+    assert (
+        raw_events.land_hour(store, HOUR, events(1), revision=1, revision_time=HOUR + 3 * timestamps.HOUR).revision == 1
+    )
 
 
 def test_change_data_lands_as_json_lines_under_its_table(store: ObjectStore) -> None:
     envelope = {"op": "c", "ts_ms": 1, "before": None, "after": {"ad_id": "a"}, "source": {"table": "ads", "lsn": 1}}
     manifest = raw_events.land_cdc(store, "ads", HOUR, [envelope, {**envelope, "op": "u"}])
-    assert (manifest.changes, manifest.watermark) == (2, HOUR + lake.HOUR)
+    assert (manifest.changes, manifest.watermark) == (2, HOUR + timestamps.HOUR)
     key = lake.raw_cdc("ads", HOUR) + manifest.files[0].name
     assert [json.loads(line)["op"] for line in store.get(key).splitlines()] == ["c", "u"]
 

@@ -15,6 +15,7 @@ import pytest
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import BillingManifest, CdcManifest, RawManifest
+from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from ingestion.own_logs import importer
 from ingestion.own_logs.files import FORMATS
@@ -87,7 +88,7 @@ def test_every_hour_between_first_and_last_event_has_a_manifest(tmp_path: Path, 
     assert imported(tmp_path, store).hours == 48
     manifests = [key for key in store.keys("raw/events/") if key.endswith(lake.MANIFEST)]
     assert len(manifests) == 48
-    assert RawManifest.model_validate_json(store.get(lake.raw_events_manifest(TEN + lake.HOUR))).rows == 0
+    assert RawManifest.model_validate_json(store.get(lake.raw_events_manifest(TEN + HOUR))).rows == 0
 
 
 def test_one_impression_is_a_log(tmp_path: Path, store: ObjectStore) -> None:

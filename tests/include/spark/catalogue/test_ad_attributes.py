@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 import pytest
 from pyspark.sql import SparkSession
 
-from adrank.contracts import lake, registry
+from adrank.contracts import registry
+from adrank.contracts.timestamps import HOUR
 from tests.include.spark.conftest import at
 
 pytestmark = pytest.mark.spark
@@ -63,7 +64,7 @@ def computed(
     names = registry.load().group("ad_attributes").names
     found: dict[datetime, dict[str, Features]] = defaultdict(dict)
     for row in spark.sql(QUERY.read_text()).selectExpr("unix_timestamp(hour) h", "entity_id", *names).collect():
-        end = datetime.fromtimestamp(row["h"], at(0).tzinfo) + lake.HOUR
+        end = datetime.fromtimestamp(row["h"], at(0).tzinfo) + HOUR
         assert row["entity_id"] not in found[end], "one row for an ad and hour"
         found[end][row["entity_id"]] = {name: row[name] for name in names}
     return dict(found)
@@ -173,8 +174,8 @@ def test_an_hour_alone_and_in_a_range_is_what_python_says(spark: SparkSession) -
     start = hours[0] - WEEK
     in_range = computed(spark, [v for v in history if v.valid_to > start and v.valid_from < at(191)], hours)
     for hour in hours:
-        assert_same(in_range[hour + lake.HOUR], expected(history, hour + lake.HOUR))
+        assert_same(in_range[hour + HOUR], expected(history, hour + HOUR))
     (alone,) = hours[3:4]
-    known = [v for v in history if v.valid_to > alone - WEEK and v.valid_from < alone + lake.HOUR]
+    known = [v for v in history if v.valid_to > alone - WEEK and v.valid_from < alone + HOUR]
     random.Random(6).shuffle(known)
-    assert computed(spark, known, [alone])[alone + lake.HOUR] == in_range[alone + lake.HOUR], "to the last bit"
+    assert computed(spark, known, [alone])[alone + HOUR] == in_range[alone + HOUR], "to the last bit"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CatalogueManifest
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import raw_events
@@ -44,7 +44,7 @@ def test_history_on_top_of_snapshots_is_the_history_of_everything(
     assert len(everything) > 10
     for day in (1, 2):
         assert keep(spark, files, "ads", at(24 * day))
-        for hour in lake.hours(at(24 * (day - 1)), at(24 * day)):
+        for hour in timestamps.hours(at(24 * (day - 1)), at(24 * day)):
             shutil.rmtree(raw_lake.path(lake.raw_cdc("ads", hour)))
     assert versions(spark, files, at(55), at(70)) == everything, "of what was folded nothing is left to read"
 

@@ -20,6 +20,7 @@ from adrank.contracts import lake, metrics, registry
 from adrank.contracts.manifests import AuditManifest, GroupAudit
 from adrank.contracts.online_layout import dynamodb_key, pack, redis_key
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import HOUR
 from adrank.online.reader import StoreUnavailableError
 from spark.jobs import audit_features
 from spark.jobs.push_features import main as push
@@ -193,7 +194,7 @@ def test_every_way_of_being_wrong_has_a_count_of_its_own_and_what_is_right_has_n
     end, defaults = at(1), [feature.default_value for feature in ADS.features]
     old = end - timedelta(hours=ADS.ttl_hours + 1)
     stores.push(ADS, {"same": 3.0, "nan": None, "surplus": 1.0}, end)
-    stores.push(ADS, {"newer": 9.0, "of the next hour": 9.0}, end + lake.HOUR)
+    stores.push(ADS, {"newer": 9.0, "of the next hour": 9.0}, end + HOUR)
     stores.push(ADS, {"stale": 3.0, "long gone": 1.0}, old)
     stores.put(ADS, {"layout": bytes(8) + pack(ADS, end, values(ADS, 3.0))[8:], "left": pack(ADS, end, defaults)})
     stores.push(SELLERS, {"unknown seller": 1.0}, end)

@@ -19,6 +19,7 @@ from pyspark.sql import SparkSession
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.timestamps import floor_hour
 from spark.jobs.compute_features import main as compute
 from spark.parts import PartsFailedError
 from tests.include.spark.conftest import BUCKET, TestLake, at, event
@@ -92,7 +93,7 @@ def test_windows_of_a_random_log_are_what_counting_by_hand_gives(raw_lake: TestL
         log[f"e{number}"] = event(f"e{number}", kind, moment, rng.choice(sorted(owners)))
     landed: list[dict[str, Any]] = []
     for number in range(176):
-        landed += (of_hour := [e for e in log.values() if lake.floor_hour(e["event_time"]) == at(number)])
+        landed += (of_hour := [e for e in log.values() if floor_hour(e["event_time"]) == at(number)])
         raw_lake.land(at(number), [*of_hour, *rng.sample(landed[-20:], min(2, len(landed)))])
     for ad_id, owner in owners.items():
         raw_lake.change("ads", at(0), "r", ad(ad_id, 1, seller=owner))

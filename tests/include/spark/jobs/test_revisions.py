@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from adrank.contracts import lake, registry
+from adrank.contracts import lake, registry, timestamps
+from adrank.contracts.timestamps import HOUR
 from adrank.decisions import lateness
 from adrank.decisions.lateness import RawLog
 from adrank.storage import leases
@@ -36,9 +37,9 @@ def revise(start: datetime, end: datetime) -> list[datetime]:
     spark, group = SparkSession.active(), registry.load().group(GROUP)
     spark.catalog.clearCache()
     files = LakeFiles(spark, BUCKET)
-    raws = raw_events.closed_hours(files, lateness.horizon_start(start - lake.HOUR), end)
+    raws = raw_events.closed_hours(files, lateness.horizon_start(start - HOUR), end)
     queries = FeatureQueries.of(files, f"s3://{BUCKET}/code/sql", raws, [group], ())
-    if late := queries.outdated(group, lake.hours(start, end)):
+    if late := queries.outdated(group, timestamps.hours(start, end)):
         with leases.held(bucket=BUCKET, group=GROUP, days=late, owner="step") as lease:
             queries.compute(spark, group, late, lease)
     return late

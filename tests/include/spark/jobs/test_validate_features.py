@@ -16,6 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup, Registry
+from adrank.contracts.timestamps import DAY, HOUR
 from expectations.day_before import HourRowCounts, RowRatioBounds
 from expectations.finding import ExpectationOutcome
 from expectations.inspection import ValidationRun
@@ -64,7 +65,7 @@ def land(raw_lake: TestLake, group: FeatureGroup, hour: datetime, rows: Sequence
     manifest = FeatureManifest(
         group=group.name,
         hour=hour,
-        available_at=hour + lake.HOUR + group.lag,
+        available_at=hour + HOUR + group.lag,
         fingerprint=group.fingerprint,
         rows=len(rows),
         content_digest=f"{group.name} {len(rows)}",
@@ -117,7 +118,7 @@ def test_each_expectation_can_fail_and_says_where(raw_lake: TestLake, spark: Spa
         row(ENGAGEMENT, "shrinking", at(1), contacts_24h=2, contacts_7d=1, contacts_28d=2),
         row(ENGAGEMENT, "lacking", at(1)) | {"clicks_1h": None},
     ]
-    told = HourRowCounts({at(0): 9}, {at(0) - lake.DAY: 20}, at(0) - 40 * lake.DAY)
+    told = HourRowCounts({at(0): 9}, {at(0) - DAY: 20}, at(0) - 40 * DAY)
     findings = inspected(spark, engagement(spark, bad), told, tmp_path)
     failed = {(finding.expectation, finding.columns): finding for finding in findings if not finding.success}
     between, missing = "expect_column_values_to_be_between", "expect_column_values_to_not_be_null"

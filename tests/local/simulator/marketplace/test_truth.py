@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
+from adrank.contracts.timestamps import HOUR
 from simulator.marketplace.searches import Floats, Searches, ranks
 from simulator.marketplace.settings import documented_world
 from simulator.marketplace.world import World, examination
 
 LIVE_START = datetime(2026, 3, 9, tzinfo=UTC)
-LIVE = list(lake.hours(LIVE_START, LIVE_START + timedelta(hours=24)))
+LIVE = list(timestamps.hours(LIVE_START, LIVE_START + timedelta(hours=24)))
 
 
 class LearnedFromHistory:
@@ -26,7 +27,7 @@ class LearnedFromHistory:
         n, sellers = len(world.ad_ids), world.catalogue.sellers
         looked, clicks, contacts = np.zeros(n), np.zeros(n), np.zeros(n)
         seen: list[tuple[datetime, Searches, Floats]] = []
-        for hour in lake.hours(world.settings.start, world.settings.live_start):
+        for hour in timestamps.hours(world.settings.start, world.settings.live_start):
             searches = world.searches(hour)
             positions = world.slot_positions(searches)
             reactions = world.react(hour, searches, positions)
@@ -45,7 +46,7 @@ class LearnedFromHistory:
 
     def _observed(self, hour: datetime, searches: Searches) -> Floats:
         catalogue, ads = self._world.catalogue, searches.ads
-        shelf = catalogue.shelf((hour - self._world.settings.start) // lake.HOUR)
+        shelf = catalogue.shelf((hour - self._world.settings.start) // HOUR)
         image = np.where(catalogue.image_known, catalogue.image_quality, 0.6)[ads]
         dear = np.clip(shelf.price_deviation[ads], -1, 1)
         affinity = searches.context[:, searches.context_names.index("affinity")]
@@ -107,7 +108,7 @@ def test_seed_8_taught_the_same_in_history_but_no_ranking_is_better_in_the_live_
     learned = LearnedFromHistory(season_over)
     slots = contacts_per_search(season_over)
     assert contacts_per_search(season_over, learned.score) == pytest.approx(slots, rel=1e-12)
-    history = list(lake.hours(LIVE_START - timedelta(hours=24), LIVE_START))
+    history = list(timestamps.hours(LIVE_START - timedelta(hours=24), LIVE_START))
     in_history = contacts_per_search(season_over, hours=history)
     assert contacts_per_search(season_over, learned.score, history) / in_history - 1 > 0.4
 

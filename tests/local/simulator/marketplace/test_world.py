@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from adrank.contracts import lake
+from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CdcManifest, RawManifest
+from adrank.contracts.timestamps import DAY, HOUR
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import changes
 from ingestion.landing.event_table import EVENT_SCHEMA, parquet_bytes
@@ -118,18 +119,18 @@ def test_days_are_quiet_at_night_and_busy_in_the_afternoon() -> None:
 
 def test_history_has_every_hour_and_each_event_in_its_own(small_world: World) -> None:
     hours = list(history(small_world, small_world.settings.start, LIVE_START))
-    assert [hour for hour, _ in hours] == list(lake.hours(small_world.settings.start, LIVE_START))
+    assert [hour for hour, _ in hours] == list(timestamps.hours(small_world.settings.start, LIVE_START))
     for hour, table in hours:
         assert table.schema.equals(EVENT_SCHEMA)
         span = pc.min_max(table["event_time"]).as_py()
-        assert hour <= span["min"] <= span["max"] < hour + lake.HOUR
+        assert hour <= span["min"] <= span["max"] < hour + HOUR
 
 
 def test_answers_that_come_after_the_hour_are_not_lost(small_world: World) -> None:
     events = pa.concat_tables([whole_history(small_world), answers_after(small_world, LIVE_START)])
     ids = set(events["event_id"].to_pylist())
     drawn = 0
-    for hour in lake.hours(small_world.settings.start, LIVE_START):
+    for hour in timestamps.hours(small_world.settings.start, LIVE_START):
         searches = small_world.searches(hour)
         reactions = small_world.react(hour, searches, small_world.slot_positions(searches))
         drawn += len(searches.ads)
@@ -164,7 +165,7 @@ def test_change_data_tells_the_whole_catalogue(small_world: World) -> None:
     for table, hour, envelopes in catalogue.envelopes(small_world.settings.start, LIVE_START):
         for envelope in envelopes:
             moment = envelope["ts_ms"] / 1000
-            assert hour.timestamp() <= moment < (hour + lake.HOUR).timestamp()
+            assert hour.timestamp() <= moment < (hour + HOUR).timestamp()
             after, before = envelope["after"], envelope["before"]
             if table == "sellers":
                 sellers.add(after["seller_id"])
@@ -192,9 +193,9 @@ def test_titles_differ_in_length_and_some_ads_have_none() -> None:
 
 
 def test_titles_leave_every_other_draw_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = list(Catalogue(small_settings()).envelopes(LIVE_START - lake.DAY, LIVE_START))
+    told = list(Catalogue(small_settings()).envelopes(LIVE_START - DAY, LIVE_START))
     monkeypatch.setattr("simulator.marketplace.catalogue._titles", lambda rng, count: [None] * count)
-    untitled = list(Catalogue(small_settings()).envelopes(LIVE_START - lake.DAY, LIVE_START))
+    untitled = list(Catalogue(small_settings()).envelopes(LIVE_START - DAY, LIVE_START))
     assert told != untitled
     for _, _, envelopes in (*told, *untitled):
         for image in (envelope[side] for envelope in envelopes for side in ("before", "after")):
@@ -213,7 +214,7 @@ def test_a_withdrawn_ad_is_told_and_no_longer_offered() -> None:
     assert gone
     hour, ad = gone[0]
     index = world.ad_ids.tolist().index(ad)
-    assert not world.catalogue.shelf((hour - world.settings.start) // lake.HOUR + 1).live[index]
+    assert not world.catalogue.shelf((hour - world.settings.start) // HOUR + 1).live[index]
 
 
 def test_history_lands_with_a_manifest_for_every_hour(small_world: World, store: ObjectStore) -> None:
@@ -221,7 +222,7 @@ def test_history_lands_with_a_manifest_for_every_hour(small_world: World, store:
     end = start + timedelta(hours=5)
     rows = land_history(small_world, store, start, end)
     manifests = [
-        RawManifest.model_validate_json(store.get(lake.raw_events_manifest(h))) for h in lake.hours(start, end)
+        RawManifest.model_validate_json(store.get(lake.raw_events_manifest(h))) for h in timestamps.hours(start, end)
     ]
     read = [
         pq.read_table(io.BytesIO(store.get(lake.raw_events(m.hour) + file.name))) for m in manifests for file in m.files
@@ -229,7 +230,8 @@ def test_history_lands_with_a_manifest_for_every_hour(small_world: World, store:
     assert rows == sum(m.rows for m in manifests) == sum(table.num_rows for table in read)
     for table in changes.TABLES:
         closed = [
-            CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest(table, h))) for h in lake.hours(start, end)
+            CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest(table, h)))
+            for h in timestamps.hours(start, end)
         ]
         assert closed[0].changes > 0, "the snapshot of what was there before"
-        assert all(m.watermark == m.hour + lake.HOUR for m in closed)
+        assert all(m.watermark == m.hour + HOUR for m in closed)

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts import timestamps
 from adrank.storage.object_store import ObjectStore
 from ingestion.billing import process
 from ingestion.landing import raw_events
@@ -30,7 +30,7 @@ def land_sales(store: ObjectStore, days: int = 2) -> dict[str, float]:
         row |= {"event_id": event_id, "event_type": "sale", "event_time": at, "revenue": revenue, "position": 1}
         rows += [row, {**row, "ingest_time": at}] if n % 10 == 0 else [row]
     by_hour = dict(raw_events.by_hour(pa.Table.from_pylist(rows, EVENT_SCHEMA)))
-    for hour in lake.hours(DAY, DAY + days * lake.DAY):
+    for hour in timestamps.hours(DAY, DAY + days * timestamps.DAY):
         raw_events.land_hour(store, hour, by_hour.get(hour, EVENT_SCHEMA.empty_table()))
     return sold
 
@@ -41,7 +41,7 @@ def inbox(store: ObjectStore) -> dict[str, bytes]:
 
 def test_two_nights_bill_nearly_all_sales_of_a_day_at_nearly_their_price(store: ObjectStore) -> None:
     sold, billed = land_sales(store), defaultdict(Decimal)
-    for day in (DAY, DAY + lake.DAY):
+    for day in (DAY, DAY + timestamps.DAY):
         exported = export_day(store, day, seed=7, currency="EUR")
         assert exported.rows > 0, "sales of the late evening are billed the next day"
         verdict = process.settle(store, day, currency="EUR", lag=timedelta(0))
@@ -76,7 +76,7 @@ def test_every_charge_of_a_sale_comes_within_half_a_day() -> None:
 def test_a_day_that_the_log_has_not_passed_is_refused(store: ObjectStore) -> None:
     land_sales(store, days=1)
     with pytest.raises(LogNotWholeError, match="not the end of 2026-03-02"):
-        export_day(store, DAY + lake.DAY, seed=7, currency="EUR")
+        export_day(store, DAY + timestamps.DAY, seed=7, currency="EUR")
     assert inbox(store) == {}
 
 

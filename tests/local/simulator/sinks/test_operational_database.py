@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from adrank.contracts import lake
+from adrank.contracts.timestamps import HOUR
 from simulator.marketplace.world import World
 from simulator.sinks import operational_database
 from simulator.sinks.operational_database import OperationalDatabase, RowMissingError, UnknownOperationError
@@ -124,5 +124,5 @@ def test_an_operation_that_changes_no_row_is_refused(database: OperationalDataba
 
 def test_the_heart_beats_in_one_row(server: PostgresServer, database: OperationalDatabase) -> None:
     database.beat(MOMENT)
-    database.beat(MOMENT + lake.HOUR)
-    assert query(server, "SELECT id, beat_at FROM adrank_heartbeat") == [(1, MOMENT + lake.HOUR)]
+    database.beat(MOMENT + HOUR)
+    assert query(server, "SELECT id, beat_at FROM adrank_heartbeat") == [(1, MOMENT + HOUR)]

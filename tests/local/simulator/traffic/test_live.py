@@ -18,6 +18,7 @@ import pytest
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest
+from adrank.contracts.timestamps import HOUR
 from adrank.kafka.messages import EventMessageError
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import event_table
@@ -68,13 +69,13 @@ class Live:
         )
 
     def run(self, hour: int = 0, pending: pa.Table | None = None) -> dict[str, Any]:
-        self.traffic.run(LIVE_START + hour * lake.HOUR, event_table.empty() if pending is None else pending)
+        self.traffic.run(LIVE_START + hour * HOUR, event_table.empty() if pending is None else pending)
         self.progress.write()
         document: dict[str, Any] = json.loads(self.state.read_text())
         return document
 
     def manifest(self, hour: int) -> RawManifest:
-        return RawManifest.model_validate_json(self.store.get(lake.raw_events_manifest(LIVE_START + hour * lake.HOUR)))
+        return RawManifest.model_validate_json(self.store.get(lake.raw_events_manifest(LIVE_START + hour * HOUR)))
 
     def rows(self) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
@@ -99,7 +100,7 @@ def test_every_search_of_every_hour_is_sent_and_lands_as_it_was_ranked(
     state = live.run()
     assert len(sent) == state["requests"] == 60
     assert (state["failed_requests"], state["hours_told"]) == (0, 3)
-    assert state["last_hour_told"] == (LIVE_START + 2 * lake.HOUR).isoformat()
+    assert state["last_hour_told"] == (LIVE_START + 2 * HOUR).isoformat()
     shown = [row for row in live.rows() if row["event_type"] == "impression"]
     assert len(shown) == 60 * 8
     for row in shown:
@@ -125,9 +126,7 @@ def test_candidates_are_sent_with_seller_and_category_as_the_catalogue_knows_the
     Live(small_world, store, tmp_path / "state.json", remember).run()
     known = {
         envelope["after"]["ad_id"]: (envelope["after"]["seller_id"], envelope["after"]["category"])
-        for table, _, envelopes in small_world.catalogue.envelopes(
-            small_world.settings.start, LIVE_START + 3 * lake.HOUR
-        )
+        for table, _, envelopes in small_world.catalogue.envelopes(small_world.settings.start, LIVE_START + 3 * HOUR)
         for envelope in envelopes
         if table == "ads" and envelope["after"]
     }
@@ -322,7 +321,7 @@ def test_stopping_lands_the_current_hour_as_closed_and_sends_no_more(
     state = live.run()
     assert state["hours_told"] == 1
     assert 10 <= state["requests"] <= 14
-    assert live.manifest(0).watermark == LIVE_START + lake.HOUR
+    assert live.manifest(0).watermark == LIVE_START + HOUR
     assert len({row["search_id"] for row in live.rows()}) == state["requests"]
 
 
@@ -353,7 +352,7 @@ def test_an_archiver_that_falls_behind_holds_the_event_clock_and_drops_nothing(
     def wait(_: float) -> bool:
         live.progress.write()
         waits.append(json.loads(live.state.read_text()))
-        closed[0] += lake.HOUR
+        closed[0] += HOUR
         return False
 
     seconds = itertools.count()  # every look at the wall clock takes a second

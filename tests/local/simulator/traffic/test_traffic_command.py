@@ -21,8 +21,8 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from moto.server import ThreadedMotoServer
 from prometheus_client import start_http_server
 
-from adrank.contracts import lake
 from adrank.contracts.settings import Events
+from adrank.contracts.timestamps import HOUR, as_utc
 from ingestion.archiver.metrics import Metrics
 from simulator.marketplace.settings import documented_world
 from simulator.marketplace.world import World
@@ -167,7 +167,7 @@ def beaten(database: PostgresServer) -> datetime:
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT beat_at FROM {HEARTBEAT}")
         ((moment,),) = cursor.fetchall()
-        return lake.as_utc(moment)
+        return as_utc(moment)
 
 
 def test_traffic_runs_until_sigterm_and_tells_the_hour_that_it_was_in(
@@ -187,7 +187,7 @@ def test_traffic_runs_until_sigterm_and_tells_the_hour_that_it_was_in(
     beats = [message for message in said if message["event_type"] == "heartbeat"]
     assert len(said) - len(beats) == document["rows_told"] > 0
     assert len(beats) == 2 * document["hours_told"], "one on each partition"
-    assert beaten(database) == LIVE_START + document["hours_told"] * lake.HOUR
+    assert beaten(database) == LIVE_START + document["hours_told"] * HOUR
 
 
 def test_traffic_is_held_until_the_archiver_says_how_far_it_is(

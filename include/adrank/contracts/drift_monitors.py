@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.registry import Registry
 
 _NARROW: Final = 1
 _FINEST: Final = -1
 
 
-class DriftMonitor(BaseModel):
+class DriftMonitor(FrozenModel):
     """``edges`` part the bins; the first bin is all below the first edge, the last all from the last edge on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     group: str
     feature: str

@@ -10,16 +10,16 @@ import hashlib
 from datetime import datetime
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from adrank.contracts.base import FrozenModel
 
 Variant = Literal["control", "treatment"]
 _BUCKETS: Final = 10_000
 
 
-class Experiment(BaseModel):
+class Experiment(FrozenModel):
     """Routing instructions. ``start`` is event time: requests before it go to control and are not counted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     experiment_id: str
     salt: str

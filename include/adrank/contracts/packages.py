@@ -17,7 +17,7 @@ import tarfile
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from adrank.contracts.base import FrozenModel
 
 CARD: Final = "package.json"
 MODEL: Final = "model.txt"
@@ -29,10 +29,8 @@ class PackageDigestError(RuntimeError):
     """The package's content is not the content that was asked for."""
 
 
-class PackageCard(BaseModel):
+class PackageCard(FrozenModel):
     """What a package is. ``features`` are registry features, then ``context.<key>`` features, in vector order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ranker: Literal["lambdarank", "fixed_slots"]
     features: tuple[str, ...]
@@ -41,10 +39,8 @@ class PackageCard(BaseModel):
     best_iteration: int = 0
 
 
-class GoldenRequests(BaseModel):
+class GoldenRequests(FrozenModel):
     """Feature vectors (rows x features; null is missing) and the scores expected for them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     vectors: tuple[tuple[float | None, ...], ...]
     scores: tuple[float, ...]

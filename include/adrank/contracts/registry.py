@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cache
@@ -11,7 +9,9 @@ from importlib import resources
 from typing import Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from adrank.contracts.base import FrozenModel, sha256_json
 
 Store = Literal["redis", "dynamodb"]
 Entity = Literal["ad", "seller", "user_category"]
@@ -25,10 +25,8 @@ class RegistryMismatchError(RuntimeError):
     """Something was built against another registry than the one that runs here."""
 
 
-class Feature(BaseModel):
+class Feature(FrozenModel):
     """One feature. ``default`` is used when the entity has no row; ``None`` means missing (NaN)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     dtype: Literal["float32"] = "float32"
@@ -44,14 +42,12 @@ class Feature(BaseModel):
         return float("nan") if self.default is None else self.default
 
 
-class Counts(BaseModel):
+class Counts(FrozenModel):
     """What a group counts per entity and hour, and over which windows it is added up.
 
     ``sql/tiles/<group>.sql`` gives the hourly ``measures``, whole numbers. The group's query sees each as
     ``<measure>_<window>``, and for those of ``latest`` the last hour that had any as ``last_<measure>`` (``hour_no``).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     measures: tuple[str, ...] = Field(min_length=1)
     windows: Mapping[str, int] = Field(min_length=1, description="name -> hours")
@@ -77,13 +73,11 @@ class Counts(BaseModel):
     @property
     def fingerprint(self) -> str:
         """Of what a window holds: windows of another one are not added to."""
-        return _digest([self.measures, dict(self.windows), self.latest])
+        return sha256_json([self.measures, dict(self.windows), self.latest])
 
 
-class FeatureGroup(BaseModel):
+class FeatureGroup(FrozenModel):
     """Features of one entity that one job computes together and one store serves."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     entity: Entity
@@ -134,13 +128,11 @@ class FeatureGroup(BaseModel):
     @property
     def fingerprint(self) -> str:
         """Of the packing layout of this group alone: travels with every online row and feature manifest."""
-        return _digest([self.name, self.entity, *((f.name, f.dtype) for f in self.features)])
+        return sha256_json([self.name, self.entity, *((f.name, f.dtype) for f in self.features)])
 
 
-class Registry(BaseModel):
+class Registry(FrozenModel):
     """All groups, in declaration order."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     groups: tuple[FeatureGroup, ...]
 
@@ -160,7 +152,7 @@ class Registry(BaseModel):
     @property
     def fingerprint(self) -> str:
         """Of the whole serving vector's layout; travels with every model."""
-        return _digest([g.fingerprint for g in self.groups])
+        return sha256_json([g.fingerprint for g in self.groups])
 
     def group(self, name: str) -> FeatureGroup:
         """The group of that name."""
@@ -189,8 +181,15 @@ class Registry(BaseModel):
         )
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, separators=(",", ":")).encode()).hexdigest()
+def user_category(user_id: str | None, category: str | None) -> str | None:
+    """How the entity that is made of both ids is spelled in SQL, online keys and training: ``<user>|<category>``.
+
+    ``%`` and ``|`` of the user id are escaped, so that the first ``|`` parts them. None where either is unknown: there
+    is no such entity then.
+    """
+    if user_id is None or category is None:
+        return None
+    return f"{user_id.replace('%', '%25').replace('|', '%7C')}|{category}"
 
 
 def parse(text: str) -> Registry:

@@ -7,19 +7,18 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from adrank.contracts import registry, timestamps
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import floor_day, floor_hour
 from adrank.decisions.lateness import RawLog
 
 
-class BackfillRequest(BaseModel):
+class BackfillRequest(FrozenModel):
     """What a person filled into the form. ``end`` is exclusive; only whole hours are computed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: datetime
     end: datetime
@@ -50,10 +49,8 @@ class BackfillRequest(BaseModel):
         return self
 
 
-class Chunk(BaseModel):
+class Chunk(FrozenModel):
     """Whole hours ``[start, end)``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     start: datetime
     end: datetime

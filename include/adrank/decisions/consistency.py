@@ -13,18 +13,17 @@ from collections.abc import Iterable, Mapping
 from math import sqrt
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.manifests import GroupAudit
 
 #: Of the normal distribution, for the 95 % interval.
 _Z: Final = 1.96
 
 
-class ConsistencyVerdict(BaseModel):
+class ConsistencyVerdict(FrozenModel):
     """``skew`` is the largest share of any group. Reasons name every number that counted, what is too much first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     consistent: bool
     skew: float = Field(ge=0, le=1)

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.experiments import Variant
 from adrank.contracts.settings import ExperimentPlan
 
@@ -29,11 +30,7 @@ _SPLIT_CONCENTRATION: Final = 100.0
 _MAX_CROSSOVERS: Final = 0.01
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MetricSums(_Strict):
+class MetricSums(FrozenModel):
     """Sums over users of a metric ``x``: of x, of x squared, and of x times the user's searches."""
 
     total: float = 0
@@ -41,7 +38,7 @@ class MetricSums(_Strict):
     with_searches: float = 0
 
 
-class VariantStatistics(_Strict):
+class VariantStatistics(FrozenModel):
     """Sums over the users of one variant. ``provisional_revenue`` is the part of its revenue that may yet be billed."""
 
     users: int = Field(ge=0)
@@ -58,7 +55,7 @@ class VariantStatistics(_Strict):
         return self
 
 
-class ExperimentStatistics(_Strict):
+class ExperimentStatistics(FrozenModel):
     """One look at event time ``[start, end)``. ``crossovers`` are users seen in both variants, who are left out.
 
     ``unmatched_events`` were billed ``unmatched_revenue`` and are no answer of anybody's in the log.
@@ -87,7 +84,7 @@ class ExperimentStatistics(_Strict):
         return sum(variant.provisional_revenue for variant in variants) / total if total > 0 else None
 
 
-class Lift(_Strict):
+class Lift(FrozenModel):
     """A metric per search in both variants and treatment's relative lift; null bounds are unbounded."""
 
     control: float
@@ -97,7 +94,7 @@ class Lift(_Strict):
     upper: float | None
 
 
-class ExperimentVerdict(_Strict):
+class ExperimentVerdict(FrozenModel):
     """``extend`` is the answer while the data decides nothing, at the last date too.
 
     ``provisional_revenue_share`` is the part of all revenue that may yet be billed; null where there is none. What was

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.settings import Gate
 
 Objective = Literal["relevance", "contact", "revenue"]
@@ -22,11 +23,7 @@ OBJECTIVES: Final[tuple[Objective, ...]] = ("relevance", "contact", "revenue")
 GOLDEN_TOLERANCE: Final = 1e-9
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Difference(_Strict):
+class Difference(FrozenModel):
     """Mean per-query difference in NDCG@10 with its bootstrap interval."""
 
     mean: float
@@ -34,7 +31,7 @@ class Difference(_Strict):
     upper: float
 
 
-class ObjectiveEvidence(_Strict):
+class ObjectiveEvidence(FrozenModel):
     """NDCG@10 of one objective over the test queries that have a positive of it; null where there is none."""
 
     positive_queries: int = Field(ge=0)
@@ -46,7 +43,7 @@ class ObjectiveEvidence(_Strict):
     versus_logged_order: Difference | None = None
 
 
-class PackageEvidence(_Strict):
+class PackageEvidence(FrozenModel):
     """What checking a package's files showed."""
 
     digest: str
@@ -57,7 +54,7 @@ class PackageEvidence(_Strict):
     training_set_digest: str = ""
 
 
-class GateEvidence(_Strict):
+class GateEvidence(FrozenModel):
     """Everything that the verdict rests on; ``fingerprint`` is the registry's where the evaluation ran."""
 
     training_set_digest: str
@@ -81,7 +78,7 @@ class GateEvidence(_Strict):
         return self
 
 
-class GateVerdict(_Strict):
+class GateVerdict(FrozenModel):
     """``pass`` lets the candidate go on to staging. Reasons name every number that counted."""
 
     verdict: Literal["pass", "reject"]

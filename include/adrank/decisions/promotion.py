@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-
-from pydantic import BaseModel, ConfigDict
-
+from adrank.contracts.base import FrozenModel, sha256_json
 from adrank.decisions.experiment import ExperimentVerdict
 from adrank.decisions.gate import GateVerdict
 
@@ -15,10 +11,8 @@ class StaleApprovalError(RuntimeError):
     """The approval was given for another package or on other evidence."""
 
 
-class PromotionEvidence(BaseModel):
+class PromotionEvidence(FrozenModel):
     """What an approval rests on. ``experiment`` is null on the first run, when there was nothing to test against."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     package_digest: str
     version: str
@@ -31,8 +25,7 @@ class PromotionEvidence(BaseModel):
 
 def report_digest(evidence: PromotionEvidence) -> str:
     """SHA-256 of the evidence: the approval names it, so evidence that changes afterwards unbinds the approval."""
-    canonical = json.dumps(evidence.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return sha256_json(evidence.model_dump(mode="json"), sort_keys=True)
 
 
 def require_fresh(approved_digest: str, approved_report: str, current_digest: str, current_report: str) -> None:

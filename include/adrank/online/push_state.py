@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.manifests import PushedHour
 from adrank.contracts.timestamps import HOUR, as_utc
 
@@ -30,18 +31,14 @@ _OLDEST: Final = timedelta(hours=REFRESH_SLICES)
 _SHARE_OF_TTL: Final = 3
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SliceAge(_Strict):
+class SliceAge(FrozenModel):
     """When all rows of a slice were last written: the hour end they were of, and the clock time."""
 
     as_of: datetime
     written_at: datetime
 
 
-class StoreState(_Strict):
+class StoreState(FrozenModel):
     """The state of one online store's pushes."""
 
     token: str = Field(description="of the push that wrote this state; the only one that may write rows")

@@ -9,8 +9,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from adrank.contracts.entities import user_category
-from adrank.contracts.registry import Entity, Registry
+from adrank.contracts.registry import Entity, Registry, user_category
 from adrank.online.reader import FetchResult, OnlineReader
 from adrank.online.vectors import VectorLayout
 from adrank.ranking.ranker import Ranker, load_package

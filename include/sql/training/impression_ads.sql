@@ -1,5 +1,5 @@
 -- Who sold each impression's ad at the impression's time, and its pair of user and category as
--- adrank.contracts.entities.user_category spells it. The impressions are numbered, in no order, to join by.
+-- adrank.contracts.registry.user_category spells it. The impressions are numbered, in no order, to join by.
 -- Reads: labelled, ads.
 SELECT
     row_number() OVER () AS number,

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from adrank.contracts import registry
-from adrank.contracts.entities import user_category
-from adrank.contracts.registry import Entity
+from adrank.contracts.registry import Entity, user_category
 from adrank.contracts.settings import Labels
 from adrank.runtime import sagemaker_job
 from tests.include.training.logs import (

@@ -21,7 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from adrank.contracts import registry
-from adrank.contracts.entities import user_category
+from adrank.contracts.registry import user_category
 from adrank.decisions.gate import Difference
 from tests.include.training.logs import (
     HOUR,

@@ -138,7 +138,7 @@ def _stamps(spark: SparkSession, targets: Sequence[_Target]) -> DataFrame:
     """``hour, rev, available_at`` of each target."""
     rows = (f"({micros(target.hour)}, '{target.revision:03d}', {micros(target.available_at)})" for target in targets)
     return spark.sql(
-        "SELECT timestampmicros(hour) AS hour, rev, timestampmicros(available) AS available_at "  # noqa: S608
+        "SELECT timestamp_micros(hour) AS hour, rev, timestamp_micros(available) AS available_at "  # noqa: S608
         f"FROM VALUES {', '.join(rows)} AS stamps(hour, rev, available)"
     )
 

@@ -5,7 +5,7 @@ Inputs ``training_set`` and ``candidate`` (``model.tar.gz``), optionally ``produ
 
 Clicks are where users looked, and users look where production put things: on its own log, production looks better than
 it is. Every answer is therefore weighted by the inverse of the propensity that its position was examined, which is
-estimated on the training split (:mod:`training.propensity`).
+estimated on the training split (:func:`examination`).
 
 ``python -m training.evaluate [--confidence C] [--min-propensity P] [--candidate-digest D] [--production-digest D]``
 """
@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 from adrank.contracts import packages, registry
 from adrank.contracts.settings import Gate
 from adrank.decisions.gate import Difference, GateEvidence, Objective, ObjectiveEvidence, PackageEvidence
+from adrank.ranking.examination import curve, fit
 from adrank.ranking.ranker import Ranker, load_golden, load_package
 from adrank.runtime import sagemaker_job
-from training import propensity
 from training.dataset import training_set
 from training.dataset.training_set import Split, TrainingSet
-from training.model import lambdarank, ndcg, package, paired
+from training.model import lambdarank, ndcg, package
 
 _log = logging.getLogger(__name__)
 _SAMPLES: Final = 2000
@@ -67,7 +67,7 @@ def evaluate(
     scores["logged_order"] = lambdarank.logged_order(test)
 
     train = data.train
-    examined = propensity.examination(train.ad, train.position, (train.grade > 0).astype(np.int64), min_propensity)
+    examined = examination(train.ad, train.position, (train.grade > 0).astype(np.int64), min_propensity)
     corrected = 1 / examined[np.minimum(test.position, len(examined)) - 1]
     gains: dict[Objective, NDArray[np.float64]] = {
         "relevance": test.grade.astype(np.float64),
@@ -101,6 +101,18 @@ def evaluate(
     return evidence
 
 
+def examination(
+    ad: NDArray[np.int64], position: NDArray[np.int64], click: NDArray[np.int64], floor: float
+) -> NDArray[np.float64]:
+    """Examination of positions 1, 2, ... relative to the first, ``[positions]``, not rising and at least ``floor``.
+
+    All arguments are ``[impressions]``; ``ad`` holds numbers 0, 1, ..., ``position`` is 1-based.
+
+    :raises ValueError: there is no click to learn from
+    """
+    return curve(fit(ad, position, np.ones(len(ad), dtype=np.int64), click), floor)
+
+
 def _objective(
     reached: dict[str, NDArray[np.float64]],
     weight: NDArray[np.float64],
@@ -112,11 +124,11 @@ def _objective(
         return ObjectiveEvidence(positive_queries=0)
 
     def versus(other: str) -> Difference:
-        return paired.difference(reached["candidate"], reached[other], weight, confidence, _SAMPLES, _SEED)
+        return ndcg.paired_difference(reached["candidate"], reached[other], weight, confidence, _SAMPLES, _SEED)
 
     def unweighted(other: str) -> Difference:
         each_once = np.ones_like(weight)
-        return paired.difference(as_logged["candidate"], as_logged[other], each_once, confidence, _SAMPLES, _SEED)
+        return ndcg.paired_difference(as_logged["candidate"], as_logged[other], each_once, confidence, _SAMPLES, _SEED)
 
     return ObjectiveEvidence(
         positive_queries=positive,

@@ -11,7 +11,6 @@ import json
 import logging
 import shutil
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, ValidationError
 
 from adrank.contracts import packages
+from adrank.contracts.timestamps import from_micros
 from adrank.runtime import sagemaker_job
 from training.dataset import training_set
 from training.dataset.training_set import Split, TrainingSet
@@ -57,23 +57,23 @@ def train(data: TrainingSet, parameters: Hyperparameters, package: Path) -> Trai
     for name, split in (("train", positives), ("test", data.test.with_positives())):
         if not split.queries:
             raise sagemaker_job.JobError(f"no query of the {name} split has a positive")
-    choice = lambdarank.choose(data.train, parameters)
-    _log.info("%d rounds of %d leaves (NDCG@10 %.4f)", choice.rounds, choice.num_leaves, choice.ndcg_at_10)
-    model = lambdarank.fit(positives, parameters, choice.rounds, choice.num_leaves)
-    metrics = _metrics(data, model, choice, parameters)
+    size = lambdarank.select_size(data.train, parameters)
+    _log.info("%d rounds of %d leaves (NDCG@10 %.4f)", size.rounds, size.num_leaves, size.ndcg_at_10)
+    model = lambdarank.fit(positives, parameters, size.rounds, size.num_leaves)
+    metrics = _metrics(data, model, size, parameters)
     card = packages.PackageCard(
         ranker="lambdarank",
         features=data.manifest.features,
         fingerprint=data.manifest.fingerprint,
         training_set_digest=data.manifest.content_digest,
-        best_iteration=choice.rounds,
+        best_iteration=size.rounds,
     )
     digest = model_package.write(package, card, _golden(data.test), metrics, lambdarank.model_text(model))
     return TrainingResult(digest, metrics)
 
 
-def _metrics(data: TrainingSet, model: Any, choice: lambdarank.Choice, parameters: Hyperparameters) -> dict[str, Any]:
-    folds = lambdarank.fold_report(data.train, data.test, model, choice, parameters)
+def _metrics(data: TrainingSet, model: Any, size: lambdarank.ModelSize, parameters: Hyperparameters) -> dict[str, Any]:
+    folds = lambdarank.fold_report(data.train, data.test, model, size, parameters)
     gains = model.feature_importance("gain")
     test = data.test
     clicks = test.click.astype(np.float64)
@@ -86,9 +86,9 @@ def _metrics(data: TrainingSet, model: Any, choice: lambdarank.Choice, parameter
         "train_rows": data.manifest.train_rows,
         "test_rows": data.manifest.test_rows,
         "queries": data.manifest.queries,
-        "rounds": choice.rounds,
-        "num_leaves": choice.num_leaves,
-        "folds": [{**asdict(fold), "start": _iso(fold.start)} for fold in folds],
+        "rounds": size.rounds,
+        "num_leaves": size.num_leaves,
+        "folds": [{**asdict(fold), "start": from_micros(fold.start).isoformat()} for fold in folds],
         "importance": {name: float(gain) for name, gain in zip(data.manifest.features, gains, strict=True)},
     }
 
@@ -101,10 +101,6 @@ def _golden(test: Split) -> NDArray[np.float32]:
 
 def _mean_or_none(per_query: NDArray[np.float64]) -> float | None:
     return None if np.isnan(per_query).all() else ndcg.mean(per_query)
-
-
-def _iso(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat()
 
 
 def main() -> None:

@@ -50,11 +50,11 @@ def read(connection: duckdb.DuckDBPyConnection, billing: Path | None, as_of: dat
 
     :raises BillingFilesError: a file is not what its manifest says, or currencies are mixed
     """
-    chosen = _visible(billing, as_of) if billing else {}
-    currencies = sorted({manifest.currency for manifest in chosen.values() if manifest.currency})
+    visible = _visible(billing, as_of) if billing else {}
+    currencies = sorted({manifest.currency for manifest in visible.values() if manifest.currency})
     if len(currencies) > 1:
         raise BillingFilesError(f"billing is in {' and '.join(currencies)}; amounts of one currency can be added up")
-    files = [_data_file(path, manifest) for path, manifest in chosen.items()]
+    files = [_data_file(path, manifest) for path, manifest in visible.items()]
     if files:
         options = "header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"', parallel = false"
         source = f"read_csv({duckdb_sql.file_list(files)}, columns = {_COLUMNS}, {options})"
@@ -67,7 +67,7 @@ def read(connection: duckdb.DuckDBPyConnection, billing: Path | None, as_of: dat
     except duckdb.Error as error:
         raise BillingFilesError(f"billing cannot be read: {error}") from error
     events = duckdb_sql.create_table(connection, "billed", duckdb_sql.statement("billing/billed"))
-    _create_days(connection, sorted(manifest.day for manifest in chosen.values()))
+    _create_days(connection, sorted(manifest.day for manifest in visible.values()))
     _log.info("billing as of %s: %d events in %d daily exports", as_of.isoformat(), events, len(files))
 
 
@@ -91,12 +91,12 @@ def unmatched(connection: duckdb.DuckDBPyConnection, source: str, start_us: int,
     return found
 
 
-def duration(spelled: str) -> timedelta:
+def duration(text: str) -> timedelta:
     """An ISO 8601 duration of a command line."""
     try:
-        return TypeAdapter(timedelta).validate_python(spelled)
+        return TypeAdapter(timedelta).validate_python(text)
     except ValidationError as error:
-        raise ValueError(f"{spelled!r} is not an ISO 8601 duration such as P2D") from error
+        raise ValueError(f"{text!r} is not an ISO 8601 duration such as P2D") from error
 
 
 def _visible(billing: Path, as_of: datetime) -> Mapping[Path, BillingManifest]:
@@ -106,8 +106,8 @@ def _visible(billing: Path, as_of: datetime) -> Mapping[Path, BillingManifest]:
             manifest = BillingManifest.model_validate_json(path.read_bytes())
         except ValidationError as broken:
             raise BillingFilesError(f"{path} is no billing manifest: {broken}") from broken
-        known = newest.get(manifest.day)
-        if manifest.landed_at <= as_of and (known is None or manifest.revision > known[1].revision):
+        earlier = newest.get(manifest.day)
+        if manifest.landed_at <= as_of and (earlier is None or manifest.revision > earlier[1].revision):
             newest[manifest.day] = (path, manifest)
     return dict(newest[day] for day in sorted(newest))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,25 +31,30 @@ def create_table(
 ) -> int:
     """Materialise a query and return its row count. Only parameters that the query names are passed."""
     used = {key: value for key, value in (parameters or {}).items() if f"${key}" in query}
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {identifier(table)} AS {query}", used)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote_identifier(table)} AS {query}", used)
     return count(connection, table)
 
 
 def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
     """Rows of a table."""
-    return int(connection.execute(f"SELECT count(*) FROM {identifier(table)}").fetchall()[0][0])  # noqa: S608
+    return scalar(connection, f"SELECT count(*) FROM {quote_identifier(table)}")  # noqa: S608
 
 
-def identifier(name: str) -> str:
+def scalar(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()) -> int:
+    """The whole number that a query gives; ``parameters`` are those of its question marks."""
+    return int(connection.execute(query, parameters).fetchall()[0][0])
+
+
+def quote_identifier(name: str) -> str:
     """A quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def text(value: str) -> str:
+def quote_text(value: str) -> str:
     """A quoted string literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def file_list(paths: Iterable[Path]) -> str:
     """A list literal of paths for ``read_parquet`` and friends."""
-    return "[" + ", ".join(text(str(path)) for path in paths) + "]"
+    return "[" + ", ".join(quote_text(str(path)) for path in paths) + "]"

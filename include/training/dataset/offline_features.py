@@ -1,4 +1,7 @@
-"""Offline feature partitions as tables: when each of a group's was the newest to be seen, and what it says of whom.
+"""Offline features as an impression would have been served them, from partitions and their manifests.
+
+Per group, of the partitions that could be seen at that moment, those of the newest hour in its newest revision; the
+registry's default where an entity is not in it or has expired, NaN where the row itself says missing.
 
 A partition is what its manifest says, and may hold nobody: then nobody has the row of the hour before any more. So a
 file too few would look like entities that vanished; files and manifests that do not agree are refused.
@@ -7,7 +10,8 @@ file too few would look like entities that vanished; files and manifests that do
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -16,28 +20,64 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from adrank.contracts import lake
+from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
-from adrank.contracts.registry import FeatureGroup
+from adrank.contracts.registry import Entity, FeatureGroup
 from adrank.contracts.timestamps import HOUR, as_utc
-from adrank.runtime import sagemaker_job
+from adrank.runtime.sagemaker_job import JobError
 from training.dataset import duckdb_sql
 
 _log = logging.getLogger(__name__)
+#: The column of ``joined`` that names the entity.
+_ENTITY_KEYS: Final[Mapping[Entity, str]] = {"ad": "ad_id", "seller": "seller_id", "user_category": "user_category"}
 #: The lake keeps a partition's revisions in folders of their own.
 _REVISION: Final = r"regexp_extract(filename, '.*/rev=(\d+)/', 1)::INTEGER"
 _MOMENT: Final = pa.timestamp("us", "UTC")
 
 
-class FeatureFilesError(sagemaker_job.JobError):
+class FeatureFilesError(JobError):
     """Offline features that do not fit the registry or their manifests."""
 
 
-def read(connection: duckdb.DuckDBPyConnection, features: Path | None, group: FeatureGroup) -> None:
-    """Create table ``visible_partitions`` and view ``group_rows`` from a directory of files and their manifests.
+def join_features(connection: duckdb.DuckDBPyConnection, features: Path | None) -> None:
+    """Create :func:`table_of` every group from ``joined`` and a directory of files and their manifests.
 
     :raises FeatureFilesError: files and manifests do not agree, or not with the registry
     """
+    for group in registry.load().groups:
+        statement = duckdb_sql.statement(
+            "training/point_in_time",
+            source="joined",
+            entity_key=_ENTITY_KEYS[group.entity],
+            projection=_projection(group),
+        )
+        try:
+            _read_partitions(connection, features, group)
+            duckdb_sql.create_table(connection, table_of(group), statement)
+        except duckdb.Error as error:
+            raise FeatureFilesError(f"features of group {group.name} cannot be read: {error}") from error
+
+
+def table_of(group: FeatureGroup) -> str:
+    """The table of a group's features by number of impression, not quoted."""
+    return f"features of {group.name}"
+
+
+def _projection(group: FeatureGroup) -> str:
+    ttl_us = timedelta(hours=group.ttl_hours) // timedelta(microseconds=1)
+    absent = f"g.entity_id IS NULL OR g.feature_us + {ttl_us} < i.event_us"
+    return ", ".join(
+        f"(CASE WHEN {absent} THEN {_literal(feature.default)} ELSE coalesce(g.{name}, 'NaN') END)::FLOAT AS {name}"
+        for feature, name in ((feature, duckdb_sql.quote_identifier(feature.name)) for feature in group.features)
+    )
+
+
+def _literal(default: float | None) -> str:
+    return "'NaN'::FLOAT" if default is None else f"{default!r}::FLOAT"
+
+
+def _read_partitions(connection: duckdb.DuckDBPyConnection, features: Path | None, group: FeatureGroup) -> None:
+    """Create table ``visible_partitions`` and view ``group_rows``."""
     found = {} if features is None else {p: p.relative_to(features).parts[:-1] for p in features.rglob("*")}
     inside = [path for path, folders in found.items() if group.name in folders]
     manifests = {path: _manifest(path, group) for path in inside if path.name == lake.MANIFEST}
@@ -61,9 +101,9 @@ def _manifest(path: Path, group: FeatureGroup) -> FeatureManifest:
             f"{path}: group {group.name} was computed against fingerprint {manifest.fingerprint[:12]}, "
             f"the registry's is {group.fingerprint[:12]} ({', '.join(group.names)})"
         )
-    own = lake.features_manifest(group.name, manifest.hour, manifest.revision)
-    if not path.as_posix().endswith(f"/{own}"):
-        raise FeatureFilesError(f"{path} is the manifest of another partition: {own}")
+    key = lake.features_manifest(group.name, manifest.hour, manifest.revision)
+    if not path.as_posix().endswith(f"/{key}"):
+        raise FeatureFilesError(f"{path} is the manifest of another partition: {key}")
     return manifest
 
 
@@ -77,10 +117,10 @@ def _partitions(manifests: Iterable[FeatureManifest]) -> pa.Table:
 
 
 def _create_rows(connection: duckdb.DuckDBPyConnection, group: FeatureGroup, files: Sequence[Path]) -> None:
-    features = ", ".join(duckdb_sql.identifier(name) for name in group.names)
+    features = ", ".join(duckdb_sql.quote_identifier(name) for name in group.names)
     if not files:
         _log.warning("no feature files of group %s: its features take their defaults", group.name)
-        columns = ", ".join(f"NULL::FLOAT AS {duckdb_sql.identifier(name)}" for name in group.names)
+        columns = ", ".join(f"NULL::FLOAT AS {duckdb_sql.quote_identifier(name)}" for name in group.names)
         query = f"SELECT NULL::VARCHAR AS entity_id, NULL::BIGINT AS feature_us, 0 AS revision, {columns} LIMIT 0"
     else:
         for path in files:
@@ -95,12 +135,12 @@ def _create_rows(connection: duckdb.DuckDBPyConnection, group: FeatureGroup, fil
 
 
 def _check_file(path: Path, group: FeatureGroup) -> None:
-    wanted = ("entity_id", "feature_time", "available_at", *group.names)
+    expected = ("entity_id", "feature_time", "available_at", *group.names)
     try:
         found = pq.read_schema(path).names
     except (pa.ArrowInvalid, OSError) as broken:
         raise FeatureFilesError(f"{path} is no Parquet file: {broken}") from broken
-    missing, unknown = [n for n in wanted if n not in found], [n for n in found if n not in set(wanted)]
+    missing, unknown = [n for n in expected if n not in found], [n for n in found if n not in set(expected)]
     if missing or unknown:
         raise FeatureFilesError(
             f"{path} does not fit group {group.name}: lacks {', '.join(missing) or 'nothing'}, "

@@ -23,9 +23,9 @@ class RowDigest:
     def update(self, batch: pa.RecordBatch) -> None:
         """Add rows; the batch has the schema's columns."""
         for array, streams in zip(batch.columns, self._streams, strict=True):
-            there = np.asarray(array.is_valid()).tobytes()
+            valid = np.asarray(array.is_valid()).tobytes()
             parts = _text(array) if pa.types.is_string(array.type) else (_numbers(array).tobytes(), b"")
-            for stream, part in zip(streams, (there, *parts), strict=True):
+            for stream, part in zip(streams, (valid, *parts), strict=True):
                 stream.update(part)
 
     def hexdigest(self) -> str:

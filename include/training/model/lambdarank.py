@@ -49,7 +49,7 @@ class Hyperparameters(BaseModel):
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModelSize:
     """The size that the folds chose."""
 
     rounds: int
@@ -78,7 +78,7 @@ def relevance(split: Split, score: NDArray[np.float64]) -> NDArray[np.float64]:
     return ndcg.per_query(split.query, split.grade.astype(np.float64), score)
 
 
-def choose(train: Split, parameters: Hyperparameters) -> Choice:
+def select_size(train: Split, parameters: Hyperparameters) -> ModelSize:
     """Pick rounds and tree size by mean NDCG@10 over expanding by-time folds of the training split.
 
     A log too small to fold (fewer than two positive queries a block) keeps the smallest size.
@@ -89,9 +89,9 @@ def choose(train: Split, parameters: Hyperparameters) -> Choice:
     step = max(1, parameters.num_boost_round // _CHECKPOINTS)
     checkpoints = list(range(step, parameters.num_boost_round + 1, step))
     if positives.queries < 2 * blocks:
-        return Choice(checkpoints[0], sizes[0], float("nan"))
+        return ModelSize(checkpoints[0], sizes[0], float("nan"))
     block = positives.query * blocks // positives.queries
-    best: Choice | None = None
+    best: ModelSize | None = None
     for leaves in sizes:
         curves = []
         for k in range(1, blocks):
@@ -100,12 +100,12 @@ def choose(train: Split, parameters: Hyperparameters) -> Choice:
         means = np.concatenate(curves, axis=1).mean(axis=1)
         at = int(means.argmax())
         if best is None or means[at] > best.ndcg_at_10:
-            best = Choice(checkpoints[at], leaves, float(means[at]))
+            best = ModelSize(checkpoints[at], leaves, float(means[at]))
     assert best is not None
     return best
 
 
-def fold_report(train: Split, test: Split, model: Any, choice: Choice, parameters: Hyperparameters) -> list[Fold]:
+def fold_report(train: Split, test: Split, model: Any, size: ModelSize, parameters: Hyperparameters) -> list[Fold]:
     """The model against the logged order, fold by fold in time; the last fold is the test split with the model itself.
 
     The earlier folds also chose the size, so they lean towards the model; the last one does not.
@@ -116,7 +116,7 @@ def fold_report(train: Split, test: Split, model: Any, choice: Choice, parameter
     for k in range(1, blocks):
         before, inside = train.where(block < k), train.where(block == k)
         if before.with_positives().queries and inside.with_positives().queries:
-            folds.append(_judge(fit(before.with_positives(), parameters, choice.rounds, choice.num_leaves), inside))
+            folds.append(_judge(fit(before.with_positives(), parameters, size.rounds, size.num_leaves), inside))
     return [*folds, _judge(model, test)]
 
 

@@ -1,4 +1,4 @@
-"""NDCG@10 per query: the one definition that training, gate and report use.
+"""NDCG@10 per query and how two rankers differ in it: the one definition that training, gate and report use.
 
 - Gain is linear in what is passed as gain. The grade is a weighted sum of the objectives already; the usual
   ``2^grade - 1`` would make a contact (grade 5 by default) worth 31 clicks where the settings say 5. On binary labels
@@ -14,6 +14,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from adrank.decisions.gate import Difference
 
 DEPTH: Final = 10
 
@@ -40,10 +42,34 @@ def mean(per_query_ndcg: NDArray[np.float64], weight: NDArray[np.float64] | None
 
     :raises ValueError: when there is none
     """
-    known = ~np.isnan(per_query_ndcg)
-    if not known.any():
+    present = ~np.isnan(per_query_ndcg)
+    if not present.any():
         raise ValueError("no query has a positive")
-    return float(np.average(per_query_ndcg[known], weights=None if weight is None else weight[known]))
+    return float(np.average(per_query_ndcg[present], weights=None if weight is None else weight[present]))
+
+
+def paired_difference(
+    candidate: NDArray[np.float64],
+    other: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    confidence: float,
+    samples: int,
+    seed: int,
+) -> Difference:
+    """Weighted mean of ``candidate - other`` over queries, with the seeded bootstrap interval of that mean.
+
+    All are ``[queries]``; the NDCGs are of the same queries, NaN (in both) where a query has no positive.
+    """
+    present = ~np.isnan(candidate - other)
+    paired, weight = (candidate - other)[present], weight[present]
+    generator = np.random.default_rng(seed)
+    means = np.empty(samples)
+    for sample in range(samples):
+        drawn = generator.integers(0, len(paired), len(paired))
+        means[sample] = np.average(paired[drawn], weights=weight[drawn])
+    tail = (1 - confidence) / 2
+    lower, upper = np.quantile(means, [tail, 1 - tail])
+    return Difference(mean=float(np.average(paired, weights=weight)), lower=float(lower), upper=float(upper))
 
 
 def _dcg(

@@ -63,20 +63,20 @@ def log_run(
 
 
 def _find(client: Any, experiment: str, job_name: str, digest: str) -> Any | None:
-    known = client.get_experiment_by_name(experiment)
-    if known is None:
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
         return None
-    wanted = f"tags.{JOB_TAG} = '{job_name}' AND tags.{DIGEST_TAG} = '{digest}'"
-    runs = client.search_runs([known.experiment_id], wanted, max_results=1, order_by=["attributes.start_time DESC"])
+    condition = f"tags.{JOB_TAG} = '{job_name}' AND tags.{DIGEST_TAG} = '{digest}'"
+    runs = client.search_runs([found.experiment_id], condition, max_results=1, order_by=["attributes.start_time DESC"])
     return runs[0] if runs else None
 
 
 def _experiment_id(client: Any, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    known = client.get_experiment_by_name(name)
-    if known is not None:
-        return str(known.experiment_id)
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
     try:
         return str(client.create_experiment(name))
     except MlflowException:

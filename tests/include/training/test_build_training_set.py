@@ -31,7 +31,8 @@ from tests.include.training.logs import (
 )
 from tests.support.registries import known_late
 from training import build_training_set
-from training.build_training_set import ThinLogError
+from training.dataset import offline_features
+from training.dataset.impressions import ThinLogError
 from training.dataset.offline_features import FeatureFilesError
 
 BACKGROUND = [*answered("q1", NOON), *answered("q2", NOON + HOUR)]
@@ -162,7 +163,7 @@ class TestPointInTime:
         assert log.row("q1", "a")["user_category_clicks_28d"] == 5
 
     def test_every_entity_of_the_registry_has_a_key_to_join_by(self) -> None:
-        assert set(build_training_set._ENTITY_KEYS) == set(get_args(Entity))
+        assert set(offline_features._ENTITY_KEYS) == set(get_args(Entity))
 
 
 class TestRows:

@@ -20,7 +20,7 @@ from training import evaluate
 from training import train as training
 from training.dataset import training_set
 from training.dataset.training_set import TrainingSet
-from training.model import paired
+from training.model import ndcg
 from training.model.lambdarank import Hyperparameters
 from training.package_incumbent import package_incumbent
 
@@ -149,16 +149,16 @@ def test_the_interval_is_seeded_and_covers_as_often_as_it_says() -> None:
     covered = 0
     for trial in range(200):
         other = rng.normal(size=150)
-        found = paired.difference(other + rng.normal(0.1, 1.0, 150), other, np.ones(150), 0.95, 400, seed=trial)
+        found = ndcg.paired_difference(other + rng.normal(0.1, 1.0, 150), other, np.ones(150), 0.95, 400, seed=trial)
         covered += found.lower <= 0.1 <= found.upper
     assert 0.90 <= covered / 200 <= 0.99
     one, two, weight = rng.random((3, 50))
-    again = [paired.difference(one, two, weight, 0.95, 50, seed=1) for _ in range(2)]
+    again = [ndcg.paired_difference(one, two, weight, 0.95, 50, seed=1) for _ in range(2)]
     assert again[0] == again[1]
 
 
 def test_queries_count_by_their_weight() -> None:
-    found = paired.difference(np.array([1.0, 0, np.nan]), np.zeros(3), np.array([3.0, 1, 9]), 0.95, 50, seed=1)
+    found = ndcg.paired_difference(np.array([1.0, 0, np.nan]), np.zeros(3), np.array([3.0, 1, 9]), 0.95, 50, seed=1)
     assert found.mean == 0.75
 
 

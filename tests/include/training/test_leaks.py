@@ -36,8 +36,9 @@ from tests.include.training.logs import (
     write_features,
 )
 from training.dataset import training_set
-from training.model import lambdarank, paired
+from training.model import lambdarank
 from training.model.lambdarank import Hyperparameters
+from training.model.ndcg import paired_difference
 
 HOURS, SEARCHES_PER_HOUR, ADS, CANDIDATES = 48, 20, 40, 8
 LAG = 10 * MINUTE
@@ -136,7 +137,7 @@ class Offline:
     def gain(self, joined: str) -> Difference:
         """Over the model that has no such feature; the interval holds the mean with 99 %."""
         one, other = self.ndcg[joined], self.ndcg["without"]
-        found = paired.difference(one, other, np.ones_like(one), 0.99, 1000, 1)
+        found = paired_difference(one, other, np.ones_like(one), 0.99, 1000, 1)
         means = f"{np.nanmean(other):.4f} -> {np.nanmean(one):.4f}"
         print(f"{joined}: NDCG@10 {means}, gain {found.mean:+.4f} [{found.lower:+.4f}, {found.upper:+.4f}]")
         return found

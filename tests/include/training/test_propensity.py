@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.propensity import examination
+from training.evaluate import examination
 
 TRUTH = np.arange(1, 11) ** -0.7
 

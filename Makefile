@@ -4,10 +4,10 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-CODE := dags plugins include local tests benchmarks docs
+CODE := dags plugins include deploy local tests benchmarks docs
 LINTED = $(wildcard $(CODE))
-TYPED = $(wildcard plugins include local)
-export PYTHONPATH := $(CURDIR)/include:$(CURDIR)/local
+TYPED = $(wildcard plugins include deploy local)
+export PYTHONPATH := $(CURDIR):$(CURDIR)/include:$(CURDIR)/local
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -45,11 +45,11 @@ verify: ## the long campaigns
 	$(BIN)/python -m pytest -m verify --durations=0
 
 bench: setup ## side-by-side measurements; the ratios are in build/bench/results.json
-	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.archiver_throughput
-	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.broker_cost
-	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.hourly_features
-	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.materialise
-	@PYTHONPATH=$(PYTHONPATH):$(CURDIR) $(BIN)/python -m benchmarks.online_fetch
+	@$(BIN)/python -m benchmarks.archiver_throughput
+	@$(BIN)/python -m benchmarks.broker_cost
+	@$(BIN)/python -m benchmarks.hourly_features
+	@$(BIN)/python -m benchmarks.materialise
+	@$(BIN)/python -m benchmarks.online_fetch
 
 format: setup ## put imports and layout right
 	$(BIN)/ruff check --fix --select I $(LINTED)

@@ -1,4 +1,4 @@
-"""``python -m stack.publish``: puts the jobs' code into the lake, where EMR steps take it from.
+"""``python -m deploy.publish``: puts the jobs' code into the lake, where EMR steps take it from.
 
 The archive is byte-identical for the same sources, so publishing twice changes nothing.
 """
@@ -14,11 +14,11 @@ from typing import Any, Final
 import boto3
 
 from adrank.contracts import settings
-from stack.settings import ROOT
 
-_INCLUDE: Final = ROOT / "include"
+_INCLUDE: Final = Path(__file__).resolve().parents[1] / "include"
 # What entry points import: the library, and the packages beside it that Spark jobs share.
 _ARCHIVED: Final = ("adrank", "expectations", "spark")
+#: The first time stamp that a zip archive can hold.
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -55,9 +55,10 @@ def archive(include: Path) -> bytes:
 
 def main() -> None:
     """Publish with the AWS access of the environment."""
-    lake = settings.load().lake
-    for key in publish(boto3.client("s3"), lake.bucket, lake.code_prefix):
-        print(f"s3://{lake.bucket}/{key}")
+    loaded = settings.load()
+    s3 = boto3.client("s3", region_name=loaded.region)
+    for key in publish(s3, loaded.lake.bucket, loaded.lake.code_prefix):
+        print(f"s3://{loaded.lake.bucket}/{key}")
 
 
 if __name__ == "__main__":

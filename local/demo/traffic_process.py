@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from demo.plan import DemoPlan
 from demo.report.record import TrafficSecond, TrafficTotals
-from stack.servers.programs import MARKER
+from stack.environment import MARKER
 from stack.settings import ROOT
 
 #: Searches in any 24 event hours; more than the 6,000 that an experiment should see.

@@ -10,7 +10,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
 
 from adrank.contracts.settings import Emr, Lake
 from stack import paths
@@ -19,8 +22,8 @@ from stack.settings import HOST, ROOT, StackSettings
 REGION: Final = "eu-west-1"
 MARKETPLACE: Final = "marketplace"
 """The operational database: what ads and sellers are captured from."""
-#: Twice the cluster's step concurrency: the next steps wait where they start at once, in the cluster's own queue.
-POOLS: Final = {"adrank_emr": 4, "adrank_sagemaker": 2}
+MARKER: Final = "EMBEDDED_STACK_HOME"
+"""Variable that every process of a stack, and whatever it starts, carries: its stack's home."""
 AIRFLOW_USERS: Final = {"admin": "admin", "ml_engineer": "op", "product_manager": "op"}
 
 #: Airflow's own limits suppose a machine that is not busy. Here a slow answer, parse or heartbeat is no failure.
@@ -57,6 +60,20 @@ def process_environment(stack: StackSettings, inherited: Mapping[str, str] = os.
     kept = {key: value for key, value in inherited.items() if not _FOREIGN.match(key)}
     path = os.pathsep.join([str(ROOT / ".venv" / "bin"), inherited.get("PATH", os.defpath)])
     return kept | {"PATH": path} | environment(stack)
+
+
+def aws_client(stack: StackSettings, service: str) -> Any:
+    """A boto3 client of a service of one stack's localcloud, whatever the process's own environment says."""
+    variables = _aws(stack)
+    specific = f"AWS_ENDPOINT_URL_{service.upper().replace('-', '_')}"
+    return boto3.session.Session().client(
+        service,
+        region_name=variables["AWS_REGION"],
+        endpoint_url=variables.get(specific, variables["AWS_ENDPOINT_URL"]),
+        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
+        config=Config(retries={"max_attempts": 5, "mode": "standard"}, proxies={}),
+    )
 
 
 def _aws(stack: StackSettings) -> dict[str, str]:

@@ -17,11 +17,12 @@ from pathlib import Path
 import psutil
 
 from adrank.contracts.settings import Settings
+from localcloud.emr import spark_submit
 from localcloud.settings import Config
-from stack import credentials, paths, ports, spark_target
-from stack.environment import process_environment
+from stack import credentials, paths, ports
+from stack.environment import MARKER, process_environment
 from stack.servers import kafka, postgres
-from stack.servers.programs import MARKER, programs
+from stack.servers.programs import programs
 from stack.settings import HOST, ROOT, StackSettings
 from stack.start_up import AIRFLOW, INGESTION, StartUp
 from stack.supervisor import orphans
@@ -52,7 +53,7 @@ def start(stack: StackSettings, report: Report = print) -> None:
         _make_directories(stack)
         kafka.adopt_log(stack)
         credentials.ensure(stack)
-        spark_target.configure(Config(host=HOST, lake_dir=paths.lake(stack)), paths.spark_conf(stack))
+        spark_submit.write_defaults(Config(host=HOST, lake_dir=paths.lake(stack)), paths.spark_conf(stack))
         _write_private(paths.supervisor_config(stack), render(stack, programs(stack)))
         _write_private(_started_file(stack), wanted)
         watcher.launch(variables)

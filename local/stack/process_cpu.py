@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from stack import paths
-from stack.servers.programs import MARKER
+from stack.environment import MARKER
 from stack.settings import StackSettings
 
 _PROC: Final = Path("/proc")

@@ -17,8 +17,8 @@ from importlib.metadata import version
 from typing import Final
 
 from adrank.contracts.settings import Settings
-from stack import aws, credentials, health, paths, provision, publish
-from stack.environment import MARKETPLACE
+from stack import credentials, health, paths, provision
+from stack.environment import MARKETPLACE, aws_client
 from stack.process_cpu import tree_seconds
 from stack.servers import kafka, marketplace, postgres
 from stack.servers.programs import LOCALCLOUD
@@ -87,11 +87,10 @@ class StartUp:
         stack, settings = self._stack, self._settings
         try:
             self._in_parallel(*(partial(self._bring_up, name) for name in LOCALCLOUD))
-            provision.provision_aws(partial(aws.client, stack), settings)
+            provision.provision_aws(partial(aws_client, stack), settings)
             marketplace.keep_secret(
-                aws.client(stack, "secretsmanager"), settings.cdc.secret_id, credentials.capture_password(stack)
+                aws_client(stack, "secretsmanager"), settings.cdc.secret_id, credentials.capture_password(stack)
             )
-            publish.publish(aws.client(stack, "s3"), settings.lake.bucket, settings.lake.code_prefix)
             self._report("buckets, tables, cluster and alarms are there; the jobs' code is published")
             self._provisioned.set_result(None)
         except BaseException:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stack import publish
-from stack.settings import ROOT
+from deploy import publish
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from demo.runs.progress import Progress
 from demo.sources import SimulatedHistory
 from demo.stages import Demo, Options
 from simulator.marketplace.settings import documented_world
-from stack import aws, lifecycle
+from stack import lifecycle
 from stack.airflow_client import AirflowClient
+from stack.environment import aws_client
 from stack.settings import PORT_LABELS, StackSettings
 from tests.local.stack.conftest import free_ports
 
@@ -50,7 +51,7 @@ class Lived:
         return Airflow(AirflowClient(self.stack))
 
     def client(self, service: str) -> Any:
-        return aws.client(self.stack, service)
+        return aws_client(self.stack, service)
 
 
 @pytest.fixture(scope="package")

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from jsonschema.validators import validator_for
 
-from stack.environment import POOLS, environment
+from deploy.resources import POOLS
+from stack.environment import environment
 from stack.servers.programs import programs
 from stack.settings import StackSettings
 from tests.images.compose import long_lived, violations

@@ -29,7 +29,7 @@ def test_lint_checks_style_layout_and_types() -> None:
     commands = recipe("lint")
     for tool in ("ruff check", "ruff format --check", "mypy"):
         assert f".venv/bin/{tool} " in commands
-    for house in ("plugins", "include", "local"):
+    for house in ("plugins", "include", "deploy", "local"):
         assert re.search(rf"bin/mypy .*\b{house}\b", commands)
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 JOBS = ("spark", "training", "serving", "ingestion", "expectations")
 LOCAL = ("localcloud", "simulator", "stack", "demo")
-OURS = {"adrank", "adrank_airflow", *JOBS, *LOCAL}
+OURS = {"adrank", "adrank_airflow", "deploy", *JOBS, *LOCAL}
 HEAVY = {"pandas", "boto3", "mlflow", "lightgbm", "pyspark", "redis", "duckdb", "pyarrow", "numpy"}
 
 
@@ -84,8 +84,14 @@ def _forbidden(parts: tuple[str, ...], statement: Import) -> str | None:
     if house == "include":
         allowed = {"adrank", *(() if parts[1] == "adrank" else JOBS_SEE.get(parts[1], (parts[1],)))}
         return None if statement.top in allowed else f"include/{parts[1]} stands on adrank alone"
+    if house == "deploy":
+        return None if statement.is_within("adrank.contracts", "deploy") else "deploy knows adrank's contracts only"
     if house == "local":
-        return None if statement.top in {"adrank", *LOCAL, *LOCAL_MAY} else "local uses adrank and public APIs only"
+        return (
+            None
+            if statement.top in {"adrank", "deploy", *LOCAL, *LOCAL_MAY}
+            else "local uses adrank and public APIs only"
+        )
     return None
 
 
@@ -93,8 +99,8 @@ DAGS_MAY = ("airflow", "adrank_airflow", "adrank.contracts", "adrank.decisions")
 PLUGINS_MAY = ("airflow", "adrank_airflow", "adrank.contracts", "adrank.decisions")
 # The Spark entry points validate with the suites beside them.
 JOBS_SEE = {"spark": ("spark", "expectations")}
-# What the jobs offer to callers: the importer of own logs, the router's client, the packing of the incumbent.
-LOCAL_MAY = ("ingestion", "serving", "training")
+# Resources and publishing, the importer of own logs, the router's client, the packing of the incumbent.
+LOCAL_MAY = ("deploy", "ingestion", "serving", "training")
 
 
 def _forbidden_to_contracts(parts: tuple[str, ...], statement: Import) -> str | None:
@@ -107,7 +113,7 @@ def _forbidden_to_contracts(parts: tuple[str, ...], statement: Import) -> str | 
 def modules() -> list[Path]:
     return [
         path
-        for house in ("dags", "plugins", "include", "local")
+        for house in ("dags", "plugins", "include", "deploy", "local")
         for path in sorted((ROOT / house).rglob("*.py"))
         if "node_modules" not in path.parts
     ]
@@ -154,6 +160,9 @@ def test_a_word_of_the_equipment_is_found(line: str) -> None:
         pytest.param("include/adrank/a.py", "from training import job", id="the library that imports a job"),
         pytest.param("include/spark/a.py", "import localcloud", id="a job that knows the equipment"),
         pytest.param("include/adrank/contracts/a.py", "import numpy", id="contracts that need numpy"),
+        pytest.param("deploy/a.py", "from stack import environment", id="production that needs the equipment"),
+        pytest.param("deploy/a.py", "from adrank import storage", id="deployment that reaches past the contracts"),
+        pytest.param("include/spark/a.py", "import deploy", id="a job that knows how it is deployed"),
         pytest.param("local/stack/a.py", "import adrank_airflow", id="equipment that imports the plugins"),
         pytest.param("local/stack/a.py", "from airflow.models import DagRun", id="equipment inside Airflow's database"),
     ],
@@ -171,7 +180,8 @@ def test_a_wrong_import_is_found(path: str, source: str) -> None:
         ("dags/a.py", "from adrank import contracts"),
         ("include/training/a.py", "from . import job\nfrom training.model.ndcg import x\nimport lightgbm"),
         ("include/adrank/contracts/a.py", "import yaml\nfrom datetime import UTC\nfrom . import lake"),
-        ("local/stack/a.py", "from localcloud import config"),
+        ("deploy/a.py", "import boto3\nfrom adrank.contracts import lake\nfrom deploy import resources"),
+        ("local/stack/a.py", "from localcloud import config\nfrom deploy import provision"),
     ],
 )
 def test_a_right_import_is_not(path: str, source: str) -> None:

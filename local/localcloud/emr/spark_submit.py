@@ -74,6 +74,13 @@ def configuration(config: Config) -> dict[str, str]:
     }
 
 
+def write_defaults(config: Config, directory: Path) -> None:
+    """Write ``spark-defaults.conf`` for the ``SPARK_CONF_DIR`` of who submits by himself and names the master."""
+    directory.mkdir(parents=True, exist_ok=True)
+    lines = (f"{key} {value}" for key, value in configuration(config).items() if key != "spark.master")
+    (directory / "spark-defaults.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def localize(words: Sequence[str], config: Config, directory: Path) -> list[str]:
     """The command that runs here; code is fetched into ``directory``. Raises :class:`StepError`."""
     submitted = parse(words)

@@ -9,14 +9,11 @@ from typing import Final
 
 from adrank.contracts.settings import Lake
 from stack import paths
-from stack.environment import database, environment, url
+from stack.environment import MARKER, database, environment, url
 from stack.servers import kafka, postgres
 from stack.settings import HOST, ROOT, StackSettings
 from stack.setup.__main__ import SPARK_CLASSES
 from stack.supervisor.program import Program
-
-MARKER: Final = "EMBEDDED_STACK_HOME"
-"""Variable that every process of a stack, and whatever it starts, carries: its stack's home."""
 
 LOCALCLOUD: Final = {
     "objects": "localcloud.storage.object_store",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import psutil
 
 from stack import paths
-from stack.servers.programs import MARKER
+from stack.environment import MARKER
 from stack.settings import StackSettings
 
 _GRACE_SECONDS = 5

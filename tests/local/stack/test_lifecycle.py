@@ -14,9 +14,10 @@ from confluent_kafka.admin import AdminClient
 
 from adrank.contracts import metrics
 from adrank.contracts.settings import Cdc, Events
-from stack import aws, credentials, lifecycle
+from deploy.resources import POOLS
+from stack import credentials, lifecycle
 from stack.airflow_client import AirflowClient
-from stack.environment import POOLS, url
+from stack.environment import aws_client, url
 from stack.health import checks
 from stack.settings import HOST, StackSettings
 from stack.supervisor import orphans
@@ -52,15 +53,15 @@ def _is_provisioned(stack: StackSettings) -> None:
     airflow = AirflowClient(stack)
     pools = {pool["name"]: pool["slots"] for pool in airflow.get("/pools")["pools"]}
     assert POOLS.items() <= pools.items()
-    tables = aws.client(stack, "dynamodb").list_tables()["TableNames"]
+    tables = aws_client(stack, "dynamodb").list_tables()["TableNames"]
     assert set(tables) == {"adrank-experiments", "adrank-features"}
-    clusters = aws.client(stack, "emr").list_clusters()["Clusters"]
+    clusters = aws_client(stack, "emr").list_clusters()["Clusters"]
     assert [cluster["Name"] for cluster in clusters] == ["adrank-features"]
-    alarms = aws.client(stack, "cloudwatch").describe_alarms()["MetricAlarms"]
+    alarms = aws_client(stack, "cloudwatch").describe_alarms()["MetricAlarms"]
     assert {alarm["AlarmName"] for alarm in alarms} == {"adrank-production-5xx", "adrank-production-latency"}
     scraped = urllib.request.urlopen(f"{url(stack, 'billing')}/metrics").read().decode()
     assert f"{metrics.BILLING_QUARANTINED_DAYS} 0.0" in scraped
-    keys = aws.client(stack, "s3").list_objects_v2(Bucket="adrank-lake", Prefix="code/current/")["Contents"]
+    keys = aws_client(stack, "s3").list_objects_v2(Bucket="adrank-lake", Prefix="code/current/")["Contents"]
     assert "code/current/adrank.zip" in {key["Key"] for key in keys}
     address = {"bootstrap.servers": f"{HOST}:{stack.ports.kafka}", "broker.address.family": "v4"}
     topics = AdminClient(address).list_topics(timeout=10).topics
@@ -68,7 +69,7 @@ def _is_provisioned(stack: StackSettings) -> None:
         Events().topic: 3,
         Events().dead_letter_topic: 1,
     }
-    secret = json.loads(aws.client(stack, "secretsmanager").get_secret_value(SecretId=Cdc().secret_id)["SecretString"])
+    secret = json.loads(aws_client(stack, "secretsmanager").get_secret_value(SecretId=Cdc().secret_id)["SecretString"])
     assert secret == {"username": "adrank_capture", "password": credentials.capture_password(stack)}
 
 

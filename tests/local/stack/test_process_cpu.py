@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from stack import paths
+from stack.environment import MARKER
 from stack.process_cpu import StackCpu, tree_seconds
-from stack.servers.programs import MARKER
 from stack.settings import StackSettings
 
 # Burns as many CPU seconds as it is told, says so, and lives until its input ends.

@@ -18,7 +18,8 @@ from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.settings import Settings
 from adrank.storage.leases import LeaseRecord
 from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
-from stack import publish, spark_target
+from deploy import publish
+from localcloud.emr import spark_submit
 from tests.include.spark.conftest import FIRST, TestLake, at, event
 from tests.local.localcloud.cloud import Cloud
 
@@ -47,7 +48,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 @pytest.fixture
 def target(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
     """What a worker is given: the connection, the target's configuration, AWS access."""
-    spark_target.configure(cloud.config, tmp_path)
+    spark_submit.write_defaults(cloud.config, tmp_path)
     monkeypatch.setenv("AIRFLOW_CONN_ADRANK_SPARK", json.dumps({"conn_type": "spark", "host": "local[1]"}))
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path))
     monkeypatch.setenv("SPARK_LOCAL_IP", "127.0.0.1")

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from stack import paths
-from stack.servers.programs import MARKER
+from stack.environment import MARKER
 from stack.settings import StackSettings
 from stack.supervisor import orphans
 

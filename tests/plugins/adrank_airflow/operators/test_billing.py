@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
 from adrank.contracts import lake as layout
+from adrank.contracts import timestamps
 from adrank.contracts.manifests import BillingManifest, DataFile, RawManifest
 from adrank.contracts.settings import Settings, Training
 from adrank_airflow.errors import DeadlineError, ExportQuarantinedError
@@ -49,20 +50,20 @@ def files(day: datetime, revision: int) -> list[str]:
 class TestBillingFiles:
     def test_are_those_of_every_landed_day_from_the_start_on(self, hook: LakeHook) -> None:
         for n in (-1, 0, 2):
-            day = DAY + n * layout.DAY
-            land(hook, day, 0, day + layout.DAY)
-        found = hook.billing_files(DAY + timedelta(hours=5), DAY + 4 * layout.DAY)
-        assert found == files(DAY, 0) + files(DAY + 2 * layout.DAY, 0)
+            day = DAY + n * timestamps.DAY
+            land(hook, day, 0, day + timestamps.DAY)
+        found = hook.billing_files(DAY + timedelta(hours=5), DAY + 4 * timestamps.DAY)
+        assert found == files(DAY, 0) + files(DAY + 2 * timestamps.DAY, 0)
 
     def test_leave_out_what_had_not_landed(self, hook: LakeHook) -> None:
-        land(hook, DAY, 0, DAY + 2 * layout.DAY)
-        assert hook.billing_files(DAY, DAY + 2 * layout.DAY - timedelta(seconds=1)) == []
+        land(hook, DAY, 0, DAY + 2 * timestamps.DAY)
+        assert hook.billing_files(DAY, DAY + 2 * timestamps.DAY - timedelta(seconds=1)) == []
 
     def test_are_of_the_revision_that_was_known_then(self, hook: LakeHook) -> None:
         for revision in range(3):
-            land(hook, DAY, revision, DAY + (2 + revision) * layout.DAY)
+            land(hook, DAY, revision, DAY + (2 + revision) * timestamps.DAY)
         for days, revision in ((2, 0), (3, 1), (4, 2), (9, 2)):
-            assert hook.billing_files(DAY, DAY + days * layout.DAY) == files(DAY, revision)
+            assert hook.billing_files(DAY, DAY + days * timestamps.DAY) == files(DAY, revision)
 
 
 class TestTheSensor:
@@ -124,6 +125,6 @@ def test_a_training_run_is_handed_the_billing_of_its_window_or_none(
     as_of = (DAY + timedelta(days=2, hours=6)).isoformat()
     plan = PlanTrainingInputsOperator(task_id="plan", settings=Settings(training=Training(window_days=3)), as_of=as_of)
     assert plan.execute(context)["billing"] == ""
-    land(hook, DAY, 0, DAY + layout.DAY + timedelta(hours=3))
-    land(hook, DAY + layout.DAY, 0, DAY + 2 * layout.DAY + timedelta(hours=3))
-    assert plan.execute(context)["billing"].split(",") == files(DAY, 0) + files(DAY + layout.DAY, 0)
+    land(hook, DAY, 0, DAY + timestamps.DAY + timedelta(hours=3))
+    land(hook, DAY + timestamps.DAY, 0, DAY + 2 * timestamps.DAY + timedelta(hours=3))
+    assert plan.execute(context)["billing"].split(",") == files(DAY, 0) + files(DAY + timestamps.DAY, 0)

@@ -12,6 +12,7 @@ from adrank.contracts import lake as layout
 from adrank.contracts import registry
 from adrank.contracts.manifests import AuditManifest, FeatureAudit, GroupAudit
 from adrank.contracts.settings import Audit, Settings
+from adrank.contracts.timestamps import HOUR, floor_hour
 from adrank_airflow.errors import InconsistentFeaturesError, UnauditedFeaturesError
 from adrank_airflow.operators.consistency import RequireConsistencyOperator
 
@@ -37,7 +38,7 @@ class Audits:
         self._bucket = settings.lake.bucket
 
     def put(self, hours_before: int, *groups: GroupAudit, fingerprint: str = registry.load().fingerprint) -> None:
-        hour = layout.floor_hour(AS_OF) - hours_before * layout.HOUR
+        hour = floor_hour(AS_OF) - hours_before * HOUR
         audit = AuditManifest(
             hour=hour, fingerprint=fingerprint, max_skew=1, consistent=True, skew=0, reasons=(), groups=groups
         )

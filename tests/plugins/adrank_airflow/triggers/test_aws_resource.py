@@ -135,5 +135,5 @@ def test_an_endpoint_outlives_the_task_that_waits_for_it() -> None:
 
 def test_it_survives_the_way_to_another_triggerer() -> None:
     path, arguments = trigger(FakeAws([])).serialize()
-    assert path == "adrank_airflow.triggers.aws_resource.AwsWorkTrigger"
+    assert path == "adrank_airflow.triggers.aws_resource.AwsResourceTrigger"
     assert AwsResourceTrigger(**arguments).serialize() == (path, arguments)

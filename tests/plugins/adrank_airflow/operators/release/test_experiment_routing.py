@@ -9,6 +9,7 @@ import boto3
 import pytest
 
 from adrank.contracts import lake as layout
+from adrank.contracts import timestamps
 from adrank.contracts.manifests import RawManifest
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import NoInputError, StagingInUseError
@@ -35,7 +36,7 @@ def table(lake: Any, settings: Settings) -> ExperimentsHook:
 
 @pytest.fixture
 def closed_hour(lake: Any, settings: Settings) -> None:
-    manifest = RawManifest(hour=HOUR, revision_time=HOUR, watermark=HOUR + layout.HOUR, rows=0)
+    manifest = RawManifest(hour=HOUR, revision_time=HOUR, watermark=HOUR + timestamps.HOUR, rows=0)
     lake.put_object(
         Bucket=settings.lake.bucket, Key=layout.raw_events_manifest(HOUR), Body=manifest.model_dump_json().encode()
     )

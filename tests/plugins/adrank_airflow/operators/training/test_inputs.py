@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from adrank.contracts import lake as layout
-from adrank.contracts import registry
+from adrank.contracts import registry, timestamps
 from adrank.contracts.manifests import CdcManifest, DataFile, FeatureManifest, RawManifest
 from adrank.contracts.settings import Settings, Training
 from adrank_airflow.errors import NoInputError
@@ -20,7 +20,7 @@ from adrank_airflow.operators.training.inputs import PlanTrainingInputsOperator
 from tests.plugins.conftest import REGION
 
 AS_OF = datetime(2026, 3, 2, 1, tzinfo=UTC)
-LATE_HOUR, HOUR = AS_OF - 2 * layout.HOUR, AS_OF - layout.HOUR
+LATE_HOUR, HOUR = AS_OF - 2 * timestamps.HOUR, AS_OF - timestamps.HOUR
 GROUP = registry.load().group("ad_engagement")
 
 
@@ -92,8 +92,8 @@ def test_features_are_read_from_a_time_to_live_before_the_first_impression(
     producer: Producer, settings: Settings
 ) -> None:
     producer.close(HOUR, "part-0.parquet")
-    oldest = HOUR - (GROUP.ttl_hours + 1) * layout.HOUR
-    for hour in (oldest - layout.HOUR, oldest, HOUR):
+    oldest = HOUR - (GROUP.ttl_hours + 1) * timestamps.HOUR
+    for hour in (oldest - timestamps.HOUR, oldest, HOUR):
         producer.compute(hour, 0)
     assert producer.listed(plan(settings)["features"]) == [
         layout.features(GROUP.name, hour) + name
@@ -117,7 +117,7 @@ def test_changes_of_the_catalogue_are_read_from_its_beginning_as_manifests_name_
 
 
 def test_a_window_without_a_closed_hour_is_refused(producer: Producer, settings: Settings) -> None:
-    producer.close(AS_OF + layout.HOUR, "part-0.parquet")
+    producer.close(AS_OF + timestamps.HOUR, "part-0.parquet")
     with pytest.raises(NoInputError, match="no closed raw hour between"):
         plan(settings)
 
@@ -126,13 +126,13 @@ def test_the_lake_hook_names_revisions_of_the_hours_asked_for_across_midnight(
     producer: Producer, settings: Settings
 ) -> None:
     for hours in range(-2, 3):
-        producer.compute(HOUR + hours * layout.HOUR, 0)
+        producer.compute(HOUR + hours * timestamps.HOUR, 0)
     producer.compute(HOUR, 1)
     hook = LakeHook(settings.lake.bucket, "aws_default", REGION)
-    found = hook.feature_manifests(GROUP, HOUR - layout.HOUR, HOUR + 2 * layout.HOUR)
+    found = hook.feature_manifests(GROUP, HOUR - timestamps.HOUR, HOUR + 2 * timestamps.HOUR)
     assert [(m.hour - HOUR, m.revision) for m in found] == [
-        (-layout.HOUR, 0),
+        (-timestamps.HOUR, 0),
         (timedelta(0), 0),
         (timedelta(0), 1),
-        (layout.HOUR, 0),
+        (timestamps.HOUR, 0),
     ]

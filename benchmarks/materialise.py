@@ -42,10 +42,10 @@ def write(file: Path, port: int) -> dict[str, float]:
 
     from adrank.online.push_state import FencingToken, StoreState
     from adrank.online.redis_writer import RedisWriter
-    from adrank.runtime.retry import Patience
+    from adrank.runtime.retry import RetryUntil
 
     began = time.perf_counter()
-    writer = RedisWriter.connect("127.0.0.1", port, False, Patience.of(600))
+    writer = RedisWriter.connect("127.0.0.1", port, False, RetryUntil.for_seconds(600))
     assert writer.swap(None, StoreState(token=TOKEN, fence=1, instance=writer.instance()))
     written = 0
     for batch in pq.ParquetFile(file).iter_batches(10_000, columns=["entity_id", *GROUP.names]):
@@ -60,22 +60,22 @@ def push(port: int) -> dict[str, float]:
     from redis import Redis
 
     from adrank.online.writer import RedisAddress
-    from adrank.runtime.retry import Patience
+    from adrank.runtime.retry import RetryUntil
     from spark.lake.files import LakeFiles
     from spark.online.push import Push, pushed_hour
     from spark.session import session
 
     files = LakeFiles(spark := session("materialise"), BUCKET)
     manifest = FeatureManifest.model_validate_json(files.read(lake.features_manifest(GROUP.name, HOUR)))
-    address, patience = RedisAddress("127.0.0.1", port), Patience.of(600)
+    address, retry = RedisAddress("127.0.0.1", port), RetryUntil.for_seconds(600)
     wanted = pushed_hour(HOUR, [manifest])
-    pushing = Push(spark, files, address, patience, (GROUP,), {GROUP.name: manifest}, wanted)
+    pushing = Push(spark, files, address, retry, (GROUP,), {GROUP.name: manifest}, wanted)
     taken = []
     for _ in range(1 + WARM):
         with Redis(port=port) as client:
             client.flushall()
         began = time.perf_counter()
-        with closing(address.open(patience)) as writer:
+        with closing(address.open(retry)) as writer:
             pushed = pushing.run(writer)
         taken.append(time.perf_counter() - began)
     return {"seconds": statistics.median(taken[1:]), "first": taken[0], "rows": pushed.written}

@@ -13,12 +13,12 @@ from adrank.contracts.online_layout import DYNAMODB_STATE_KEY, dynamodb_key
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.packer import Packer, keys
 from adrank.online.push_state import FencingToken, PushFencedError, StateLostError, StoreState
-from adrank.runtime.retry import Patience
+from adrank.runtime.retry import RetryUntil
 
 _THREADS: Final = 16
 # Rows between two looks at whether the ticket is still valid.
 _BATCH: Final = 512
-_PASSING: Final = {
+_TRANSIENT: Final = {
     "InternalServerError",
     "LimitExceededException",
     "ProvisionedThroughputExceededException",
@@ -39,21 +39,21 @@ _Answer = TypeVar("_Answer")
 class DynamoDBWriter:
     """Items ``entity_id``, ``packed``, ``as_of``, ``expires_at``, ``fence``; the state is an item of its own."""
 
-    def __init__(self, client: Any, table: str, patience: Patience) -> None:
+    def __init__(self, client: Any, table: str, retry: RetryUntil) -> None:
         self._client = client
         self._table = table
-        self._patience = patience
+        self._retry = retry
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="put")
 
     @classmethod
-    def connect(cls, table: str, region: str, patience: Patience) -> Self:
+    def connect(cls, table: str, region: str, retry: RetryUntil) -> Self:
         """A writer on one table."""
         import boto3
         from botocore.config import Config
 
         # Retries are ours: botocore's own have no limit in time.
         config = Config(max_pool_connections=_THREADS, retries={"total_max_attempts": 1})
-        return cls(boto3.client("dynamodb", region_name=region, config=config), table, patience)
+        return cls(boto3.client("dynamodb", region_name=region, config=config), table, retry)
 
     def close(self) -> None:
         """Stop the threads."""
@@ -139,10 +139,10 @@ class DynamoDBWriter:
         return True
 
     def _with_retries(self, call: Callable[[], _Answer]) -> _Answer:
-        return self._patience.call(call, _refuses_for_now, f"table {self._table}")
+        return self._retry.call(call, _is_transient, f"table {self._table}")
 
 
-def _refuses_for_now(error: Exception) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, ClientError):
-        return error.response["Error"]["Code"] in _PASSING
+        return error.response["Error"]["Code"] in _TRANSIENT
     return isinstance(error, ConnectionError | HTTPClientError)

@@ -11,7 +11,7 @@ from adrank.contracts.registry import FeatureGroup
 from adrank.online.packer import Packer, keys
 from adrank.online.push_state import FencingToken, PushFencedError, StateLostError, StoreState
 from adrank.online.redis_pipeline import Call, ScriptPipeline
-from adrank.runtime.retry import Patience
+from adrank.runtime.retry import RetryUntil
 
 # Redis serves nobody else while a script runs: so many rows take about two milliseconds.
 _BATCH: Final = 500
@@ -53,15 +53,15 @@ class EvictingRedisError(RuntimeError):
 class RedisWriter:
     """Packed values under ``f:<group>:<entity>``, and the state of the pushes under a key of its own."""
 
-    def __init__(self, client: Any, patience: Patience) -> None:
+    def __init__(self, client: Any, retry: RetryUntil) -> None:
         self._client = client
-        self._patience = patience
+        self._retry = retry
         self._newer_wins = client.register_script(_NEWER_WINS)
         self._swap = client.register_script(_SWAP)
         self._calls = ScriptPipeline(client, self._newer_wins, self._call)
 
     @classmethod
-    def connect(cls, host: str, port: int, tls: bool, patience: Patience) -> Self:
+    def connect(cls, host: str, port: int, tls: bool, retry: RetryUntil) -> Self:
         """A writer on one Redis."""
         import redis
         from redis.backoff import NoBackoff
@@ -70,7 +70,7 @@ class RedisWriter:
         # Retries are ours: redis-py's own know no limit in time.
         once = Retry(NoBackoff(), 0)
         client = redis.Redis(host=host, port=port, ssl=tls, socket_timeout=_TIMEOUT_SECONDS, retry=once)
-        return cls(client, patience)
+        return cls(client, retry)
 
     def close(self) -> None:
         """Close the connections."""
@@ -115,7 +115,7 @@ class RedisWriter:
         return self._with_retries(lambda: self._newer_wins(keys=call.keys, args=call.args))
 
     def _with_retries(self, call: Callable[[], _Answer]) -> _Answer:
-        return self._patience.call(call, _refuses_for_now, "Redis")
+        return self._retry.call(call, _is_transient, "Redis")
 
 
 def _batches(ticket: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> Iterator[Call]:
@@ -135,13 +135,13 @@ def _counted(answer: Any) -> int:
     return int(answer)
 
 
-def _refuses_for_now(error: Exception) -> bool:
+def _is_transient(error: BaseException) -> bool:
     """Full, starting, failing over or not reachable; not: asked the wrong thing, or not allowed."""
     from redis import exceptions
 
     if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
         return False
-    passing = (
+    transient = (
         exceptions.OutOfMemoryError,
         exceptions.BusyLoadingError,
         exceptions.ReadOnlyError,
@@ -149,4 +149,4 @@ def _refuses_for_now(error: Exception) -> bool:
         exceptions.TimeoutError,
         OSError,
     )
-    return isinstance(error, passing)
+    return isinstance(error, transient)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.push_state import FencingToken, StoreState
-from adrank.runtime.retry import Patience
+from adrank.runtime.retry import RetryUntil
 
 
 class OnlineWriter(Protocol):
@@ -38,7 +38,7 @@ class OnlineWriter(Protocol):
         """Write an Arrow batch (``entity_id`` and the group's features); returns how many rows did not lose.
 
         Raises ``PushFencedError`` or ``StateLostError`` where the ticket is not valid any more, and
-        ``RetriesExhaustedError`` at the end of patience.
+        ``RetriesExhaustedError`` at the deadline.
         """
         ...
 
@@ -52,7 +52,7 @@ class Address(Protocol):
 
     spread: ClassVar[bool]
 
-    def open(self, patience: Patience) -> OnlineWriter:
+    def open(self, retry: RetryUntil) -> OnlineWriter:
         """A writer of this process."""
         ...
 
@@ -66,11 +66,11 @@ class RedisAddress:
     tls: bool = False
     spread: ClassVar[bool] = False
 
-    def open(self, patience: Patience) -> OnlineWriter:
+    def open(self, retry: RetryUntil) -> OnlineWriter:
         """A writer of this process."""
         from adrank.online.redis_writer import RedisWriter
 
-        return RedisWriter.connect(self.host, self.port, self.tls, patience)
+        return RedisWriter.connect(self.host, self.port, self.tls, retry)
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class DynamoDBAddress:
     region: str
     spread: ClassVar[bool] = True
 
-    def open(self, patience: Patience) -> OnlineWriter:
+    def open(self, retry: RetryUntil) -> OnlineWriter:
         """A writer of this process."""
         from adrank.online.dynamodb_writer import DynamoDBWriter
 
-        return DynamoDBWriter.connect(self.table, self.region, patience)
+        return DynamoDBWriter.connect(self.table, self.region, retry)

@@ -19,15 +19,16 @@ class RateLimitedLogger:
         self._clock = clock
         self._lock = Lock()
         self._next: dict[str, float] = {}
-        self._held: dict[str, int] = {}
+        self._suppressed: dict[str, int] = {}
 
     def warning(self, subject: str, message: str) -> None:
         """Log ``subject: message``, or count it."""
         now = self._clock()
         with self._lock:
             if now < self._next.get(subject, now):
-                self._held[subject] = self._held.get(subject, 0) + 1
+                self._suppressed[subject] = self._suppressed.get(subject, 0) + 1
                 return
             self._next[subject] = now + self._interval
-            held = self._held.pop(subject, 0)
-        self._logger.warning("%s: %s%s", subject, message, f" ({held} more since the last line)" if held else "")
+            suppressed = self._suppressed.pop(subject, 0)
+        more = f" ({suppressed} more since the last line)" if suppressed else ""
+        self._logger.warning("%s: %s%s", subject, message, more)

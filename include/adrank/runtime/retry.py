@@ -1,20 +1,21 @@
-"""How a writer waits for a store that refuses for now: longer each time, at random, and never beyond one moment."""
+"""Retries with a deadline: for writers to a store that is full, throttles or is away for now."""
 
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from adrank.runtime.rate_limited_log import RateLimitedLogger
 
 _LOG: Final = RateLimitedLogger(logging.getLogger(__name__))
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 5.0
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
 class RetriesExhaustedError(RuntimeError):
@@ -22,33 +23,41 @@ class RetriesExhaustedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Patience:
-    """``until`` is in seconds since the epoch: the one limit of all processes that push together."""
+class RetryUntil:
+    """``deadline`` is in seconds since the epoch: the one limit of all processes that push together."""
 
-    until: float
+    deadline: float
 
     @classmethod
-    def of(cls, seconds: float) -> Patience:
-        """Patience for so long from now on."""
+    def for_seconds(cls, seconds: float) -> RetryUntil:
+        """Retries for so long from now on."""
         return cls(time.time() + seconds)
 
     def call(
-        self, attempt: Callable[[], _Answer], worth_retrying: Callable[[Exception], bool], subject: str
-    ) -> _Answer:
-        """The answer of ``attempt``, made again (exponential backoff with full jitter) while its errors are worth it.
+        self, attempt: Callable[[], _Result], is_transient: Callable[[BaseException], bool], subject: str
+    ) -> _Result:
+        """The result of ``attempt``, made again (exponential backoff with full jitter) while its errors are transient.
 
-        Raises :class:`RetriesExhaustedError` at the limit, naming ``subject`` and the last error.
+        :raises RetriesExhaustedError: no further attempt fits before the deadline; names ``subject`` and the last error
         """
-        longest = _FIRST_PAUSE
-        while True:
-            try:
-                return attempt()
-            except Exception as error:
-                if not worth_retrying(error):
-                    raise
-                pause = random.uniform(0, longest)  # noqa: S311  spreads load, guards nothing
-                if time.time() + pause >= self.until:
-                    raise RetriesExhaustedError(f"{subject} refused until the limit of the push: {error}") from error
-                _LOG.warning(subject, f"refuses, trying again: {type(error).__name__}: {error}")
-            time.sleep(pause)
-            longest = min(2 * longest, _LONGEST_PAUSE)
+
+        def log(state: RetryCallState) -> None:
+            error = _error(state)
+            _LOG.warning(subject, f"refuses, trying again: {type(error).__name__}: {error}")
+
+        def give_up(state: RetryCallState) -> NoReturn:
+            error = _error(state)
+            raise RetriesExhaustedError(f"{subject} refused until the limit of the push: {error}") from error
+
+        retrying = Retrying(
+            retry=retry_if_exception(is_transient),
+            wait=wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
+            stop=stop_before_delay(self.deadline - time.time()),
+            before_sleep=log,
+            retry_error_callback=give_up,
+        )
+        return retrying(attempt)
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None

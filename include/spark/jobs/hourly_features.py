@@ -34,7 +34,7 @@ from adrank.contracts.registry import FeatureGroup, Store
 from adrank.contracts.timestamps import HOUR, floor_hour
 from adrank.decisions import lateness
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
-from adrank.runtime.retry import Patience
+from adrank.runtime.retry import RetryUntil
 from adrank.storage import leases
 from expectations.day_before import RowRatioBounds
 from spark.jobs.audit_features import audit
@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return lambda: of_hour.compute(group)
 
     def pushed_to(store: Store) -> Work:
-        return lambda: push(spark, files, store, hour, addresses[store], Patience.of(_STORE_SECONDS))
+        return lambda: push(spark, files, store, hour, addresses[store], RetryUntil.for_seconds(_STORE_SECONDS))
 
     def validated() -> str:
         return validate(spark, files, hour, hour + HOUR, report.report.revised_from, args.run, bounds)

@@ -26,7 +26,7 @@ from adrank.contracts.timestamps import floor_hour
 from adrank.online import push_state as states
 from adrank.online.push_state import StoreState
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
-from adrank.runtime.retry import Patience
+from adrank.runtime.retry import RetryUntil
 from spark.lake import feature_manifests
 from spark.lake.files import LakeFiles
 from spark.online.push import Push, PushResult, pushed_hour
@@ -59,7 +59,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     spark = session(f"push {asked.store} {asked.hour.isoformat()}")
     files = LakeFiles(spark, asked.bucket)
-    print(push(spark, files, asked.store, asked.hour, address, Patience.of(asked.patience_seconds), full=asked.full))
+    retry = RetryUntil.for_seconds(asked.patience_seconds)
+    print(push(spark, files, asked.store, asked.hour, address, retry, full=asked.full))
 
 
 def push(
@@ -68,7 +69,7 @@ def push(
     store: Store,
     hour: datetime,
     address: Address,
-    patience: Patience,
+    retry: RetryUntil,
     *,
     full: bool = False,
 ) -> str:
@@ -80,9 +81,9 @@ def push(
     manifests = {group.name: feature_manifests.manifest_of(files, group, hour) for group in groups}
     require_validated(files, hour, manifests.values())
     wanted = pushed_hour(hour, manifests.values())
-    work = Push(spark, files, address, patience, groups, manifests, wanted)
+    work = Push(spark, files, address, retry, groups, manifests, wanted)
     key = lake.push_manifest(store, hour)
-    with closing(address.open(patience)) as writer:
+    with closing(address.open(retry)) as writer:
         writer.require_no_eviction()
         there = writer.state()
         later = states.superseded_by(there, wanted)

@@ -17,7 +17,7 @@ from adrank.contracts.timestamps import HOUR
 from adrank.online import push_state as states
 from adrank.online.push_state import FencingToken, Plan, PushFencedError, StateLostError, StoreState
 from adrank.online.writer import Address, OnlineWriter
-from adrank.runtime.retry import Patience
+from adrank.runtime.retry import RetryUntil
 from spark.lake.files import LakeFiles
 from spark.online import changes
 
@@ -61,7 +61,7 @@ class Push:
     spark: SparkSession
     files: LakeFiles
     address: Address
-    patience: Patience
+    retry: RetryUntil
     groups: tuple[FeatureGroup, ...]
     manifests: Mapping[str, FeatureManifest]
     wanted: PushedHour
@@ -107,7 +107,7 @@ class Push:
             if compared.is_empty:
                 continue
             rows = changes.rows(self.spark, self.files, compared, spread=self.address.spread)
-            task = _task(self.address, self.patience, ticket, group, as_of)
+            task = _task(self.address, self.retry, ticket, group, as_of)
             schema = ", ".join(f"{name} long" for name in _COUNTED)
             for counts in rows.mapInArrow(task, schema).collect():
                 total.update(counts.asDict())
@@ -117,7 +117,7 @@ class Push:
 
 
 def _task(
-    address: Address, patience: Patience, ticket: FencingToken, group: FeatureGroup, as_of: datetime
+    address: Address, retry: RetryUntil, ticket: FencingToken, group: FeatureGroup, as_of: datetime
 ) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """Writes the rows of one Spark partition from its executor and gives one row of counts."""
 
@@ -130,7 +130,7 @@ def _task(
             try:
                 for batch in batches:
                     if writer is None:
-                        writer = address.open(patience)
+                        writer = address.open(retry)
                         ends.callback(writer.close)
                     counts["written"] += writer.write(ticket, group, as_of, batch)
                     for why in batch.column("why").value_counts().to_pylist():

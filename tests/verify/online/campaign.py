@@ -29,7 +29,7 @@ from adrank.contracts.timestamps import HOUR
 from adrank.online.push_state import StoreState
 from adrank.online.vectors import GroupDecoder
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
-from adrank.runtime.retry import Patience
+from adrank.runtime.retry import RetryUntil
 from localcloud.emr.spark_submit import configuration
 from localcloud.faults.armed import Faults
 from localcloud.settings import Config
@@ -171,7 +171,7 @@ class Campaign(ABC):
         return PushManifest.model_validate_json((self._bucket / key).read_text())
 
     def state(self) -> StoreState | None:
-        writer = self.address.open(Patience.of(60))
+        writer = self.address.open(RetryUntil.for_seconds(60))
         try:
             return writer.state()
         finally:

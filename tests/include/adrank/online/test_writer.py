@@ -22,7 +22,7 @@ from adrank.online.dynamodb_writer import DynamoDBWriter
 from adrank.online.push_state import FencingToken, PushFencedError, StateLostError, StoreState
 from adrank.online.redis_writer import EvictingRedisError, RedisWriter
 from adrank.online.writer import DynamoDBAddress, OnlineWriter, RedisAddress
-from adrank.runtime.retry import Patience, RetriesExhaustedError
+from adrank.runtime.retry import RetriesExhaustedError, RetryUntil
 from tests.support.online_stores import AS_OF, REGION, TABLE, RedisServer
 
 ADS = registry.load().group("ad_engagement")
@@ -60,14 +60,14 @@ def claimed(writer: OnlineWriter) -> None:
 
 @pytest.fixture
 def to_redis(redis: Redis) -> RedisWriter:
-    writer = RedisWriter(redis, Patience.of(10))
+    writer = RedisWriter(redis, RetryUntil.for_seconds(10))
     claimed(writer)
     return writer
 
 
 @pytest.fixture
 def to_dynamodb(dynamodb: Any) -> Iterator[DynamoDBWriter]:
-    writer = DynamoDBWriter(dynamodb, TABLE, Patience.of(10))
+    writer = DynamoDBWriter(dynamodb, TABLE, RetryUntil.for_seconds(10))
     claimed(writer)
     yield writer
     writer.close()
@@ -211,7 +211,7 @@ def test_a_full_redis_is_waited_for_until_there_is_room(to_redis: RedisWriter, f
 
 
 def test_a_redis_that_stays_full_is_an_error_at_the_limit(to_redis: RedisWriter, full_redis: Redis) -> None:
-    impatient = RedisWriter(full_redis, Patience.of(0.3))
+    impatient = RedisWriter(full_redis, RetryUntil.for_seconds(0.3))
     with pytest.raises(RetriesExhaustedError, match=r"Redis refused until the limit of the push: .*maxmemory"):
         impatient.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
 
@@ -238,7 +238,7 @@ def test_a_redis_that_is_not_there_is_an_error_at_the_limit() -> None:
     server = RedisServer()
     server.stop()
     with pytest.raises(RetriesExhaustedError, match="Redis refused"):
-        RedisAddress("127.0.0.1", server.port).open(Patience.of(0.2)).state()
+        RedisAddress("127.0.0.1", server.port).open(RetryUntil.for_seconds(0.2)).state()
 
 
 def test_an_item_holds_the_packed_row_its_hour_and_when_it_expires(to_dynamodb: DynamoDBWriter, dynamodb: Any) -> None:
@@ -311,8 +311,8 @@ class Throttling:
         return self._client.put_item(**asked)
 
 
-def write(client: Any, entities: Sequence[str], patience: float = 10) -> int:
-    writer = DynamoDBWriter(client, TABLE, Patience.of(patience))
+def write(client: Any, entities: Sequence[str], seconds: float = 10) -> int:
+    writer = DynamoDBWriter(client, TABLE, RetryUntil.for_seconds(seconds))
     try:
         return writer.write(TICKET, SELLERS, AS_OF, batch(SELLERS, dict.fromkeys(entities, 1.0)))
     finally:
@@ -330,7 +330,7 @@ def test_throttling_is_waited_out_and_nothing_is_lost(dynamodb: Any) -> None:
 @pytest.mark.usefixtures("to_dynamodb")
 def test_throttling_without_end_is_an_error_that_names_the_table(dynamodb: Any) -> None:
     with pytest.raises(RetriesExhaustedError, match=f"table {TABLE} refused until the limit of the push"):
-        write(Throttling(dynamodb, refusals=1_000_000), ["s"], patience=0.3)
+        write(Throttling(dynamodb, refusals=1_000_000), ["s"], seconds=0.3)
 
 
 @pytest.mark.usefixtures("to_dynamodb")
@@ -343,6 +343,6 @@ def test_another_failure_is_not_retried(dynamodb: Any) -> None:
 
 @pytest.mark.usefixtures("to_dynamodb")
 def test_the_tables_client_is_found_by_region_alone() -> None:
-    writer = DynamoDBAddress(TABLE, REGION).open(Patience.of(10))
+    writer = DynamoDBAddress(TABLE, REGION).open(RetryUntil.for_seconds(10))
     assert writer.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 1})) == 1
     writer.close()

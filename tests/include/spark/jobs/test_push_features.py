@@ -59,8 +59,8 @@ class Pusher:
 
     def push(self, hour: int, *more: str, minute: int = 0) -> PushManifest:
         where = ["--redis-host", "127.0.0.1", "--redis-port", str(self._port), "--table", "none", "--region", "none"]
-        patience = ["--patience-seconds", "20"]
-        main(["--bucket", BUCKET, "--store", "redis", "--hour", at(hour, minute).isoformat(), *where, *patience, *more])
+        retry = ["--patience-seconds", "20"]
+        main(["--bucket", BUCKET, "--store", "redis", "--hour", at(hour, minute).isoformat(), *where, *retry, *more])
         return PushManifest.model_validate(self._lake.read_json(lake.push_manifest("redis", at(hour))))
 
     def rows(self) -> dict[str, OnlineRow]:
@@ -248,7 +248,7 @@ def test_the_executors_have_what_they_need_from_the_archive_alone(
 
     from adrank.online.push_state import FencingToken
     from adrank.online.writer import DynamoDBAddress
-    from adrank.runtime.retry import Patience
+    from adrank.runtime.retry import RetryUntil
 
-    task = push._task(DynamoDBAddress("t", "r"), Patience(0), FencingToken("t", 1), ADS, at(1))
+    task = push._task(DynamoDBAddress("t", "r"), RetryUntil(0), FencingToken("t", 1), ADS, at(1))
     assert len(cloudpickle.dumps(task)) < 50_000

@@ -31,13 +31,12 @@ from airflow.sdk import DAG, Param, TaskGroup
 
 from adrank.contracts import registry
 from adrank.contracts.settings import load
+from adrank_airflow.dag_defaults import access_control, task_defaults
 from adrank_airflow.operators.features.backfill import PlanChunksOperator
-from adrank_airflow.operators.features.submitted_validation import SubmitValidationOperator
-from adrank_airflow.operators.features.validation import ValidateFeaturesOperator
+from adrank_airflow.operators.features.validation import SubmitValidationOperator, ValidateFeaturesOperator
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 from adrank_airflow.operators.verdicts import VerdictBranchOperator
-from adrank_airflow.tenancy import access, task_defaults
 
 SETTINGS = load()
 GROUPS = [group.name for group in registry.load().groups]
@@ -64,7 +63,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=24),
     default_args=task_defaults(SETTINGS, owner="data-platform"),
-    access_control=access(SETTINGS),
+    access_control=access_control(SETTINGS),
     params={
         "start": Param(type="string", format="date-time", description="First hour, e.g. 2026-01-01T00:00:00+00:00"),
         "end": Param(type="string", format="date-time", description="End of the last hour (exclusive)"),

@@ -28,11 +28,10 @@ from datetime import timedelta
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
 from adrank.contracts.settings import load
-from adrank_airflow.operators.billing import RequireBilledDayOperator
+from adrank_airflow.dag_defaults import DATE, DAY, access_control, task_defaults
+from adrank_airflow.operators.checks import RequireBilledDayOperator
 from adrank_airflow.operators.jobs.sagemaker_job import SageMakerProcessingJobOperator
 from adrank_airflow.sensors.lake import BillingExportSensor
-from adrank_airflow.templates import DATE, DAY
-from adrank_airflow.tenancy import access, task_defaults
 
 SETTINGS = load()
 BILLING = Asset("adrank-billing", uri=f"s3://{SETTINGS.lake.bucket}/raw/billing/")
@@ -47,7 +46,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=SETTINGS.billing.export_timeout + SETTINGS.sagemaker.job_timeout + timedelta(hours=1),
     default_args=task_defaults(SETTINGS, owner="data-platform"),
-    access_control=access(SETTINGS),
+    access_control=access_control(SETTINGS),
     params={"day": Param(default=None, type=["null", "string"], format="date", description="UTC day to land")},
     tags=["adrank", "billing", "nightly", "oncall:retry-safe"],
 ) as dag:

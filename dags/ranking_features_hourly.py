@@ -34,13 +34,13 @@ from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, TaskGroup
 
 from adrank.contracts import registry
 from adrank.contracts.settings import load
+from adrank_airflow.dag_defaults import access_control, task_defaults
 from adrank_airflow.operators.features.hourly_features import (
     FeaturePartOperator,
     HourlyFeaturesOperator,
     ValidationPartOperator,
 )
 from adrank_airflow.sensors.lake import RawHourSensor
-from adrank_airflow.tenancy import access, task_defaults
 
 SETTINGS = load()
 HOUR = "{{ data_interval_start.isoformat() }}"
@@ -56,7 +56,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=8),
     default_args=task_defaults(SETTINGS, owner="data-platform"),
-    access_control=access(SETTINGS),
+    access_control=access_control(SETTINGS),
     tags=["adrank", "features", "hourly", "oncall:retry-safe"],
 ) as dag:
     wait_for_raw_hour = RawHourSensor(task_id="wait_for_raw_hour", hour=HOUR)

@@ -27,10 +27,9 @@ from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from adrank.contracts import registry
 from adrank.contracts.settings import load
+from adrank_airflow.dag_defaults import DATE, DAY, access_control, task_defaults
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 from adrank_airflow.sensors.lake import WindowsReadySensor
-from adrank_airflow.templates import DATE, DAY
-from adrank_airflow.tenancy import access, task_defaults
 
 SETTINGS = load()
 
@@ -44,7 +43,7 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=timedelta(hours=12),
     default_args=task_defaults(SETTINGS, owner="data-platform"),
-    access_control=access(SETTINGS),
+    access_control=access_control(SETTINGS),
     params={"day": Param(default=None, type=["null", "string"], format="date", description="UTC day to look at")},
     tags=["adrank", "features", "nightly", "oncall:next-working-day"],
 ) as dag:

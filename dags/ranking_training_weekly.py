@@ -28,17 +28,19 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from adrank.contracts.settings import load
-from adrank_airflow.operators import consistency, verdicts
+from adrank_airflow.dag_defaults import AS_OF, RUN_KEY, access_control, task_defaults
+from adrank_airflow.operators import verdicts
+from adrank_airflow.operators.checks import RequireConsistencyOperator
 from adrank_airflow.operators.jobs import sagemaker_job
 from adrank_airflow.operators.release import endpoint, experiment_routing
 from adrank_airflow.operators.release.experiment_verdict import AwaitExperimentVerdictOperator
+from adrank_airflow.operators.release.serving_checks import CheckParityOperator
 from adrank_airflow.operators.training import model_registry
 from adrank_airflow.operators.training.inputs import PlanTrainingInputsOperator
 from adrank_airflow.operators.training.report import ReportRunOperator
 from adrank_airflow.sensors.lake import FeaturesReadySensor
 from adrank_airflow.task_groups import gate, promotion
-from adrank_airflow.templates import AS_OF, RUN_KEY, of
-from adrank_airflow.tenancy import access, task_defaults
+from adrank_airflow.xcom import of
 
 SETTINGS = load()
 RUN = f"training/{RUN_KEY}/"
@@ -56,13 +58,13 @@ with DAG(
     max_active_runs=1,
     dagrun_timeout=SETTINGS.experiment.wall_clock_timeout + SETTINGS.approval.timeout + timedelta(days=1),
     default_args=task_defaults(SETTINGS, owner="ml-ranking"),
-    access_control=access(SETTINGS),
+    access_control=access_control(SETTINGS),
     params={"as_of": Param(default=None, type=["null", "string"], format="date-time", description="Look back from")},
     tags=["adrank", "training", "weekly", "oncall:next-working-day"],
 ) as dag:
     with TaskGroup("prepare", tooltip="A point-in-time training set") as prepare:
         wait_for_features = FeaturesReadySensor(task_id="wait_for_features", as_of=AS_OF)
-        require_consistency = consistency.RequireConsistencyOperator(task_id="require_consistency", as_of=AS_OF)
+        require_consistency = RequireConsistencyOperator(task_id="require_consistency", as_of=AS_OF)
         plan_inputs = PlanTrainingInputsOperator(task_id="plan_inputs", as_of=AS_OF)
         build_training_set = sagemaker_job.SageMakerProcessingJobOperator(
             task_id="build_training_set",
@@ -102,7 +104,7 @@ with DAG(
             package_digest=CANDIDATE.package_digest,
             model_data_url=CANDIDATE.model_data_url,
         )
-        check_parity = endpoint.CheckParityOperator(
+        check_parity = CheckParityOperator(
             task_id="check_parity",
             role="staging",
             package_digest=CANDIDATE.package_digest,

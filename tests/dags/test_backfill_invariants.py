@@ -12,7 +12,7 @@ from airflow.sdk.execution_time import macros
 from adrank.contracts import registry
 from adrank_airflow.operators.jobs import spark_command
 from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
-from tests.dags.test_training_invariants import can_run, graph
+from tests.dags.graphs import can_run, graph
 
 GROUPS = [group.name for group in registry.load().groups]
 STORES = ("redis", "dynamodb")

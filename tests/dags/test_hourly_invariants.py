@@ -8,7 +8,7 @@ import pytest
 
 from adrank.contracts import registry
 from adrank_airflow.operators.features.hourly_features import FeaturePartOperator
-from tests.dags.test_training_invariants import can_run, graph
+from tests.dags.graphs import can_run, graph
 
 GROUPS = {f"compute.{group.name}" for group in registry.load().groups}
 PARTS = GROUPS | {"validate", "push.redis", "push.dynamodb", "audit"}

@@ -12,8 +12,8 @@ import pytest
 from moto import mock_aws
 
 from adrank.contracts.settings import Settings
-
-REGION = "eu-west-1"
+from adrank_airflow.hooks.lake import LakeHook
+from tests.plugins.fake_aws import REGION
 
 
 @pytest.fixture
@@ -36,6 +36,11 @@ def lake(aws: None, settings: Settings) -> Any:
     client = boto3.client("s3", region_name=REGION)
     client.create_bucket(Bucket=settings.lake.bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
     return client
+
+
+@pytest.fixture
+def hook(lake: Any, settings: Settings) -> LakeHook:
+    return LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, REGION)
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ from airflow.sdk import BaseOperator
 from adrank.contracts import lake, registry
 from adrank.contracts.settings import Settings
 from adrank.contracts.timestamps import DAY, HOUR, floor_hour
-from adrank_airflow import deadlines
 from adrank_airflow.errors import DeadlineError
 from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
+from adrank_airflow.triggers.polling import run_deadline
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -49,7 +49,7 @@ class LakeKeysSensor(BaseOperator):
             trigger=LakeKeysTrigger(
                 bucket=settings.lake.bucket,
                 keys=self.keys(),
-                deadline=deadlines.of_run(context, self.patience).isoformat(),
+                deadline=run_deadline(context, self.patience).isoformat(),
                 poll_seconds=settings.emr.poll_seconds,
                 min_defer_seconds=self.settings.airflow.min_defer_seconds,
                 aws_conn_id=settings.airflow.aws_conn_id,

@@ -8,9 +8,10 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator, TaskGroup
 
 from adrank.contracts.settings import Settings
+from adrank_airflow.dag_defaults import AS_OF
 from adrank_airflow.operators.jobs.sagemaker_job import SageMakerProcessingJobOperator
 from adrank_airflow.operators.verdicts import JudgeCandidateOperator, VerdictBranchOperator
-from adrank_airflow.templates import AS_OF, of
+from adrank_airflow.xcom import of
 
 
 class Gate(NamedTuple):

@@ -9,13 +9,10 @@ from airflow.sdk import BaseOperator, TaskGroup
 
 from adrank.contracts.settings import Settings
 from adrank_airflow.operators.release.approval import CheckApprovalOperator, CollectEvidenceOperator
-from adrank_airflow.operators.release.endpoint import (
-    DeployEndpointOperator,
-    RestoreProductionOperator,
-    VerifyServingOperator,
-)
+from adrank_airflow.operators.release.endpoint import DeployEndpointOperator, RestoreProductionOperator
+from adrank_airflow.operators.release.serving_checks import VerifyServingOperator
 from adrank_airflow.operators.training.model_registry import PromoteAliasesOperator
-from adrank_airflow.templates import of
+from adrank_airflow.xcom import of
 
 
 class Candidate(NamedTuple):

@@ -10,12 +10,21 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+def run_deadline(context: Context, timeout: timedelta) -> datetime:
+    """``timeout`` after the DAG run began; every try of a task shares it."""
+    started = context["dag_run"].start_date
+    return (started or datetime.now(UTC)) + timeout
 
 
 class PollingTrigger(BaseTrigger):

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperatorLink
 from adrank.contracts import lake, timestamps
 from adrank.contracts.settings import Settings
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
+from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
@@ -67,6 +68,26 @@ class ValidateFeaturesOperator(RangeValidation, EmrSparkStepOperator):
     """
 
     template_fields: Sequence[str] = (*EmrSparkStepOperator.template_fields, "start", "end")
+
+    def __init__(self, *, settings: Settings, start: str, end: str, **kwargs: Any) -> None:
+        self.start = start
+        self.end = end
+        super().__init__(
+            settings=settings,
+            entry_point=ENTRY_POINT,
+            arguments=arguments(settings, start, end),
+            **kwargs,
+        )
+
+
+class SubmitValidationOperator(RangeValidation, SparkSubmitStepOperator):
+    """Run Great Expectations on every group's partitions of a range of hours, with spark-submit.
+
+    :param start: first hour (ISO); templated.
+    :param end: end of the last hour (ISO); templated.
+    """
+
+    template_fields: Sequence[str] = (*SparkSubmitStepOperator.template_fields, "start", "end")
 
     def __init__(self, *, settings: Settings, start: str, end: str, **kwargs: Any) -> None:
         self.start = start

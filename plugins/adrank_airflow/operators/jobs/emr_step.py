@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperator
 
 from adrank.contracts.settings import Settings
-from adrank_airflow import deadlines
 from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.emr_steps import DEAD_STEP, EmrStepsHook
 from adrank_airflow.operators.jobs import spark_command
-from adrank_airflow.templates import STEP_NAME
+from adrank_airflow.operators.jobs.spark_command import STEP_NAME
 from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
 from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
 
@@ -96,7 +95,7 @@ class EmrSparkStepOperator(BaseOperator):
                 kind="emr_step",
                 reference={"ClusterId": cluster_id, "StepId": step_id},
                 result=ids,
-                deadline=deadlines.after(created, emr.step_timeout).isoformat(),
+                deadline=(created + emr.step_timeout).isoformat(),
                 poll_seconds=emr.poll_seconds,
                 min_defer_seconds=self.settings.airflow.min_defer_seconds,
                 aws_conn_id=self.settings.airflow.aws_conn_id,
@@ -132,7 +131,7 @@ class EmrSparkStepOperator(BaseOperator):
             trigger=LakeKeysTrigger(
                 bucket=place[0],
                 keys=[place[1]],
-                deadline=deadlines.after(ended, settings.emr.log_timeout).isoformat(),
+                deadline=(ended + settings.emr.log_timeout).isoformat(),
                 poll_seconds=settings.emr.poll_seconds,
                 min_defer_seconds=settings.airflow.min_defer_seconds,
                 aws_conn_id=settings.airflow.aws_conn_id,

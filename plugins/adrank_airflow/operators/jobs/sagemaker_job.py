@@ -11,7 +11,6 @@ from airflow.sdk import BaseOperator
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Settings
-from adrank_airflow import deadlines
 from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.sagemaker_jobs import JobKind, SageMakerJobsHook
 from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
@@ -66,7 +65,7 @@ class _SageMakerJobOperator(BaseOperator):
             trigger=AwsResourceTrigger(
                 kind=self.kind,
                 reference={"ProcessingJobName" if self.kind == "processing" else "TrainingJobName": name},
-                deadline=deadlines.after(created, self.settings.sagemaker.job_timeout).isoformat(),
+                deadline=(created + self.settings.sagemaker.job_timeout).isoformat(),
                 poll_seconds=self.settings.sagemaker.poll_seconds,
                 min_defer_seconds=self.settings.airflow.min_defer_seconds,
                 aws_conn_id=self.settings.airflow.aws_conn_id,

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Lake
+
+#: Names a task's Spark work: the same for every try, and for no other work that may be under way. One of many mapped
+#: over ranges of hours is told by its range, which stays what it was when another plan numbers them differently.
+STEP_NAME: Final = (
+    "{{ dag.dag_id }}.{{ task.task_id }} {{ run_id }}{% if task.hours %} {{ task.hours['start'] }}{% endif %}"
+)
 
 
 def library(settings: Lake) -> str:

@@ -10,7 +10,7 @@ from airflow.sdk import BaseHook
 
 from adrank.contracts.settings import Settings
 from adrank_airflow.operators.jobs import spark_command
-from adrank_airflow.templates import STEP_NAME
+from adrank_airflow.operators.jobs.spark_command import STEP_NAME
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

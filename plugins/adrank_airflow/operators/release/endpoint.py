@@ -1,4 +1,4 @@
-"""Deploy, check and remove SageMaker endpoints.
+"""Deploy and remove SageMaker endpoints.
 
 A deployment is done when the endpoint serves the configuration that was asked for. In service is not enough: SageMaker
 rolls an alarmed update back to the old configuration and reports the endpoint in service.
@@ -6,28 +6,21 @@ rolls an alarmed update back to the old configuration and reports the endpoint i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from adrank.contracts import packages
-from adrank.contracts.packages import GoldenRequests
 from adrank.contracts.sagemaker_requests import Role
 from adrank.contracts.settings import Rollout, Settings
-from adrank_airflow import deadlines
 from adrank_airflow.errors import (
     DeadlineError,
     DeploymentRolledBackError,
     EndpointFailedError,
-    ParityError,
     StagingInUseError,
-    WrongPackageServedError,
 )
 from adrank_airflow.hooks.endpoints import EndpointsHook
-from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.hooks.model_registry import ModelRegistryHook
 from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
 
@@ -35,9 +28,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _RUN_TAG = "adrank:run"
-_SCORE_TOLERANCE = 1e-6
 _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
-_PROBES = 20
 
 
 def deployment_config(rollout: Rollout) -> dict[str, Any]:
@@ -61,7 +52,9 @@ def deployment_config(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-class _EndpointOperator(BaseOperator):
+class EndpointOperator(BaseOperator):
+    """An operator of the endpoint that serves a role."""
+
     ui_color = "#dbe4f3"
 
     def __init__(self, *, settings: Settings, role: Role, **kwargs: Any) -> None:
@@ -104,7 +97,7 @@ class _EndpointOperator(BaseOperator):
             trigger=AwsResourceTrigger(
                 kind="endpoint",
                 reference={"EndpointName": self.endpoint},
-                deadline=deadlines.after(began, settings.rollout.timeout).isoformat(),
+                deadline=(began + settings.rollout.timeout).isoformat(),
                 poll_seconds=settings.sagemaker.poll_seconds,
                 min_defer_seconds=self.settings.airflow.min_defer_seconds,
                 aws_conn_id=settings.airflow.aws_conn_id,
@@ -130,7 +123,7 @@ class _EndpointOperator(BaseOperator):
         return {"endpoint": self.endpoint, "endpoint_config": config, "previous_config": previous}
 
 
-class DeployEndpointOperator(_EndpointOperator):
+class DeployEndpointOperator(EndpointOperator):
     """Bring an endpoint to serve a package: created when it is missing, shifted blue/green when it is not."""
 
     template_fields: Sequence[str] = ("package_digest", "model_data_url")
@@ -148,7 +141,7 @@ class DeployEndpointOperator(_EndpointOperator):
         self.wait_for(config, previous=there["EndpointConfigName"] if there else "")
 
 
-class ClaimStagingOperator(_EndpointOperator):
+class ClaimStagingOperator(EndpointOperator):
     """Make sure that no other run holds the staging endpoint; the setup that staging's removal is the teardown of."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -164,7 +157,7 @@ class ClaimStagingOperator(_EndpointOperator):
         return self.endpoint
 
 
-class RemoveStagingOperator(_EndpointOperator):
+class RemoveStagingOperator(EndpointOperator):
     """Delete the staging endpoint and its alias, wherever the run went."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -186,7 +179,7 @@ class RemoveStagingOperator(_EndpointOperator):
         return self.endpoint
 
 
-class RestoreProductionOperator(_EndpointOperator):
+class RestoreProductionOperator(EndpointOperator):
     """After a failed promotion: bring the endpoint back to the package that the alias ``production`` still names.
 
     :param approved_digest: package whose approval was found to hold; templated. Without one nothing was promoted, so
@@ -215,58 +208,3 @@ class RestoreProductionOperator(_EndpointOperator):
             return {"endpoint": self.endpoint, "endpoint_config": config}
         self.deploy_if_needed(config, there, run_id=context["run_id"])
         self.wait_for(config, previous=there["EndpointConfigName"] if there else "")
-
-
-class CheckParityOperator(_EndpointOperator):
-    """Send the package's golden requests to an endpoint and compare every score with the one that was promised."""
-
-    template_fields: Sequence[str] = ("package_digest", "golden_key")
-
-    def __init__(self, *, package_digest: str, golden_key: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.package_digest = package_digest
-        self.golden_key = golden_key
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Return how many scores agreed."""
-        del context
-        lake_hook = LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
-        golden = GoldenRequests.model_validate(lake_hook.read_json(self.golden_key))
-        answer = self.hook.invoke(self.endpoint, {"vectors": golden.vectors})
-        if answer["package_digest"] != self.package_digest:
-            raise WrongPackageServedError(
-                f"{self.endpoint} serves {answer['package_digest'][:12]}, not {self.package_digest[:12]}"
-            )
-        if len(answer["scores"]) != len(golden.scores):
-            raise ParityError(f"{len(golden.scores)} golden vectors, {len(answer['scores'])} scores")
-        for row, (expected, served) in enumerate(zip(golden.scores, answer["scores"], strict=True)):
-            if not math.isclose(expected, served, rel_tol=_SCORE_TOLERANCE, abs_tol=_SCORE_TOLERANCE):
-                raise ParityError(f"golden vector {row}: {packages.GOLDEN} promises {expected!r}, served {served!r}")
-        return {"compared": len(golden.scores), "package_digest": answer["package_digest"]}
-
-
-class VerifyServingOperator(_EndpointOperator):
-    """Ask the endpoint itself, many times, which package it serves: all answers must name the approved one."""
-
-    template_fields: Sequence[str] = ("package_digest", "endpoint_config")
-
-    def __init__(self, *, package_digest: str, endpoint_config: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.package_digest = package_digest
-        self.endpoint_config = endpoint_config
-
-    def execute(self, context: Context) -> dict[str, Any]:
-        """Return what was verified."""
-        del context
-        there = self.hook.describe(self.endpoint) or {}
-        if there.get("EndpointConfigName") != self.endpoint_config:
-            raise DeploymentRolledBackError(
-                f"{self.endpoint} is on {there.get('EndpointConfigName')}, not on {self.endpoint_config}"
-            )
-        served = {self.hook.invoke(self.endpoint, {"probe": True})["package_digest"] for _ in range(_PROBES)}
-        if served != {self.package_digest}:
-            raise WrongPackageServedError(
-                f"{self.endpoint} answers with {', '.join(sorted(d[:12] for d in served))}; "
-                f"approved was {self.package_digest[:12]}"
-            )
-        return {"package_digest": self.package_digest, "endpoint_config": self.endpoint_config, "verified": True}

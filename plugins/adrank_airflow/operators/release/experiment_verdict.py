@@ -17,7 +17,6 @@ from adrank.contracts import lake, timestamps
 from adrank.contracts.experiments import Experiment
 from adrank.contracts.settings import Settings
 from adrank.decisions import experiment as decision
-from adrank_airflow import deadlines
 from adrank_airflow.errors import JobFailedError, NoInputError
 from adrank_airflow.hooks.experiments import ExperimentsHook
 from adrank_airflow.hooks.lake import LakeHook
@@ -25,6 +24,7 @@ from adrank_airflow.hooks.sagemaker_jobs import SageMakerJobsHook
 from adrank_airflow.operators.jobs.sagemaker_job import processing_request
 from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
 from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
+from adrank_airflow.triggers.polling import run_deadline
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -77,13 +77,12 @@ class AwaitExperimentVerdictOperator(BaseOperator):
             outputs = {"look": self._key(look, "")}
             module = "training.measure_experiment"
             jobs.submit("processing", processing_request(self.settings, name, module, arguments, inputs, outputs))
+        created = jobs.describe("processing", name)["CreationTime"]
         self.defer(
             trigger=AwsResourceTrigger(
                 kind="processing",
                 reference={"ProcessingJobName": name},
-                deadline=deadlines.after(
-                    jobs.describe("processing", name)["CreationTime"], self.settings.sagemaker.job_timeout
-                ).isoformat(),
+                deadline=(created + self.settings.sagemaker.job_timeout).isoformat(),
                 poll_seconds=self.settings.sagemaker.poll_seconds,
                 min_defer_seconds=self.settings.airflow.min_defer_seconds,
                 aws_conn_id=self.settings.airflow.aws_conn_id,
@@ -125,7 +124,7 @@ class AwaitExperimentVerdictOperator(BaseOperator):
             trigger=LakeKeysTrigger(
                 bucket=settings.lake.bucket,
                 keys=[lake.raw_events_manifest(hour) for hour in hours],
-                deadline=deadlines.of_run(context, settings.experiment.wall_clock_timeout).isoformat(),
+                deadline=run_deadline(context, settings.experiment.wall_clock_timeout).isoformat(),
                 poll_seconds=settings.experiment.poll_seconds,
                 min_defer_seconds=self.settings.airflow.min_defer_seconds,
                 aws_conn_id=settings.airflow.aws_conn_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,10 +11,14 @@ from airflow.sdk.exceptions import TaskDeferred
 from adrank.contracts import registry
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import DeadlineError
-from adrank_airflow.sensors.lake import RawHourSensor, WindowsReadySensor
+from adrank_airflow.hooks.lake import LakeHook
+from adrank_airflow.sensors.lake import BillingExportSensor, RawHourSensor, WindowsReadySensor
 
 PARTITION = "dt=2026-03-01/hr=11/_MANIFEST.json"
 KEYS = [f"raw/{source}/{PARTITION}" for source in ("events", "cdc/ads", "cdc/sellers")]
+
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
+KEY = "inbox/billing/dt=2026-03-01/control.json"
 
 
 def sensor(settings: Settings) -> RawHourSensor:
@@ -47,3 +52,21 @@ def test_a_days_windows_are_those_of_its_last_hour_of_every_group_that_counts(se
     night = WindowsReadySensor(task_id="wait_for_windows", settings=settings, day="2026-03-01T00:00:00+00:00")
     counting = [group.name for group in registry.load().groups if group.counts]
     assert night.keys() == [f"windows/{name}/dt=2026-03-01/hr=23/_MANIFEST.json" for name in counting]
+
+
+class TestTheSensorOfABillingExport:
+    def test_goes_on_when_the_control_total_is_there(self, hook: LakeHook, settings: Settings, context: Any) -> None:
+        hook.write_json(KEY, {})
+        BillingExportSensor(task_id="wait", settings=settings, day=DAY.isoformat()).execute(context)
+
+    def test_waits_as_long_as_a_night_may_wait_from_the_start_of_the_run(
+        self, hook: LakeHook, settings: Settings, context: Any
+    ) -> None:
+        sensor = BillingExportSensor(task_id="wait", settings=settings, day=DAY.isoformat())
+        with pytest.raises(TaskDeferred) as deferred:
+            sensor.execute(context)
+        trigger: Any = deferred.value.trigger
+        assert trigger.keys == [KEY]
+        assert trigger.deadline == (context["dag_run"].start_date + settings.billing.export_timeout).isoformat()
+        with pytest.raises(DeadlineError, match=KEY):
+            sensor.finish(context, {"status": "deadline", "missing": [KEY]})

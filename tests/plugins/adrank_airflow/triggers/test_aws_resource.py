@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from botocore.exceptions import ClientError
 
 from adrank_airflow.triggers.aws_resource import AwsResourceTrigger, ResourceKind
+from tests.plugins.fake_aws import FakeAws
 
 FUTURE = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 PAST = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
-
-
-class FakeAws:
-    """Answers describe calls from a list; an exception in it is raised."""
-
-    def __init__(self, answers: list[Any]) -> None:
-        self.answers = answers
-        self.calls: list[tuple[str, dict[str, Any]]] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        return None
-
-    def __getattr__(self, operation: str) -> Any:
-        async def call(**arguments: Any) -> Any:
-            self.calls.append((operation, arguments))
-            answer = self.answers.pop(0) if self.answers else {}
-            if isinstance(answer, Exception):
-                raise answer
-            return answer
-
-        return call
 
 
 def step(state: str) -> dict[str, Any]:

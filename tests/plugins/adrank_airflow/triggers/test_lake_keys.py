@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
-from tests.plugins.adrank_airflow.triggers.test_aws_resource import FakeAws
+from tests.plugins.fake_aws import FakeAws
 
 FUTURE = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 PAST = (datetime.now(UTC) - timedelta(hours=1)).isoformat()

@@ -9,10 +9,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from adrank.contracts import lake as layout
-from adrank.contracts import registry
+from adrank.contracts import registry, timestamps
 from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.contracts.settings import Settings
-from adrank.contracts.timestamps import HOUR
 from adrank_airflow.operators.features.backfill import PlanChunksOperator
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
@@ -28,11 +27,11 @@ FORM = {
 
 
 def compute(lake: Any, settings: Settings, hours: range) -> None:
-    for hour in (FIRST + n * HOUR for n in hours):
+    for hour in (FIRST + n * timestamps.HOUR for n in hours):
         manifest = FeatureManifest(
             group=GROUP.name,
             hour=hour,
-            available_at=hour + HOUR,
+            available_at=hour + timestamps.HOUR,
             fingerprint=GROUP.fingerprint,
             rows=0,
             content_digest="",
@@ -64,7 +63,7 @@ def test_a_backfill_that_broke_off_goes_on_where_it_was(lake: Any, settings: Set
 
 def test_what_late_events_outdated_is_computed_again(lake: Any, settings: Settings) -> None:
     compute(lake, settings, range(54))
-    hour = FIRST - 24 * HOUR  # reaches into the range for three days
+    hour = FIRST - 24 * timestamps.HOUR  # reaches into the range for three days
     raw = RawManifest(hour=hour, revision=1, revision_time=FIRST, watermark=FIRST, rows=0)
     key = layout.raw_events_manifest(hour)
     lake.put_object(Bucket=settings.lake.bucket, Key=key, Body=raw.model_dump_json().encode())

@@ -16,7 +16,7 @@ from adrank_airflow.operators.features.hourly_features import (
     HourlyFeaturesOperator,
     ValidationPartOperator,
 )
-from tests.plugins.adrank_airflow.operators.features.test_validation import RUN, link
+from tests.plugins.adrank_airflow.operators.features.links import RUN, link
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = layout.feature_run(HOUR, RUN)

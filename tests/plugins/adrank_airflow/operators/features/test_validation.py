@@ -10,10 +10,12 @@ from airflow.sdk import DAG
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Lake, Settings
-from adrank_airflow.operators.features.submitted_validation import SubmitValidationOperator
-from adrank_airflow.operators.features.validation import DataDocsLink, ValidateFeaturesOperator
-
-RUN = "scheduled__2026-03-01T13:00:00+00:00"
+from adrank_airflow.operators.features.validation import (
+    DataDocsLink,
+    SubmitValidationOperator,
+    ValidateFeaturesOperator,
+)
+from tests.plugins.adrank_airflow.operators.features.links import RUN, link
 
 
 def rendered(settings: Settings, **more: Any) -> ValidateFeaturesOperator:
@@ -24,11 +26,6 @@ def rendered(settings: Settings, **more: Any) -> ValidateFeaturesOperator:
         )
     task.render_template_fields({"dag": dag, "task": task, "run_id": RUN, "start": "2026-03-01T11:00:00+00:00"})
     return task
-
-
-def link(task: Any) -> str:
-    (found,) = task.operator_extra_links
-    return found.get_link(task, ti_key=SimpleNamespace(run_id=RUN))  # type: ignore[arg-type]
 
 
 def test_the_step_is_told_its_hours_its_run_and_its_bounds(settings: Settings) -> None:

@@ -16,7 +16,7 @@ from adrank.contracts.settings import Settings
 from adrank_airflow.errors import ClusterNotFoundError, DeadlineError, JobFailedError
 from adrank_airflow.hooks.emr_steps import EmrStepsHook
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
-from tests.plugins.conftest import REGION
+from tests.plugins.fake_aws import REGION
 
 
 def operator(settings: Settings) -> EmrSparkStepOperator:

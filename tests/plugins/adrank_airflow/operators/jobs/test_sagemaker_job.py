@@ -15,7 +15,7 @@ from adrank.contracts.settings import Settings
 from adrank_airflow.errors import JobFailedError
 from adrank_airflow.hooks.sagemaker_jobs import SageMakerJobsHook
 from adrank_airflow.operators.jobs.sagemaker_job import SageMakerProcessingJobOperator, SageMakerTrainingJobOperator
-from tests.plugins.conftest import REGION
+from tests.plugins.fake_aws import REGION
 
 AS_OF = "2026-03-08T00:00:00+00:00"
 

@@ -15,7 +15,7 @@ from adrank.contracts.settings import Settings
 from adrank_airflow.errors import NoInputError, StagingInUseError
 from adrank_airflow.hooks.experiments import ExperimentsHook
 from adrank_airflow.operators.release.experiment_routing import StartRoutingOperator, StopRoutingOperator
-from tests.plugins.conftest import REGION
+from tests.plugins.fake_aws import REGION
 
 HOUR = datetime(2026, 3, 8, 5, tzinfo=UTC)
 

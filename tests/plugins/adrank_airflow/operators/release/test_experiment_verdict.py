@@ -10,10 +10,10 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from adrank.contracts import lake as layout
+from adrank.contracts import timestamps
 from adrank.contracts.experiments import Experiment
 from adrank.contracts.manifests import BillingManifest, DataFile, RawManifest
 from adrank.contracts.settings import ExperimentPlan, Settings
-from adrank.contracts.timestamps import HOUR
 from adrank_airflow.errors import JobFailedError
 from adrank_airflow.hooks.experiments import ExperimentsHook
 from adrank_airflow.hooks.sagemaker_jobs import SageMakerJobsHook
@@ -90,7 +90,7 @@ def test_closed_hours_are_measured_from_an_exact_list_of_files(
     for n in range(12):
         hour = START + timedelta(hours=n)
         manifest = RawManifest(
-            hour=hour, revision_time=hour, watermark=hour + HOUR, rows=1, files=(DataFile(name="p", rows=1),)
+            hour=hour, revision_time=hour, watermark=hour + timestamps.HOUR, rows=1, files=(DataFile(name="p", rows=1),)
         )
         sensor._lake.write_json(layout.raw_events_manifest(hour), json.loads(manifest.model_dump_json()))
     requests: list[dict[str, Any]] = []
@@ -110,7 +110,7 @@ def test_a_look_is_handed_the_billing_that_had_landed_by_its_end(
     hour = RawManifest(hour=START, revision_time=START, watermark=START, rows=1, files=(DataFile(name="p", rows=1),))
     sensor._lake.write_json(layout.raw_events_manifest(START), json.loads(hour.model_dump_json()))
     file = DataFile(name="b.csv", rows=1)
-    billed = BillingManifest(day=START, landed_at=START + 12 * HOUR, currency="EUR", total="1", file=file)
+    billed = BillingManifest(day=START, landed_at=START + 12 * timestamps.HOUR, currency="EUR", total="1", file=file)
     sensor._lake.write_json(layout.raw_billing_manifest(START), json.loads(billed.model_dump_json()))
     requests: list[dict[str, Any]] = []
     monkeypatch.setattr(SageMakerJobsHook, "submit", lambda self, kind, request: requests.append(request))

@@ -17,10 +17,12 @@ from adrank_airflow.errors import NoInputError
 from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.hooks.model_registry import ModelRegistryHook
 from adrank_airflow.operators.training.inputs import PlanTrainingInputsOperator
-from tests.plugins.conftest import REGION
+from tests.plugins.billing_days import files, land
+from tests.plugins.fake_aws import REGION
 
 AS_OF = datetime(2026, 3, 2, 1, tzinfo=UTC)
 LATE_HOUR, HOUR = AS_OF - 2 * timestamps.HOUR, AS_OF - timestamps.HOUR
+MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 GROUP = registry.load().group("ad_engagement")
 
 
@@ -136,3 +138,21 @@ def test_the_lake_hook_names_revisions_of_the_hours_asked_for_across_midnight(
         (timedelta(0), 1),
         (timestamps.HOUR, 0),
     ]
+
+
+def test_a_training_run_is_handed_the_billing_of_its_window_or_none(
+    hook: LakeHook, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LakeHook, "feature_manifests", lambda self, group, start, end: [])
+    monkeypatch.setattr(ModelRegistryHook, "by_alias", lambda self, alias: None)
+    monkeypatch.setattr(LakeHook, "write_input_manifest", lambda self, key, keys: ",".join(keys))
+    raw = RawManifest(
+        hour=MIDNIGHT, revision_time=MIDNIGHT, watermark=MIDNIGHT, rows=1, files=(DataFile(name="p", rows=1),)
+    )
+    hook.write_json(layout.raw_events_manifest(MIDNIGHT), json.loads(raw.model_dump_json()))
+    as_of = (MIDNIGHT + timedelta(days=2, hours=6)).isoformat()
+    plan = PlanTrainingInputsOperator(task_id="plan", settings=Settings(training=Training(window_days=3)), as_of=as_of)
+    assert plan.execute(context)["billing"] == ""
+    land(hook, MIDNIGHT, 0, MIDNIGHT + timestamps.DAY + timedelta(hours=3))
+    land(hook, MIDNIGHT + timestamps.DAY, 0, MIDNIGHT + 2 * timestamps.DAY + timedelta(hours=3))
+    assert plan.execute(context)["billing"].split(",") == files(MIDNIGHT, 0) + files(MIDNIGHT + timestamps.DAY, 0)

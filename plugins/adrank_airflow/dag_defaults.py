@@ -1,4 +1,4 @@
-"""What every DAG of this repository owes the cluster that it shares: retries, timeouts, access, failure notes."""
+"""What every DAG of this repository owes the cluster that it shares, and the templates that say what a run is about."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from datetime import timedelta
 from typing import Any
 
 from adrank.contracts.settings import Settings
+
+#: The moment that a training run looks back from: its parameter, else the end of its data interval.
+AS_OF = "{{ params.as_of or dag_run.data_interval_end.isoformat() }}"
+#: Names everything that a training run writes.
+RUN_KEY = (
+    "{{ (macros.datetime.fromisoformat(params.as_of) if params.as_of else dag_run.data_interval_end)"
+    ".astimezone(macros.dateutil.tz.UTC).strftime('%Y%m%dT%H%M%SZ') }}"
+)
+#: The UTC date that a nightly run is about: its parameter, else the date on which its data interval begins.
+DATE = "{{ params.day or dag_run.data_interval_start.strftime('%Y-%m-%d') }}"
+#: The start of that day.
+DAY = f"{DATE}T00:00:00+00:00"
 
 
 def task_defaults(settings: Settings, owner: str) -> dict[str, Any]:
@@ -21,7 +33,7 @@ def task_defaults(settings: Settings, owner: str) -> dict[str, Any]:
     }
 
 
-def access(settings: Settings) -> dict[str, dict[str, set[str]]]:
+def access_control(settings: Settings) -> dict[str, dict[str, set[str]]]:
     """``access_control``: viewers read, operators also trigger, clear and approve."""
     return {
         settings.airflow.viewer_role: {"DAGs": {"can_read"}, "DAG Runs": {"can_read"}},

@@ -1,4 +1,5 @@
-"""Training refuses features that are online otherwise than in the lake, by name, and features that nobody audited."""
+"""Training refuses features that are online otherwise than in the lake, by name, and features that nobody audited; a
+billing export in quarantine is refused loudly."""
 
 from __future__ import annotations
 
@@ -9,14 +10,15 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from adrank.contracts import lake as layout
-from adrank.contracts import registry
+from adrank.contracts import registry, timestamps
 from adrank.contracts.manifests import AuditManifest, FeatureAudit, GroupAudit
 from adrank.contracts.settings import Audit, Settings
-from adrank.contracts.timestamps import HOUR, floor_hour
-from adrank_airflow.errors import InconsistentFeaturesError, UnauditedFeaturesError
-from adrank_airflow.operators.consistency import RequireConsistencyOperator
+from adrank_airflow.errors import ExportQuarantinedError, InconsistentFeaturesError, UnauditedFeaturesError
+from adrank_airflow.hooks.lake import LakeHook
+from adrank_airflow.operators.checks import RequireBilledDayOperator, RequireConsistencyOperator
 
 AS_OF = datetime(2026, 3, 2, 4, 30, tzinfo=UTC)
+DAY = datetime(2026, 3, 1, tzinfo=UTC)
 GROUP = "ad_engagement"
 
 
@@ -38,7 +40,7 @@ class Audits:
         self._bucket = settings.lake.bucket
 
     def put(self, hours_before: int, *groups: GroupAudit, fingerprint: str = registry.load().fingerprint) -> None:
-        hour = floor_hour(AS_OF) - hours_before * HOUR
+        hour = timestamps.floor_hour(AS_OF) - hours_before * timestamps.HOUR
         audit = AuditManifest(
             hour=hour, fingerprint=fingerprint, max_skew=1, consistent=True, skew=0, reasons=(), groups=groups
         )
@@ -135,3 +137,33 @@ def test_the_hour_that_the_run_looks_back_from_is_not_waited_for(audits: Audits,
     audits.put(0, group())
     with pytest.raises(UnauditedFeaturesError):
         run(settings)
+
+
+def verdict(**changes: Any) -> dict[str, Any]:
+    landed = {"outcome": "landed", "key": "raw/x.csv", "reason": "", "revision": 0, "rows": 3, "total": "1.00"}
+    return {**landed, "currency": "EUR", **changes}
+
+
+class TestTheVerdictOnABillingExport:
+    @pytest.fixture
+    def task(self, settings: Settings) -> RequireBilledDayOperator:
+        return RequireBilledDayOperator(task_id="require", settings=settings, day=DAY.isoformat())
+
+    def test_of_a_landed_export_passes_its_figures_on(
+        self, hook: LakeHook, task: RequireBilledDayOperator, context: Any
+    ) -> None:
+        hook.write_json("verdicts/billing/dt=2026-03-01/verdict.json", verdict())
+        told = task.execute(context)
+        assert (told["outcome"], told["revision"], told["total"]) == ("landed", 0, "1.00")
+
+    @pytest.mark.parametrize(("revision", "kept"), [(None, "nothing of that day"), (1, "revision 1")])
+    def test_of_a_quarantined_export_fails_for_good_and_says_why(
+        self, hook: LakeHook, task: RequireBilledDayOperator, context: Any, revision: int | None, kept: str
+    ) -> None:
+        refused = verdict(outcome="quarantined", key="quarantine/x/", reason="export.csv: row 3: no", revision=revision)
+        hook.write_json("verdicts/billing/dt=2026-03-01/verdict.json", refused)
+        with pytest.raises(ExportQuarantinedError, match=f"row 3: no; quarantined at s3://.*/quarantine/x/; .* {kept}"):
+            task.execute(context)
+
+    def test_of_quarantine_is_not_retried(self) -> None:
+        assert issubclass(ExportQuarantinedError, AirflowFailException)

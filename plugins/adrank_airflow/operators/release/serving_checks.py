@@ -1,0 +1,74 @@
+"""Ask an endpoint what it serves: the scores that were promised, the package that was approved."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from adrank.contracts import packages
+from adrank.contracts.packages import GoldenRequests
+from adrank_airflow.errors import DeploymentRolledBackError, ParityError, WrongPackageServedError
+from adrank_airflow.hooks.lake import LakeHook
+from adrank_airflow.operators.release.endpoint import EndpointOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_SCORE_TOLERANCE = 1e-6
+_PROBES = 20
+
+
+class CheckParityOperator(EndpointOperator):
+    """Send the package's golden requests to an endpoint and compare every score with the one that was promised."""
+
+    template_fields: Sequence[str] = ("package_digest", "golden_key")
+
+    def __init__(self, *, package_digest: str, golden_key: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.package_digest = package_digest
+        self.golden_key = golden_key
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return how many scores agreed."""
+        del context
+        lake_hook = LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
+        golden = GoldenRequests.model_validate(lake_hook.read_json(self.golden_key))
+        answer = self.hook.invoke(self.endpoint, {"vectors": golden.vectors})
+        if answer["package_digest"] != self.package_digest:
+            raise WrongPackageServedError(
+                f"{self.endpoint} serves {answer['package_digest'][:12]}, not {self.package_digest[:12]}"
+            )
+        if len(answer["scores"]) != len(golden.scores):
+            raise ParityError(f"{len(golden.scores)} golden vectors, {len(answer['scores'])} scores")
+        for row, (expected, served) in enumerate(zip(golden.scores, answer["scores"], strict=True)):
+            if not math.isclose(expected, served, rel_tol=_SCORE_TOLERANCE, abs_tol=_SCORE_TOLERANCE):
+                raise ParityError(f"golden vector {row}: {packages.GOLDEN} promises {expected!r}, served {served!r}")
+        return {"compared": len(golden.scores), "package_digest": answer["package_digest"]}
+
+
+class VerifyServingOperator(EndpointOperator):
+    """Ask the endpoint itself, many times, which package it serves: all answers must name the approved one."""
+
+    template_fields: Sequence[str] = ("package_digest", "endpoint_config")
+
+    def __init__(self, *, package_digest: str, endpoint_config: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.package_digest = package_digest
+        self.endpoint_config = endpoint_config
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Return what was verified."""
+        del context
+        there = self.hook.describe(self.endpoint) or {}
+        if there.get("EndpointConfigName") != self.endpoint_config:
+            raise DeploymentRolledBackError(
+                f"{self.endpoint} is on {there.get('EndpointConfigName')}, not on {self.endpoint_config}"
+            )
+        served = {self.hook.invoke(self.endpoint, {"probe": True})["package_digest"] for _ in range(_PROBES)}
+        if served != {self.package_digest}:
+            raise WrongPackageServedError(
+                f"{self.endpoint} answers with {', '.join(sorted(d[:12] for d in served))}; "
+                f"approved was {self.package_digest[:12]}"
+            )
+        return {"package_digest": self.package_digest, "endpoint_config": self.endpoint_config, "verified": True}

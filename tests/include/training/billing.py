@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from adrank.contracts import timestamps
 from adrank.contracts.timestamps import DAY
 from adrank.storage.object_store import ObjectStore, Version
 from ingestion.billing import landing
 from ingestion.billing.export import BilledRow
+from tests.include.training.logs import MINUTE, NOON, Row, event
+
+MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
+TUESDAY, WEDNESDAY, THURSDAY, WEEK = (MONDAY + n * DAY for n in (1, 2, 3, 7))
 
 
 class Directory(ObjectStore):
@@ -60,4 +65,5 @@ def bill_days(directory: Path, first: datetime, last: datetime) -> Path:
     return directory
 
 
-MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
+def sale(search: str, at: datetime = NOON, **more: Any) -> Row:
+    return event("sale", search, "a", at + 2 * MINUTE, **{"event_id": f"sale-{search}", "revenue": 10.0, **more})

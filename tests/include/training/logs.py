@@ -15,10 +15,11 @@ from adrank.contracts import lake, registry
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import FeatureManifest, TrainingSetManifest
 from adrank.contracts.settings import Labels
+from adrank.contracts.timestamps import HOUR as HOUR
 from training import build_training_set
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
-MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 _TYPES = {
     "string": pa.string(),
     "int32": pa.int32(),
@@ -113,6 +114,18 @@ def write_partition(
     return directory
 
 
+def engagement(directory: Path, *rows: tuple[str, int, float]) -> Path:
+    """(ad, hours from noon to the end of the row's hour, impressions_7d); visible ten minutes after that."""
+    return write_features(
+        directory,
+        "ad_engagement",
+        [
+            (ad, NOON + hours * HOUR, NOON + hours * HOUR + 10 * MINUTE, {"impressions_7d": value, "ctr_7d": None})
+            for ad, hours, value in rows
+        ],
+    )
+
+
 def write_ads(directory: Path, rows: Sequence[tuple[str, Mapping[str, str | None] | None, datetime]]) -> Path:
     """``rows`` are (ad, what it says of seller and category, when); without what it says, a deletion."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -180,3 +193,7 @@ def answered(search: str, at: datetime, ads: Sequence[str] = ("a", "b")) -> list
         *(shown(search, ad, at, position) for position, ad in enumerate(ads, 1)),
         clicked(search, ads[0], at + MINUTE),
     ]
+
+
+#: Two searches, an hour apart, of the ads a and b.
+BACKGROUND = [*answered("q1", NOON), *answered("q2", NOON + HOUR)]

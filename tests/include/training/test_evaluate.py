@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from adrank.contracts import packages
 from adrank.contracts.settings import Gate
@@ -20,7 +21,6 @@ from training import evaluate
 from training import train as training
 from training.dataset import training_set
 from training.dataset.training_set import TrainingSet
-from training.model import ndcg
 from training.model.lambdarank import Hyperparameters
 from training.package_incumbent import package_incumbent
 
@@ -144,22 +144,43 @@ def test_a_feature_that_the_set_lacks_is_missing_everywhere(data: TrainingSet) -
     assert not np.isnan(vectors[:, 2]).any()
 
 
-def test_the_interval_is_seeded_and_covers_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(3)
-    covered = 0
-    for trial in range(200):
-        other = rng.normal(size=150)
-        found = ndcg.paired_difference(other + rng.normal(0.1, 1.0, 150), other, np.ones(150), 0.95, 400, seed=trial)
-        covered += found.lower <= 0.1 <= found.upper
-    assert 0.90 <= covered / 200 <= 0.99
-    one, two, weight = rng.random((3, 50))
-    again = [ndcg.paired_difference(one, two, weight, 0.95, 50, seed=1) for _ in range(2)]
-    assert again[0] == again[1]
+EXAMINATION = np.arange(1, 11) ** -0.7
 
 
-def test_queries_count_by_their_weight() -> None:
-    found = ndcg.paired_difference(np.array([1.0, 0, np.nan]), np.zeros(3), np.array([3.0, 1, 9]), 0.95, 50, seed=1)
-    assert found.mean == 0.75
+def log(sorted_by_relevance: float, seed: int = 3) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """20,000 lists of ten of 200 ads; the logger's order is relevance times ``sorted_by_relevance`` plus noise."""
+    generator = np.random.default_rng(seed)
+    relevance = generator.beta(2, 8, size=200)
+    ads = generator.permuted(np.tile(np.arange(200), (20_000, 1)), axis=1)[:, :10]
+    noise = generator.normal(scale=relevance.std(), size=ads.shape)
+    order = np.argsort(-(sorted_by_relevance * relevance[ads] + noise), axis=1)
+    shown = np.take_along_axis(ads, order, axis=1)
+    clicks = generator.random(shown.shape) < relevance[shown] * EXAMINATION
+    positions = np.tile(np.arange(1, 11), (len(ads), 1))
+    return shown.ravel(), positions.ravel(), clicks.ravel().astype(np.int64)
+
+
+def test_a_random_logger_shows_examination_as_it_is() -> None:
+    assert evaluate.examination(*log(0.0), floor=0.01) == pytest.approx(EXAMINATION, rel=0.08)
+
+
+def test_a_logger_that_shows_better_ads_higher_does_not_pass_for_examination() -> None:
+    ad, position, click = log(1.5)
+    naive = np.array([click[position == k].mean() for k in range(1, 11)])
+    assert (naive / naive[0])[-1] < 0.75 * EXAMINATION[-1], "the raw click rate by position confounds the two"
+    assert evaluate.examination(ad, position, click, floor=0.01) == pytest.approx(EXAMINATION, rel=0.08)
+
+
+def test_examination_never_rises_and_never_falls_below_its_floor() -> None:
+    estimated = evaluate.examination(*log(0.0), floor=0.3)
+    assert np.all(np.diff(estimated) <= 0)
+    assert estimated.min() == 0.3
+
+
+def test_a_log_without_clicks_is_refused() -> None:
+    ad, position, click = log(0.0)
+    with pytest.raises(ValueError, match="no click"):
+        evaluate.examination(ad, position, np.zeros_like(click), floor=0.1)
 
 
 class TestJob:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from adrank.contracts.experiments import Experiment
+from adrank.contracts.timestamps import DAY
 from adrank.decisions.experiment import ExperimentStatistics, MetricSums
 from adrank.runtime import sagemaker_job
+from tests.include.training.billing import MONDAY, THURSDAY, TUESDAY, WEDNESDAY, WEEK, bill, bill_days, sale
 from tests.include.training.logs import HOUR, MINUTE, NOON, Row, event, shown, write_events
 from training.measure_experiment import main, measure
 
@@ -114,3 +116,45 @@ def test_the_job_writes_the_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     stored = (tmp_path / "processing/output/look/look.json").read_bytes()
     found = ExperimentStatistics.model_validate_json(stored)
     assert (found.experiment_id, found.variants["control"].users) == ("ab-1", 1)
+
+
+class TestBilledRevenue:
+    def rows(self) -> list[Row]:
+        of = {"c": "control", "t": "treatment"}
+        searches = [
+            shown(name, "a", NOON, user_id=name, variant=variant, experiment_id="ab-1") for name, variant in of.items()
+        ]
+        return [*searches, sale("c"), sale("t")]
+
+    def test_counts_billed_revenue_where_there_is_any_and_says_how_much_is_not(self, tmp_path: Path) -> None:
+        billing = bill(tmp_path / "b", MONDAY, ("sale-c", "6"))
+        found = measure(write_events(tmp_path, self.rows()), EXPERIMENT, NOON, WEEK, billing=billing)
+        control, treatment = found.variants["control"], found.variants["treatment"]
+        assert (control.metrics["revenue"].total, control.provisional_revenue) == (6, 0)
+        assert (treatment.metrics["revenue"].total, treatment.provisional_revenue) == (10, 10)
+        assert found.provisional_revenue_share == 10 / 16
+
+    def test_sees_no_export_that_lands_after_its_end(self, tmp_path: Path) -> None:
+        billing = bill(tmp_path / "b", MONDAY, ("sale-c", "6"))
+        found = measure(write_events(tmp_path, self.rows()), EXPERIMENT, NOON, TUESDAY - HOUR, billing=billing)
+        assert found.variants["control"].metrics["revenue"].total == 10
+        assert found.provisional_revenue_share == 1
+
+    def test_respects_the_maturity(self, tmp_path: Path) -> None:
+        billing = bill_days(tmp_path / "b", MONDAY, MONDAY + 6 * DAY)
+        found = measure(write_events(tmp_path, self.rows()), EXPERIMENT, NOON, WEEK, billing=billing)
+        assert found.variants["control"].metrics["revenue"].total == 0
+        assert found.provisional_revenue_share is None
+
+    def test_says_what_was_billed_for_no_answer_whoever_saw_it(self, tmp_path: Path) -> None:
+        elsewhere = [shown("other", "a", NOON), sale("other")]
+        billing = bill(tmp_path / "b", THURSDAY, ("sale-c", "6"), ("sale-other", "5"), ("lost", "2.5"))
+        events = write_events(tmp_path, [*self.rows(), *elsewhere])
+        found = measure(events, EXPERIMENT, NOON, WEEK, billing=billing)
+        assert (found.unmatched_events, found.unmatched_revenue) == (1, 2.5)
+
+    def test_of_an_empty_log_misses_all_that_was_billed_since_it_began_and_matured(self, tmp_path: Path) -> None:
+        bill(tmp_path / "b", WEDNESDAY, ("old", "1"))
+        billing = bill(tmp_path / "b", THURSDAY, ("lost", "2.5"))
+        found = measure(None, EXPERIMENT, NOON, WEEK, billing=billing)
+        assert (found.unmatched_events, found.unmatched_revenue) == (1, 2.5)

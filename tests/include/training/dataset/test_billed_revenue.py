@@ -10,27 +10,15 @@ from typing import Any
 
 import pytest
 
-from adrank.contracts import timestamps
-from adrank.contracts.experiments import Experiment
 from adrank.contracts.manifests import TrainingSetManifest
 from adrank.contracts.settings import Labels
+from adrank.contracts.timestamps import DAY
 from ingestion.own_logs import importer
-from tests.include.training.billing import MONDAY, Directory, bill, bill_days
-from tests.include.training.logs import HOUR, MINUTE, NOON, Log, Row, answered, event, shown, write_events
+from tests.include.training.billing import MONDAY, THURSDAY, TUESDAY, WEDNESDAY, WEEK, Directory, bill, bill_days, sale
+from tests.include.training.logs import HOUR, MINUTE, NOON, Log, Row, answered, shown
 from training import build_training_set
 from training.dataset import billed_revenue, duckdb_sql
 from training.dataset.billed_revenue import BillingFilesError
-from training.measure_experiment import measure
-
-DAY = timestamps.DAY
-TUESDAY = MONDAY + DAY
-WEDNESDAY = MONDAY + 2 * DAY
-THURSDAY = MONDAY + 3 * DAY
-WEEK = MONDAY + 7 * DAY
-
-
-def sale(search: str, at: datetime = NOON, **more: Any) -> Row:
-    return event("sale", search, "a", at + 2 * MINUTE, **{"event_id": f"sale-{search}", "revenue": 10.0, **more})
 
 
 def build(log: Log, rows: list[Row], billing: Path | None, as_of: datetime = WEEK) -> TrainingSetManifest:
@@ -256,56 +244,3 @@ def test_the_revenue_of_imported_logs_is_that_of_their_billing(tmp_path: Path) -
         found[manifest.billed_events] = manifest.content_digest
     assert set(found) == {0, 200}
     assert found[0] == found[200]
-
-
-class TestALook:
-    EXPERIMENT = Experiment(
-        experiment_id="ab-1",
-        salt="s",
-        treatment_share=0.5,
-        control_endpoint="production",
-        treatment_endpoint="staging",
-        start=NOON,
-        status="running",
-        package_digest="d",
-    )
-
-    def rows(self) -> list[Row]:
-        of = {"c": "control", "t": "treatment"}
-        searches = [
-            shown(name, "a", NOON, user_id=name, variant=variant, experiment_id="ab-1") for name, variant in of.items()
-        ]
-        return [*searches, sale("c"), sale("t")]
-
-    def test_counts_billed_revenue_where_there_is_any_and_says_how_much_is_not(self, tmp_path: Path) -> None:
-        billing = bill(tmp_path / "b", MONDAY, ("sale-c", "6"))
-        found = measure(write_events(tmp_path, self.rows()), self.EXPERIMENT, NOON, WEEK, billing=billing)
-        control, treatment = found.variants["control"], found.variants["treatment"]
-        assert (control.metrics["revenue"].total, control.provisional_revenue) == (6, 0)
-        assert (treatment.metrics["revenue"].total, treatment.provisional_revenue) == (10, 10)
-        assert found.provisional_revenue_share == 10 / 16
-
-    def test_sees_no_export_that_lands_after_its_end(self, tmp_path: Path) -> None:
-        billing = bill(tmp_path / "b", MONDAY, ("sale-c", "6"))
-        found = measure(write_events(tmp_path, self.rows()), self.EXPERIMENT, NOON, TUESDAY - HOUR, billing=billing)
-        assert found.variants["control"].metrics["revenue"].total == 10
-        assert found.provisional_revenue_share == 1
-
-    def test_respects_the_maturity(self, tmp_path: Path) -> None:
-        billing = bill_days(tmp_path / "b", MONDAY, MONDAY + 6 * DAY)
-        found = measure(write_events(tmp_path, self.rows()), self.EXPERIMENT, NOON, WEEK, billing=billing)
-        assert found.variants["control"].metrics["revenue"].total == 0
-        assert found.provisional_revenue_share is None
-
-    def test_says_what_was_billed_for_no_answer_whoever_saw_it(self, tmp_path: Path) -> None:
-        elsewhere = [shown("other", "a", NOON), sale("other")]
-        billing = bill(tmp_path / "b", THURSDAY, ("sale-c", "6"), ("sale-other", "5"), ("lost", "2.5"))
-        events = write_events(tmp_path, [*self.rows(), *elsewhere])
-        found = measure(events, self.EXPERIMENT, NOON, WEEK, billing=billing)
-        assert (found.unmatched_events, found.unmatched_revenue) == (1, 2.5)
-
-    def test_of_an_empty_log_misses_all_that_was_billed_since_it_began_and_matured(self, tmp_path: Path) -> None:
-        bill(tmp_path / "b", WEDNESDAY, ("old", "1"))
-        billing = bill(tmp_path / "b", THURSDAY, ("lost", "2.5"))
-        found = measure(None, self.EXPERIMENT, NOON, WEEK, billing=billing)
-        assert (found.unmatched_events, found.unmatched_revenue) == (1, 2.5)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -22,11 +22,13 @@ from numpy.typing import NDArray
 
 from adrank.contracts import registry
 from adrank.contracts.registry import user_category
+from adrank.contracts.timestamps import micros
 from adrank.decisions.gate import Difference
 from tests.include.training.logs import (
     HOUR,
     MINUTE,
     NOON,
+    FeatureRow,
     Log,
     Row,
     answered,
@@ -43,7 +45,6 @@ from training.model.ndcg import paired_difference
 HOURS, SEARCHES_PER_HOUR, ADS, CANDIDATES = 48, 20, 40, 8
 LAG = 10 * MINUTE
 MIDDLE = NOON + 20 * HOUR
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FORESIGHT: Final = "clicks_after"
 MODEL = Hyperparameters(learning_rate=0.1, num_leaves=7, min_data_in_leaf=20, num_boost_round=40, seed=3, folds=2)
 REGISTRY = registry.parse(
@@ -74,8 +75,6 @@ NAIVE_JOIN = f"""
         ORDER BY t.query_time, t.search_id, t.position
     ) TO '{{naive}}' (FORMAT parquet)
 """
-
-FeatureRow = tuple[str, datetime, datetime, dict[str, float | None]]
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,7 @@ def test_a_naive_join_shows_a_gain_that_the_point_in_time_set_does_not(offline: 
 def test_what_becomes_available_later_may_be_deleted_without_changing_a_row(offline: Offline) -> None:
     whole, until = (offline.point_in_time[name] for name in ("a late hour", "a late hour until the middle"))
     column = whole.manifest.features.index(FORESIGHT)
-    before = whole.train.query_time <= (MIDDLE - EPOCH) // timedelta(microseconds=1)
+    before = whole.train.query_time <= micros(MIDDLE)
     one, other = whole.train.features[:, column], until.train.features[:, column]
     assert 1000 < before.sum() < len(before)
     np.testing.assert_array_equal(one[before], other[before])

@@ -5,19 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from adrank.contracts import lake
-from tests.include.training.logs import HOUR, NOON, Log, answered, write_features
+from adrank.contracts.timestamps import micros
+from tests.include.training.logs import BACKGROUND, HOUR, NOON, Log, write_features
 from training.dataset import duckdb_sql
 from training.dataset.offline_features import FeatureFilesError
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BACKGROUND = [*answered("q1", NOON), *answered("q2", NOON + HOUR)]
 
 
 @dataclass(frozen=True)
@@ -26,10 +24,6 @@ class Partition:
     available_at: datetime
     revision: int
     values: Mapping[str, int]
-
-
-def us(moment: datetime) -> int:
-    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def history(rng: random.Random, entities: list[str]) -> list[Partition]:
@@ -66,7 +60,7 @@ def joined(partitions: list[Partition], impressions: list[tuple[str, datetime]])
     said = pa.table(
         {
             "entity_id": pa.array([entity for _, entity, _ in rows], pa.string()),
-            "feature_us": pa.array([us(partition.feature_time) for partition, _, _ in rows], pa.int64()),
+            "feature_us": pa.array([micros(partition.feature_time) for partition, _, _ in rows], pa.int64()),
             "revision": pa.array([partition.revision for partition, _, _ in rows], pa.int32()),
             "value": pa.array([value for _, _, value in rows], pa.int64()),
         }
@@ -75,7 +69,7 @@ def joined(partitions: list[Partition], impressions: list[tuple[str, datetime]])
         {
             "number": range(len(impressions)),
             "ad_id": [entity for entity, _ in impressions],
-            "event_us": [us(moment) for _, moment in impressions],
+            "event_us": [micros(moment) for _, moment in impressions],
         }
     )
     for name, table in (("partitions", known), ("group_rows", said), ("shown", shown)):

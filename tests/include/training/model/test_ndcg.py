@@ -47,3 +47,21 @@ def test_queries_do_not_touch_each_other() -> None:
     together = ndcg.per_query(query, gain, score)
     for q in range(20):
         assert together[q] == pytest.approx(one(gain[query == q].tolist(), score[query == q].tolist()))
+
+
+def test_the_interval_is_seeded_and_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    covered = 0
+    for trial in range(200):
+        other = rng.normal(size=150)
+        found = ndcg.paired_difference(other + rng.normal(0.1, 1.0, 150), other, np.ones(150), 0.95, 400, seed=trial)
+        covered += found.lower <= 0.1 <= found.upper
+    assert 0.90 <= covered / 200 <= 0.99
+    one, two, weight = rng.random((3, 50))
+    again = [ndcg.paired_difference(one, two, weight, 0.95, 50, seed=1) for _ in range(2)]
+    assert again[0] == again[1]
+
+
+def test_queries_count_by_their_weight() -> None:
+    found = ndcg.paired_difference(np.array([1.0, 0, np.nan]), np.zeros(3), np.array([3.0, 1, 9]), 0.95, 50, seed=1)
+    assert found.mean == 0.75

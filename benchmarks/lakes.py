@@ -19,7 +19,7 @@ from adrank.contracts import lake
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
 from adrank.contracts.timestamps import HOUR
 from localcloud.emr.spark_submit import configuration
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 from tests.support.kafka_broker import StoreProcess
 
 BUCKET = "adrank-lake"
@@ -33,7 +33,7 @@ class BenchLake:
 
     def __init__(self, directory: Path) -> None:
         self.store = StoreProcess(directory, bucket=BUCKET)
-        self.config: Config = self.store.config
+        self.config: LocalcloudSettings = self.store.config
         self.root = self.config.lake_dir / BUCKET
         shutil.copytree(SQL, self.root / "code" / "sql", dirs_exist_ok=True)
 

@@ -86,9 +86,9 @@ def spark_submit(directory: Path, port: int) -> dict[str, float]:
     import psutil
 
     from localcloud.emr.spark_submit import configuration
-    from localcloud.settings import Config
+    from localcloud.settings import LocalcloudSettings
 
-    settings = configuration(Config(lake_dir=directory, spark_java_options="-XX:+UseSerialGC"))
+    settings = configuration(LocalcloudSettings(lake_dir=directory, spark_java_options="-XX:+UseSerialGC"))
     words = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
     command = [str(Path(sys.executable).parent / "spark-submit"), *words, __file__, "push", str(port)]
     over, peak = threading.Event(), [0]

@@ -26,10 +26,10 @@ from localcloud.processes.children import ChildProcesses
 from localcloud.sagemaker import api as sagemaker_api
 from localcloud.sagemaker.endpoints import BUSY, Endpoints
 from localcloud.sagemaker.jobs import Jobs, now
-from localcloud.settings import Config, from_command_line
+from localcloud.settings import LocalcloudSettings, from_command_line
 from localcloud.state import moto_backends
 from localcloud.state.journal import Journal
-from localcloud.storage.lake import Lake
+from localcloud.storage.lake_directory import LakeDirectory
 
 _log: Final = logging.getLogger("localcloud")
 
@@ -41,29 +41,29 @@ class PortTakenError(RuntimeError):
 class ControlPlane:
     """Everything together. One instance per process, because moto's classes are patched."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, settings: LocalcloudSettings) -> None:
         from moto.cloudwatch.models import cloudwatch_backends
         from moto.core.models import DEFAULT_ACCOUNT_ID
         from moto.moto_server.threaded_moto_server import ThreadedMotoServer
         from moto.sagemaker.models import sagemaker_backends
 
-        self._config = config
+        self._settings = settings
         self._account = DEFAULT_ACCOUNT_ID
-        self._sagemaker: Any = sagemaker_backends[self._account][config.region]
-        cloudwatch = cloudwatch_backends[self._account][config.region]
-        config.make_directories()
-        self._journal = Journal(config.state_dir / "journal.json", self._capture)
-        self._nursery = ChildProcesses()
-        faults = Faults(config.faults_file)
-        self._alarms = Alarms(cloudwatch, config.alarms_seconds)
-        self._metrics = Metrics(cloudwatch, config.metrics_seconds)
-        steps = Steps(config, self._nursery, faults, self._journal.changed)
-        jobs = Jobs(config, self._nursery, faults, self._journal.changed)
-        self._endpoints = Endpoints(config, self._nursery, self._alarms, self._sagemaker, self._journal.changed)
-        switchboard = FaultControl(config, faults, self._alarms, self._account)
-        self._gateway = Gateway(config, self._endpoints.routes, self._metrics, switchboard, self._health)
-        self._server = ThreadedMotoServer(config.host, config.port, verbose=False)
-        emr_api.install(steps, Lake(config.lake_dir), self._journal.changed)
+        self._sagemaker: Any = sagemaker_backends[self._account][settings.region]
+        cloudwatch = cloudwatch_backends[self._account][settings.region]
+        settings.make_directories()
+        self._journal = Journal(settings.state_dir / "journal.json", self._capture)
+        self._processes = ChildProcesses()
+        faults = Faults(settings.faults_file)
+        self._alarms = Alarms(cloudwatch, settings.alarms_seconds)
+        self._metrics = Metrics(cloudwatch, settings.metrics_seconds)
+        steps = Steps(settings, self._processes, faults, self._journal.changed)
+        jobs = Jobs(settings, self._processes, faults, self._journal.changed)
+        self._endpoints = Endpoints(settings, self._processes, self._alarms, self._sagemaker, self._journal.changed)
+        fault_control = FaultControl(settings, faults, self._alarms, self._account)
+        self._gateway = Gateway(settings, self._endpoints.routes, self._metrics, fault_control, self._health)
+        self._server = ThreadedMotoServer(settings.host, settings.port, verbose=False)
+        emr_api.install(steps, LakeDirectory(settings.lake_dir), self._journal.changed)
         sagemaker_api.install(jobs, self._endpoints, self._alarms, self._journal.changed)
         moto_backends.install(self._journal.changed)
 
@@ -75,13 +75,13 @@ class ControlPlane:
             raise PortTakenError(str(error)) from error
         # What a killed predecessor left behind.
         for scratch in ("endpoints", "sagemaker"):
-            shutil.rmtree(self._config.work_dir / scratch, ignore_errors=True)
+            shutil.rmtree(self._settings.work_dir / scratch, ignore_errors=True)
         self._restore()
         self._journal.open()
         self._metrics.start()
         self._alarms.start()
         self._server.start()
-        _log.info("control planes on %s, gateway on %s", self._config.port, self._config.gateway_port)
+        _log.info("control planes on %s, gateway on %s", self._settings.port, self._settings.gateway_port)
 
     def stop(self) -> None:
         """Stop serving and every child; the journal stays as it is, so a restart finds what was there."""
@@ -90,19 +90,19 @@ class ControlPlane:
         self._alarms.stop()
         self._metrics.stop()
         self._gateway.stop()
-        self._nursery.stop_all(self._config.stop_grace_seconds)
+        self._processes.stop_all(self._settings.stop_grace_seconds)
 
     def _capture(self) -> dict[str, Any]:
         return {
-            "emr": emr_api.capture(self._config.region, self._account),
+            "emr": emr_api.capture(self._settings.region, self._account),
             "sagemaker": sagemaker_api.capture(self._sagemaker),
-            **moto_backends.capture(self._config.region, self._account),
+            **moto_backends.capture(self._settings.region, self._account),
         }
 
     def _restore(self) -> None:
         document = self._journal.read()
-        moto_backends.restore(document, self._config.region, self._account)
-        emr_api.restore(document.get("emr", []), self._config.region, self._account, now())
+        moto_backends.restore(document, self._settings.region, self._account)
+        emr_api.restore(document.get("emr", []), self._settings.region, self._account, now())
         sagemaker_api.restore(document.get("sagemaker", {}), self._sagemaker, self._endpoints)
 
     def _health(self) -> dict[str, Any]:
@@ -126,10 +126,10 @@ def main() -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    config = from_command_line()
+    settings = from_command_line()
     try:
-        _require_free(config.host, config.port)
-        plane = ControlPlane(config)
+        _require_free(settings.host, settings.port)
+        plane = ControlPlane(settings)
         plane.start()
     except PortTakenError as error:
         sys.exit(f"localcloud cannot start: {error}")

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from localcloud.cloudwatch.metrics import Metrics
 from localcloud.faults.control import FaultControl, SwitchError
 from localcloud.sagemaker.traffic import Fleet, Routes, UnknownVariantError, Variant
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 
 _PASSED_IN: Final = (
     "Content-Type",
@@ -36,7 +36,7 @@ _TARGET: Final = "X-Amzn-SageMaker-Target-Variant"
 _INVOKED: Final = "x-Amzn-Invoked-Production-Variant"
 _MAX_BODY: Final = 25 * 1024 * 1024
 #: Serving frameworks close idle connections after 5 s or more.
-_KEEP_IDLE: Final = 3.0
+_KEEPALIVE_SECONDS: Final = 3.0
 _SEED: Final = 20
 
 
@@ -48,14 +48,19 @@ class Gateway:
     """The server; it runs in a thread with its own event loop."""
 
     def __init__(
-        self, config: Config, routes: Routes, metrics: Metrics, switchboard: FaultControl, health: Callable[[], Any]
+        self,
+        settings: LocalcloudSettings,
+        routes: Routes,
+        metrics: Metrics,
+        fault_control: FaultControl,
+        health: Callable[[], Any],
     ) -> None:
-        self._config = config
+        self._settings = settings
         self._routes = routes
         self._metrics = metrics
-        self._switchboard = switchboard
+        self._fault_control = fault_control
         self._health = health
-        self._chance = random.Random(_SEED)  # noqa: S311
+        self._random = random.Random(_SEED)  # noqa: S311
         self._loop = asyncio.new_event_loop()
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
@@ -66,15 +71,15 @@ class Gateway:
         try:
             asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
         except OSError as error:
-            raise GatewayError(f"port {self._config.gateway_port} (gateway): {error}") from error
+            raise GatewayError(f"port {self._settings.gateway_port} (gateway): {error}") from error
 
     def stop(self) -> None:
         """Finish what is under way and stop."""
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=10)
 
     async def _open(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=self._config.request_timeout_seconds)
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_IDLE)
+        timeout = aiohttp.ClientTimeout(total=self._settings.request_timeout_seconds)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         app = web.Application(client_max_size=_MAX_BODY)
         app.router.add_post("/endpoints/{name}/invocations", self._invoke)
@@ -86,7 +91,7 @@ class Gateway:
         app.router.add_delete("/faults/{fault}", self._clear)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2, handle_signals=False)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._config.host, self._config.gateway_port).start()
+        await web.TCPSite(self._runner, self._settings.host, self._settings.gateway_port).start()
 
     async def _close(self) -> None:
         if self._runner is not None:
@@ -99,11 +104,13 @@ class Gateway:
         body = await request.read()
         route = self._routes.get(name)
         if route is None:
-            return _error(400, "ValidationError", f"Endpoint {name} of account {self._switchboard.account} not found.")
-        fleet = route.choose(self._chance)
+            return _error(
+                400, "ValidationError", f"Endpoint {name} of account {self._fault_control.account} not found."
+            )
+        fleet = route.choose(self._random)
         fleet.in_flight += 1
         try:
-            variant = fleet.choose(request.headers.get(_TARGET), self._chance)
+            variant = fleet.choose(request.headers.get(_TARGET), self._random)
             return await self._forward(name, fleet, variant, request, body)
         except UnknownVariantError as error:
             return _error(400, "ValidationError", str(error))
@@ -153,19 +160,19 @@ class Gateway:
         return web.json_response(self._health())
 
     async def _show_faults(self, _: web.Request) -> web.Response:
-        return web.json_response(self._switchboard.show())
+        return web.json_response(self._fault_control.show())
 
     async def _arm(self, request: web.Request) -> web.Response:
         try:
             body = await request.json() if request.can_read_body else {}
-            await asyncio.to_thread(self._switchboard.arm, request.match_info["fault"], body)
+            await asyncio.to_thread(self._fault_control.arm, request.match_info["fault"], body)
         except (ValidationError, SwitchError, json.JSONDecodeError) as error:
             return web.json_response({"error": str(error)}, status=400)
-        return web.json_response(self._switchboard.show())
+        return web.json_response(self._fault_control.show())
 
     async def _clear(self, request: web.Request) -> web.Response:
-        self._switchboard.clear(request.match_info.get("fault"))
-        return web.json_response(self._switchboard.show())
+        self._fault_control.clear(request.match_info.get("fault"))
+        return web.json_response(self._fault_control.show())
 
 
 def _shown(fleet: Fleet, percent: float) -> dict[str, Any]:
@@ -187,14 +194,14 @@ def _error(status: int, code: str, message: str, **members: Any) -> web.Response
 
 
 def _model_error(endpoint: str, variant: str, status: int, payload: bytes) -> web.Response:
-    said = payload.decode(errors="replace")[:2048]
-    kind = "client" if 400 <= status < 500 else "server"
+    message = payload.decode(errors="replace")[:2048]
+    side = "client" if 400 <= status < 500 else "server"
     return _error(
         424,
         "ModelError",
-        f'Received {kind} error ({status}) from {variant} with message "{said}". '
+        f'Received {side} error ({status}) from {variant} with message "{message}". '
         f"See logs/endpoints/{endpoint} in the lake for more information.",
         OriginalStatusCode=status or 500,
-        OriginalMessage=said,
+        OriginalMessage=message,
         LogStreamArn="",
     )

@@ -21,7 +21,7 @@ _KEPT: Final = ("PATH", "HOME", "JAVA_HOME", "LANG", "LC_ALL", "TMPDIR", "USER")
 Port = Annotated[int, Field(gt=0, lt=65536)]
 
 
-class Config(BaseSettings):
+class LocalcloudSettings(BaseSettings):
     """What every program of localcloud shares. All sockets are loopback; directories are made when missing."""
 
     model_config = SettingsConfigDict(
@@ -93,7 +93,7 @@ class Config(BaseSettings):
         return value.expanduser().absolute()
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> Config:
+    def _names_are_known(self) -> LocalcloudSettings:
         fields = {f"{_PREFIX}{name}".upper() for name in type(self).model_fields}
         unknown = [name for name in os.environ if name.startswith(_PREFIX) and name not in fields]
         if unknown:
@@ -145,6 +145,6 @@ class Config(BaseSettings):
         return {**kept, "TZ": "UTC", "PYTHONUNBUFFERED": "1", **self.client_environment(), **self.environment}
 
 
-def from_command_line() -> Config:
+def from_command_line() -> LocalcloudSettings:
     """The configuration of a program: its arguments over its environment."""
-    return Config(_cli_parse_args=True)
+    return LocalcloudSettings(_cli_parse_args=True)

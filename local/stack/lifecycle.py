@@ -18,7 +18,7 @@ import psutil
 
 from adrank.contracts.settings import Settings
 from localcloud.emr import spark_submit
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 from stack import credentials, paths, ports
 from stack.environment import MARKER, process_environment
 from stack.servers import kafka, postgres
@@ -53,7 +53,7 @@ def start(stack: StackSettings, report: Report = print) -> None:
         _make_directories(stack)
         kafka.adopt_log(stack)
         credentials.ensure(stack)
-        spark_submit.write_defaults(Config(host=HOST, lake_dir=paths.lake(stack)), paths.spark_conf(stack))
+        spark_submit.write_defaults(LocalcloudSettings(host=HOST, lake_dir=paths.lake(stack)), paths.spark_conf(stack))
         _write_private(paths.supervisor_config(stack), render(stack, programs(stack)))
         _write_private(_started_file(stack), wanted)
         watcher.launch(variables)

@@ -25,7 +25,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from adrank.storage.object_store import ObjectStore
 from localcloud.faults.armed import Faults, Refuse
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 
 T = TypeVar("T")
 
@@ -99,13 +99,13 @@ class StoreProcess(_Process):
         super().__init__()
         self.port, self.bucket, self.pin = free_port(), bucket, pin
         self.log = directory / "store.log"
-        self.config = Config(
+        self.config = LocalcloudSettings(
             s3_port=self.port,
             lake_dir=directory / "buckets",
             state_dir=directory / "state",
             work_dir=directory / "work",
             bucket=bucket,
-            prefixes=() if sole_writer else Config.model_fields["prefixes"].default,
+            prefixes=() if sole_writer else LocalcloudSettings.model_fields["prefixes"].default,
         )
         self.config.make_directories()
         self.command = (sys.executable, "-m", "localcloud.storage.object_store")

@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3
 
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 from tests.support.kafka_broker import _Process, eventually, free_port
 
 
@@ -32,7 +32,7 @@ class TableServer(_Process):
 
     def connect(self) -> Any:
         """A client with fixed credentials."""
-        config = Config()
+        config = LocalcloudSettings()
         return boto3.client(
             "dynamodb",
             endpoint_url=self.url,

@@ -43,23 +43,23 @@ class Window:
     values: Sequence[float]
     count: float
     total: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
     @classmethod
     def of(cls, data: Iterable[Any]) -> Window:
         """The window over CloudWatch data."""
         values: list[float] = []
         count = total = 0.0
-        least, most = math.inf, -math.inf
+        minimum, maximum = math.inf, -math.inf
         for datum in data:
             single = isinstance(datum, MetricDatum)
             values.extend([datum.value] if single else getattr(datum, "values", ()))
             count += 1 if single else datum.sample_count
             total += datum.value if single else datum.sum
-            least = min(least, datum.value if single else datum.min)
-            most = max(most, datum.value if single else datum.max)
-        return cls(values, count, total, least, most)
+            minimum = min(minimum, datum.value if single else datum.min)
+            maximum = max(maximum, datum.value if single else datum.max)
+        return cls(values, count, total, minimum, maximum)
 
     def statistic(self, name: str) -> float | None:
         """``Sum``, ``Average``, ``Minimum``, ``Maximum``, ``SampleCount`` or as ``p99``; none without data."""
@@ -67,14 +67,14 @@ class Window:
             return None
         if name.startswith("p"):
             return percentile(self.values, float(name[1:])) if self.values else None
-        known = {
+        statistics = {
             "Sum": self.total,
             "Average": self.total / self.count,
-            "Minimum": self.least,
-            "Maximum": self.most,
+            "Minimum": self.minimum,
+            "Maximum": self.maximum,
             "SampleCount": self.count,
         }
-        return known.get(name)
+        return statistics.get(name)
 
 
 def percentile(values: Sequence[float], rank: float) -> float:
@@ -122,7 +122,7 @@ class Alarms:
         """Those of the names that are no alarm."""
         return [name for name in names if name not in self._backend.alarms]
 
-    def ringing(self, names: Iterable[str]) -> list[str]:
+    def in_alarm(self, names: Iterable[str]) -> list[str]:
         """Those of the alarms that are in ALARM."""
         alarms = self._backend.alarms
         return [name for name in names if name in alarms and alarms[name].state_value == "ALARM"]

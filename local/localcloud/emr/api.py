@@ -10,7 +10,7 @@ from moto.emr import models, responses
 from moto.emr.exceptions import InvalidRequestException, ValidationException
 
 from localcloud.emr.steps import ACTIVE, Steps
-from localcloud.storage.lake import Lake, LakeError
+from localcloud.storage.lake_directory import LakeDirectory, LakeError
 
 _CLOSED: Final = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
 
@@ -44,7 +44,7 @@ def _status(step: Any) -> dict[str, Any]:
     return status
 
 
-def install(steps: Steps, lake: Lake, changed: Callable[[], None]) -> None:
+def install(steps: Steps, lake: LakeDirectory, changed: Callable[[], None]) -> None:
     """Patch moto's classes, once per process. ``changed`` is called when a cluster was made or changed."""
     run_job_flow = models.ElasticMapReduceBackend.run_job_flow
     add_tags = models.ElasticMapReduceBackend.add_tags
@@ -135,7 +135,7 @@ def install(steps: Steps, lake: Lake, changed: Callable[[], None]) -> None:
     setattr(responses.ElasticMapReduceResponse, "cancel_steps", cancel_steps)  # noqa: B010
 
 
-def _require_lake_uri(lake: Lake, uri: str | None) -> None:
+def _require_lake_uri(lake: LakeDirectory, uri: str | None) -> None:
     try:
         if uri:
             lake.path(uri)

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from localcloud.emr.spark_submit import configuration
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 
 _JOB = Path(__file__).with_name("class_archive_job.py")
 
@@ -27,15 +27,15 @@ def make(archive: Path) -> None:
     """Write the archive, or raise :class:`ClassArchiveError` with the job's last words."""
     archive.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(prefix="class-archive-") as scratch:
-        config = Config(lake_dir=Path(scratch) / "lake", state_dir=Path(scratch), work_dir=Path(scratch))
-        config.make_directories()
-        options = configuration(config)
+        settings = LocalcloudSettings(lake_dir=Path(scratch) / "lake", state_dir=Path(scratch), work_dir=Path(scratch))
+        settings.make_directories()
+        options = configuration(settings)
         options["spark.driver.extraJavaOptions"] += (
             f" -XX:ArchiveClassesAtExit={archive} -Xlog:cds=off -Xlog:cds+dynamic=off"
         )
         conf = [part for key, value in options.items() for part in ("--conf", f"{key}={value}")]
-        command = [str(config.python.parent / "spark-submit"), *conf, str(_JOB), config.bucket]
-        environment = {**os.environ, "PYSPARK_PYTHON": str(config.python)}
+        command = [str(settings.python.parent / "spark-submit"), *conf, str(_JOB), settings.bucket]
+        environment = {**os.environ, "PYSPARK_PYTHON": str(settings.python)}
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)  # noqa: S603
     if done.returncode or not archive.exists():
         raise ClassArchiveError(f"{_JOB.name} ended with {done.returncode}: {(done.stderr + done.stdout)[-3000:]}")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from localcloud.settings import Config
-from localcloud.storage.lake import Lake, LakeError
+from localcloud.settings import LocalcloudSettings
+from localcloud.storage.lake_directory import LakeDirectory, LakeError
 
 _FETCHED: Final = ("--py-files", "--jars", "--files")
 _CLUSTER: Final = ("--master", "--deploy-mode")
@@ -50,55 +50,55 @@ def parse(words: Sequence[str]) -> SparkSubmit:
     raise StepError("spark-submit names no application")
 
 
-def configuration(config: Config) -> dict[str, str]:
+def configuration(settings: LocalcloudSettings) -> dict[str, str]:
     """Spark's settings on this machine; a step's own ``--conf`` wins over them."""
-    bucket = config.lake_dir / config.bucket
-    shared = config.spark_classes is not None and config.spark_classes.exists()
-    archive = f" -XX:SharedArchiveFile={config.spark_classes}" if shared else ""
-    viewfs = f"spark.hadoop.fs.viewfs.mounttable.{config.bucket}.link./"
+    bucket = settings.lake_dir / settings.bucket
+    shared = settings.spark_classes is not None and settings.spark_classes.exists()
+    archive = f" -XX:SharedArchiveFile={settings.spark_classes}" if shared else ""
+    viewfs = f"spark.hadoop.fs.viewfs.mounttable.{settings.bucket}.link./"
     return {
-        "spark.master": config.spark_master,
-        "spark.driver.memory": config.spark_driver_memory,
-        "spark.driver.extraJavaOptions": config.spark_java_options + archive,
-        "spark.driver.host": config.host,
-        "spark.driver.bindAddress": config.host,
+        "spark.master": settings.spark_master,
+        "spark.driver.memory": settings.spark_driver_memory,
+        "spark.driver.extraJavaOptions": settings.spark_java_options + archive,
+        "spark.driver.host": settings.host,
+        "spark.driver.bindAddress": settings.host,
         "spark.ui.enabled": "false",
         "spark.log.level": "WARN",
-        "spark.sql.shuffle.partitions": str(config.spark_shuffle_partitions),
+        "spark.sql.shuffle.partitions": str(settings.spark_shuffle_partitions),
         # Planning again after each shuffle costs more than the shuffle of a few thousand rows.
         "spark.sql.adaptive.enabled": "false",
         "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
         "spark.hadoop.fs.viewfs.overload.scheme.target.file.impl": _RAW,
         "spark.hadoop.fs.file.impl": _RAW,
-        **{f"{viewfs}{prefix}": (bucket / prefix).as_uri() for prefix in config.prefixes},
+        **{f"{viewfs}{prefix}": (bucket / prefix).as_uri() for prefix in settings.prefixes},
     }
 
 
-def write_defaults(config: Config, directory: Path) -> None:
+def write_defaults(settings: LocalcloudSettings, directory: Path) -> None:
     """Write ``spark-defaults.conf`` for the ``SPARK_CONF_DIR`` of who submits by himself and names the master."""
     directory.mkdir(parents=True, exist_ok=True)
-    lines = (f"{key} {value}" for key, value in configuration(config).items() if key != "spark.master")
+    lines = (f"{key} {value}" for key, value in configuration(settings).items() if key != "spark.master")
     (directory / "spark-defaults.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def localize(words: Sequence[str], config: Config, directory: Path) -> list[str]:
+def localize(words: Sequence[str], settings: LocalcloudSettings, directory: Path) -> list[str]:
     """The command that runs here; code is fetched into ``directory``. Raises :class:`StepError`."""
     submitted = parse(words)
-    lake = Lake(config.lake_dir)
-    command = [str(config.python.parent / "spark-submit")]
-    for key, value in configuration(config).items():
-        command += ["--conf", f"{key}={value}"]
-    for name, given in submitted.options:
+    lake = LakeDirectory(settings.lake_dir)
+    command = [str(settings.python.parent / "spark-submit")]
+    for key, option in configuration(settings).items():
+        command += ["--conf", f"{key}={option}"]
+    for name, value in submitted.options:
         if name in _CLUSTER:
             continue
         command.append(name)
-        if given is not None:
-            command.append(",".join(_fetched(given, lake, directory)) if name in _FETCHED else given)
+        if value is not None:
+            command.append(",".join(_fetched(value, lake, directory)) if name in _FETCHED else value)
     application = next(_fetched(submitted.application, lake, directory))
     return [*command, application, *submitted.arguments]
 
 
-def _fetched(locations: str, lake: Lake, directory: Path) -> Iterator[str]:
+def _fetched(locations: str, lake: LakeDirectory, directory: Path) -> Iterator[str]:
     for location in locations.split(","):
         if not location.startswith("s3"):
             yield location

@@ -14,10 +14,10 @@ from typing import Any, Final
 from localcloud.emr import spark_submit
 from localcloud.emr.spark_submit import StepError
 from localcloud.faults.armed import Faults
-from localcloud.processes.children import Child, ChildProcesses
+from localcloud.processes.children import ChildProcess, ChildProcesses
 from localcloud.processes.failure import last_error
-from localcloud.settings import Config
-from localcloud.storage.lake import Lake
+from localcloud.settings import LocalcloudSettings
+from localcloud.storage.lake_directory import LakeDirectory
 
 ACTIVE: Final = ("PENDING", "CANCEL_PENDING", "RUNNING")
 _ENDED_CLUSTER: Final = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
@@ -28,14 +28,20 @@ _log = logging.getLogger(__name__)
 class Steps:
     """The executing back end of moto's EMR clusters. ``changed`` is called after every change of state."""
 
-    def __init__(self, config: Config, children: ChildProcesses, faults: Faults, changed: Callable[[], None]) -> None:
-        self._config = config
-        self._nursery = children
+    def __init__(
+        self,
+        settings: LocalcloudSettings,
+        children: ChildProcesses,
+        faults: Faults,
+        changed: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._processes = children
         self._faults = faults
         self._changed = changed
-        self._lake = Lake(config.lake_dir)
+        self._lake = LakeDirectory(settings.lake_dir)
         self._lock = threading.RLock()
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, ChildProcess] = {}
         self._cancelled: set[str] = set()
         self._lost: set[str] = set()
 
@@ -78,7 +84,7 @@ class Steps:
                 self._end(step, "CANCELLED", "Job cancelled by user")
                 child = None
         if child is not None:
-            threading.Thread(target=child.stop, args=(self._config.stop_grace_seconds,), daemon=True).start()
+            threading.Thread(target=child.stop, args=(self._settings.stop_grace_seconds,), daemon=True).start()
         self.pump(cluster)
         return None
 
@@ -94,7 +100,7 @@ class Steps:
         self._changed()
 
     def _run(self, cluster: Any, step: Any, outcome: str | None) -> None:
-        directory = self._config.work_dir / "emr" / cluster.id / step.id
+        directory = self._settings.work_dir / "emr" / cluster.id / step.id
         directory.mkdir(parents=True, exist_ok=True)
         out, err = directory / "stdout", directory / "stderr"
         log_uri = f"{cluster.log_uri.rstrip('/')}/{cluster.id}/steps/{step.id}" if cluster.log_uri else ""
@@ -140,26 +146,26 @@ class Steps:
         if not args:
             raise StepError("command-runner.jar was given no command")
         if args[0] == "spark-submit":
-            self._config.make_directories()
-            return spark_submit.localize(args[1:], self._config, directory)
+            self._settings.make_directories()
+            return spark_submit.localize(args[1:], self._settings, directory)
         return args
 
     def _execute(self, step: Any, command: list[str], directory: Path, out: Path, err: Path) -> int | None:
         environment = {
-            **self._config.child_environment(),
-            "PYSPARK_PYTHON": str(self._config.python),
-            "PYSPARK_DRIVER_PYTHON": str(self._config.python),
-            "SPARK_LOCAL_IP": self._config.host,
+            **self._settings.child_environment(),
+            "PYSPARK_PYTHON": str(self._settings.python),
+            "PYSPARK_DRIVER_PYTHON": str(self._settings.python),
+            "SPARK_LOCAL_IP": self._settings.host,
         }
         with self._lock:
             if step.id in self._cancelled:
                 return None
-            child = self._nursery.start(command, cwd=directory, environment=environment, stdout=out, stderr=err)
+            child = self._processes.start(command, cwd=directory, environment=environment, stdout=out, stderr=err)
             self._children[step.id] = child
         try:
             return child.wait()
         finally:
-            self._nursery.forget(child)
+            self._processes.forget(child)
             with self._lock:
                 del self._children[step.id]
 

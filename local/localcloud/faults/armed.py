@@ -1,24 +1,19 @@
 """Faults on demand: what is armed, kept in one JSON file that every program of localcloud reads.
 
-``python -m localcloud.faults`` is the client; the gateway serves the switches (``POST /faults/{name}``).
+The gateway serves the switches (``POST /faults/{name}``).
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from localcloud.state import documents
+from localcloud.state import journal
 
 Outcome = Literal["fail", "hang", "lose"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("fail", "hang", "lose")
@@ -52,7 +47,7 @@ class Refuse(_Fault):
     seconds: float = Field(default=30, gt=0)
 
 
-class Named(_Fault):
+class TargetedFault(_Fault):
     """A CloudWatch alarm."""
 
     name: str = Field(min_length=1)
@@ -64,8 +59,8 @@ SWITCHES: Final[dict[str, type[_Fault]]] = {
     "throttle_dynamodb": Throttle,
     "refuse_s3_writes": Refuse,
     "drop_redis": Refuse,
-    "trip_alarm": Named,
-    "clear_alarm": Named,
+    "trip_alarm": TargetedFault,
+    "clear_alarm": TargetedFault,
 }
 
 
@@ -99,13 +94,13 @@ class Faults:
         if "seconds" in armed:
             armed["until"] = time.time() + armed["seconds"]
         with self._lock:
-            documents.dump(self._path, {**self._read(), name: armed})
+            journal.write_document(self._path, {**self._read(), name: armed})
 
     def clear(self, name: str | None = None) -> None:
         """Disarm one fault, or all."""
         with self._lock:
             kept = {} if name is None else {key: value for key, value in self._read().items() if key != name}
-            documents.dump(self._path, kept)
+            journal.write_document(self._path, kept)
 
     def take(self, kind: Literal["steps", "jobs"], name: str) -> Outcome | None:
         """What is to befall this step or job, using up one count; ``None`` when it shall run as it is."""
@@ -117,7 +112,7 @@ class Faults:
                     armed[key]["count"] -= 1
                     if not armed[key]["count"]:
                         del armed[key]
-                    documents.dump(self._path, armed)
+                    journal.write_document(self._path, armed)
                     return outcome
         return None
 
@@ -129,7 +124,7 @@ class Faults:
             return {}
         identity = (stat.st_ino, stat.st_mtime_ns)
         if identity != self._seen[0]:
-            self._seen = (identity, documents.load(self._path))
+            self._seen = (identity, journal.read_document(self._path))
         return deepcopy(self._seen[1])
 
 
@@ -141,61 +136,3 @@ def drop_redis(host: str, port: int, seconds: float) -> None:
         # In this order: a paused server does not execute the kill either.
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         client.execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")
-
-
-def _call(url: str, method: str, body: dict[str, Any] | None = None) -> str:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, method=method)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-        text: str = response.read().decode()
-    return text
-
-
-def _commands(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("show", help="what is armed")
-    clear = commands.add_parser("clear", help="disarm one fault, or all")
-    clear.add_argument("name", nargs="?")
-    for outcome in OUTCOMES:
-        for kind in ("steps", "jobs"):
-            counted = commands.add_parser(f"{outcome}-{kind}", help=f"{outcome} the next {kind}")
-            counted.add_argument("count", nargs="?", type=int, default=1)
-            counted.add_argument("--match", default="", help="only those whose name contains this")
-    throttle = commands.add_parser("throttle-dynamodb", help="refuse a share of the writes")
-    throttle.add_argument("fraction", type=float)
-    throttle.add_argument("seconds", type=float)
-    for name, what in (("refuse-s3-writes", "answer writes with SlowDown"), ("drop-redis", "close and pause clients")):
-        commands.add_parser(name, help=what).add_argument("seconds", type=float)
-    for name in ("trip-alarm", "clear-alarm"):
-        commands.add_parser(name).add_argument("name")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line: ``fail-steps 1``, ``throttle-dynamodb 0.5 30``, ``trip-alarm NAME``, ``show``, ``clear`` ..."""
-    parser = argparse.ArgumentParser(prog="python -m localcloud.faults", description=__doc__)
-    parser.add_argument("--gateway", help="base URL; default: where LOCALCLOUD_* says")
-    _commands(parser)
-    chosen = vars(parser.parse_args(arguments))
-    gateway, command = chosen.pop("gateway"), chosen.pop("command")
-    if gateway is None:
-        from localcloud.settings import Config
-
-        gateway = Config().gateway_url
-    switch = command.replace("-", "_")
-    for kind in ("steps", "jobs"):
-        switch = switch.replace(f"_{kind}", f"_next_{kind}")
-    try:
-        if command == "show":
-            answer = _call(f"{gateway}/faults", "GET")
-        elif command == "clear":
-            answer = _call(f"{gateway}/faults" + (f"/{chosen['name']}" if chosen["name"] else ""), "DELETE")
-        else:
-            answer = _call(f"{gateway}/faults/{switch}", "POST", chosen)
-    except urllib.error.HTTPError as error:
-        print(error.read().decode(), file=sys.stderr)
-        return 1
-    except urllib.error.URLError as error:
-        print(f"localcloud does not answer at {gateway}: {error.reason}", file=sys.stderr)
-        return 1
-    print(answer)
-    return 0

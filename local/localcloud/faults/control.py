@@ -6,8 +6,8 @@ from typing import Any
 
 from localcloud.cloudwatch.alarms import Alarms
 from localcloud.faults import armed as faults
-from localcloud.faults.armed import Faults, Named, Refuse, UnknownFaultError
-from localcloud.settings import Config
+from localcloud.faults.armed import Faults, Refuse, TargetedFault, UnknownFaultError
+from localcloud.settings import LocalcloudSettings
 
 
 class SwitchError(RuntimeError):
@@ -17,8 +17,8 @@ class SwitchError(RuntimeError):
 class FaultControl:
     """Arms, shows and clears."""
 
-    def __init__(self, config: Config, armed: Faults, alarms: Alarms, account: str) -> None:
-        self._config = config
+    def __init__(self, settings: LocalcloudSettings, armed: Faults, alarms: Alarms, account: str) -> None:
+        self._settings = settings
         self._faults = armed
         self._alarms = alarms
         self.account = account
@@ -33,7 +33,7 @@ class FaultControl:
             switch = faults.parse(name, body)
         except UnknownFaultError as error:
             raise SwitchError(str(error)) from error
-        if isinstance(switch, Named):
+        if isinstance(switch, TargetedFault):
             self._alarm(name, switch.name)
             return
         if name == "drop_redis" and isinstance(switch, Refuse):
@@ -59,6 +59,6 @@ class FaultControl:
         import redis
 
         try:
-            faults.drop_redis(self._config.redis_host, self._config.redis_port, seconds)
+            faults.drop_redis(self._settings.redis_host, self._settings.redis_port, seconds)
         except redis.RedisError as error:
-            raise SwitchError(f"redis at {self._config.redis_host}:{self._config.redis_port}: {error}") from error
+            raise SwitchError(f"redis at {self._settings.redis_host}:{self._settings.redis_port}: {error}") from error

@@ -15,7 +15,7 @@ from typing import Final
 _REAPER: Final = Path(__file__).with_name("reaper.py")
 
 
-class Child:
+class ChildProcess:
     """One running command. ``stdout`` and ``stderr`` are the paths of its logs."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdout: Path, stderr: Path) -> None:
@@ -57,7 +57,7 @@ class ChildProcesses:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._children: dict[int, Child] = {}
+        self._children: dict[int, ChildProcess] = {}
         self._reaper = subprocess.Popen(  # noqa: S603
             [sys.executable, "-I", str(_REAPER)],
             stdin=subprocess.PIPE,
@@ -68,7 +68,7 @@ class ChildProcesses:
 
     def start(
         self, command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], stdout: Path, stderr: Path
-    ) -> Child:
+    ) -> ChildProcess:
         """Start ``command`` in a new process group; raises ``OSError`` when it cannot be executed."""
         for log in (stdout, stderr):
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -82,13 +82,13 @@ class ChildProcesses:
                 stderr=err,
                 start_new_session=True,
             )
-        child = Child(process, stdout, stderr)
+        child = ChildProcess(process, stdout, stderr)
         with self._lock:
             self._children[child.group] = child
             self._tell(f"+{child.group}")
         return child
 
-    def forget(self, child: Child) -> None:
+    def forget(self, child: ChildProcess) -> None:
         """The child has ended; what remains of its group ends too."""
         child.stop(0)
         with self._lock:

@@ -24,16 +24,16 @@ def last_error(*logs: Path) -> tuple[str, Path]:
 
     Logs given first are preferred. An empty text when nothing was said.
     """
-    said = [(log, _said(log)) for log in logs]
+    messages = [(log, _messages(log)) for log in logs]
     for pattern in (_ERROR, re.compile("")):
-        for log, lines in said:
+        for log, lines in messages:
             matching = [line for line in lines if pattern.match(line)]
             if matching:
                 return matching[-1][:_LIMIT], log
     return "", logs[0]
 
 
-def _said(log: Path) -> list[str]:
+def _messages(log: Path) -> list[str]:
     try:
         with log.open("rb") as stream:
             stream.seek(max(0, log.stat().st_size - _TAIL))

@@ -21,7 +21,7 @@ from moto.sagemaker.utils import arn_formatter
 from localcloud.cloudwatch.alarms import Alarms
 from localcloud.sagemaker import rollout
 from localcloud.sagemaker.endpoints import BUSY, Endpoints
-from localcloud.sagemaker.jobs import Jobs, Kind, Processing, Training, now
+from localcloud.sagemaker.jobs import Jobs, JobType, Processing, Training, now
 from localcloud.sagemaker.rollout import DeploymentConfigError
 
 _INSTANCE_TYPE: Final = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
@@ -48,11 +48,11 @@ def _validate_instance_type(_: Any, instance_type: str) -> None:
 
 
 def _install_jobs(jobs: Jobs) -> None:
-    _install_kind(jobs, Processing(), "processing_job", "Processing")
-    _install_kind(jobs, Training(), "training_job", "Training")
+    _install_job_type(jobs, Processing(), "processing_job", "Processing")
+    _install_job_type(jobs, Training(), "training_job", "Training")
 
 
-def _install_kind(jobs: Jobs, kind: Kind, noun: str, label: str) -> None:
+def _install_job_type(jobs: Jobs, job_type: JobType, noun: str, label: str) -> None:
     create_as_moto_does = getattr(responses.SageMakerResponse, f"create_{noun}")
     creating = threading.Lock()
 
@@ -73,31 +73,31 @@ def _install_kind(jobs: Jobs, kind: Kind, noun: str, label: str) -> None:
             job = existing[name]
             job.environment = response._get_param("Environment") or {}
             job.processing_resources = response._get_param("ProcessingResources")
-            if isinstance(kind, Training):
+            if isinstance(job_type, Training):
                 # moto's inventions.
                 job.algorithm_specification.pop("MetricDefinitions", None)
                 job.final_metric_data_list = []
             job.secondary_status_transitions = []
-            jobs.submit(kind, job)
+            jobs.submit(job_type, job)
         return ActionResult({f"{label}JobArn": job.arn})
 
     def stop(response: Any) -> EmptyResult:
         name = response._get_param(f"{label}JobName")
         if name not in all_of(response):
             raise ValidationError(f"Could not find {label.lower()} job '{name}'.")
-        jobs.stop(kind, all_of(response)[name])
+        jobs.stop(job_type, all_of(response)[name])
         return EmptyResult()
 
     def listing(response: Any) -> ActionResult:
-        found = _selected(response, all_of(response).values(), kind.name, kind.status_field)
+        found = _selected(response, all_of(response).values(), job_type.name, job_type.status_field)
         summaries = [
             {
-                f"{label}JobName": kind.name(job),
+                f"{label}JobName": job_type.name(job),
                 f"{label}JobArn": job.arn,
                 "CreationTime": job.creation_time,
-                f"{label}EndTime": getattr(job, kind.end_field),
+                f"{label}EndTime": getattr(job, job_type.end_field),
                 "LastModifiedTime": job.last_modified_time,
-                f"{label}JobStatus": getattr(job, kind.status_field),
+                f"{label}JobStatus": getattr(job, job_type.status_field),
             }
             for job in found
         ]
@@ -252,17 +252,17 @@ def restore(document: dict[str, Any], backend: Any, endpoints: Endpoints) -> Non
             item = cls.__new__(cls)
             item.__dict__.update(fields)
             getattr(backend, field)[name] = item
-    kinds: tuple[tuple[Kind, dict[str, Any]], ...] = (
+    kinds: tuple[tuple[JobType, dict[str, Any]], ...] = (
         (Processing(), backend.processing_jobs),
         (Training(), backend.training_jobs),
     )
-    for kind, jobs in kinds:
+    for job_type, jobs in kinds:
         for job in jobs.values():
-            if getattr(job, kind.status_field) in ("InProgress", "Stopping"):
+            if getattr(job, job_type.status_field) in ("InProgress", "Stopping"):
                 job.failure_reason = "InternalServerError: localcloud ended while the job ran"
-                setattr(job, kind.end_field, now())
-                kind.enter(job, "Failed", "Training job failed")
-                setattr(job, kind.status_field, "Failed")
+                setattr(job, job_type.end_field, now())
+                job_type.set_status(job, "Failed", "Training job failed")
+                setattr(job, job_type.status_field, "Failed")
     for endpoint in list(backend.endpoints.values()):
         if endpoint.endpoint_status == "Deleting":
             del backend.endpoints[endpoint.endpoint_name]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from localcloud.storage.lake import Lake, LakeError
+from localcloud.storage.lake_directory import LakeDirectory, LakeError
 
 _OPT_ML: Final = "/opt/ml"
 
@@ -28,7 +28,7 @@ def inside(base: Path, path: str) -> Path:
     return base / relative
 
 
-def fetch(lake: Lake, uri: str, data_type: str, directory: Path) -> None:
+def fetch(lake: LakeDirectory, uri: str, data_type: str, directory: Path) -> None:
     """Fetch an input: ``S3Prefix`` (an object or a prefix) or ``ManifestFile`` (a JSON list of keys)."""
     directory.mkdir(parents=True, exist_ok=True)
     try:
@@ -40,7 +40,7 @@ def fetch(lake: Lake, uri: str, data_type: str, directory: Path) -> None:
         raise DataError(f"Data download failed: {error}") from error
 
 
-def _fetch_manifest(lake: Lake, uri: str, directory: Path) -> None:
+def _fetch_manifest(lake: LakeDirectory, uri: str, directory: Path) -> None:
     path = lake.path(uri)
     if not path.is_file():
         raise DataError(f"Data download failed: no manifest at {uri}")

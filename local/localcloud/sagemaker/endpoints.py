@@ -15,10 +15,10 @@ from localcloud.sagemaker.jobs import now
 from localcloud.sagemaker.rollout import Rollout
 from localcloud.sagemaker.serving_process import Container, ServingError, ServingProcess
 from localcloud.sagemaker.traffic import Fleet, Route, Routes, Variant
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 
 BUSY: Final = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
-_WATCH_EVERY: Final = 0.2
+_WATCH_INTERVAL: Final = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -26,10 +26,15 @@ class Endpoints:
     """The executing back end of moto's endpoints; ``backend`` is moto's SageMaker backend."""
 
     def __init__(
-        self, config: Config, children: ChildProcesses, alarms: Alarms, backend: Any, changed: Callable[[], None]
+        self,
+        settings: LocalcloudSettings,
+        children: ChildProcesses,
+        alarms: Alarms,
+        backend: Any,
+        changed: Callable[[], None],
     ) -> None:
-        self._config = config
-        self._nursery = children
+        self._settings = settings
+        self._processes = children
         self._alarms = alarms
         self._backend = backend
         self._changed = changed
@@ -84,7 +89,7 @@ class Endpoints:
             return
         if self._shift(name, blue, green, rollout):
             self.routes[name] = Route(((green, 100.0),))
-            blue.drain(self._config.request_timeout_seconds)
+            blue.drain(self._settings.request_timeout_seconds)
             if self._closing.is_set():
                 return
             blue.stop()
@@ -96,30 +101,30 @@ class Endpoints:
         elif not self._closing.is_set():
             self._status(endpoint, "RollingBack")
             self.routes[name] = Route(((blue, 100.0),))
-            green.drain(self._config.request_timeout_seconds)
+            green.drain(self._settings.request_timeout_seconds)
             green.stop()
         self._settle(endpoint)
 
     def _shift(self, name: str, blue: Fleet, green: Fleet, rollout: Rollout) -> bool:
         """Move the traffic step by step; ``False`` when an alarm rang, the time ran out or the program ends."""
-        give_up = time.monotonic() + rollout.timeout
+        deadline = time.monotonic() + rollout.timeout
         for share in rollout.shares:
             self.routes[name] = Route.split(blue, green, share)
-            if not self._bake(name, rollout, rollout.wait, give_up):
+            if not self._bake(name, rollout, rollout.wait, deadline):
                 return False
-        return self._bake(name, rollout, rollout.termination_wait, give_up)
+        return self._bake(name, rollout, rollout.termination_wait, deadline)
 
-    def _bake(self, name: str, rollout: Rollout, seconds: float, give_up: float) -> bool:
+    def _bake(self, name: str, rollout: Rollout, seconds: float, deadline: float) -> bool:
         until = time.monotonic() + seconds
         while True:
-            ringing = self._alarms.ringing(rollout.alarms)
-            if ringing or time.monotonic() > give_up:
-                _log.warning("endpoint %s rolls back: %s", name, ringing or "the deployment took too long")
+            in_alarm = self._alarms.in_alarm(rollout.alarms)
+            if in_alarm or time.monotonic() > deadline:
+                _log.warning("endpoint %s rolls back: %s", name, in_alarm or "the deployment took too long")
                 return False
             left = until - time.monotonic()
             if left <= 0:
                 return True
-            if self._closing.wait(min(left, _WATCH_EVERY)):
+            if self._closing.wait(min(left, _WATCH_INTERVAL)):
                 return False
 
     def _settle(self, endpoint: Any) -> None:
@@ -130,7 +135,7 @@ class Endpoints:
     def _tear_down(self, endpoint: Any) -> None:
         fleet = self._fleets.pop(endpoint.endpoint_name, None)
         if fleet is not None:
-            fleet.drain(self._config.request_timeout_seconds)
+            fleet.drain(self._settings.request_timeout_seconds)
             if self._closing.is_set():
                 return
             fleet.stop()
@@ -152,12 +157,12 @@ class Endpoints:
             )
             process = ServingProcess(
                 container,
-                self._config.work_dir / "endpoints" / endpoint_name / f"{config_name}-{name}-{uuid.uuid4().hex[:8]}",
-                self._config.lake_dir / self._config.bucket / "logs/endpoints" / endpoint_name / config_name / name,
-                self._config,
-                self._nursery,
+                self._settings.work_dir / "endpoints" / endpoint_name / f"{config_name}-{name}-{uuid.uuid4().hex[:8]}",
+                self._settings.lake_dir / self._settings.bucket / "logs/endpoints" / endpoint_name / config_name / name,
+                self._settings,
+                self._processes,
             )
-            timeout = declared.get("ContainerStartupHealthCheckTimeoutInSeconds") or self._config.ping_timeout_seconds
+            timeout = declared.get("ContainerStartupHealthCheckTimeoutInSeconds") or self._settings.ping_timeout_seconds
             weight = declared.get("InitialVariantWeight")
             variants.append(Variant(name, 1.0 if weight is None else float(weight), process, float(timeout)))
         return Fleet(config_name, tuple(variants))

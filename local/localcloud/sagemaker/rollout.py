@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _MAX_WAIT: Final = 3600
-_LARGEST_STEP: Final = 50
+_MAX_STEP_PERCENT: Final = 50
 
 
 class DeploymentConfigError(ValueError):
@@ -45,16 +45,18 @@ def plan(deployment: Mapping[str, Any] | None, instances: int) -> Rollout:
 
 
 def _shares(routing: Mapping[str, Any], instances: int) -> tuple[float, ...]:
-    kind = routing.get("Type")
-    if kind == "ALL_AT_ONCE":
+    routing_type = routing.get("Type")
+    if routing_type == "ALL_AT_ONCE":
         return (100.0,)
-    if kind == "CANARY":
+    if routing_type == "CANARY":
         return (_percent(routing, "CanarySize", instances), 100.0)
-    if kind == "LINEAR":
+    if routing_type == "LINEAR":
         step = _percent(routing, "LinearStepSize", instances)
         steps = math.ceil(100 / step - 1e-9)
         return tuple(min(100.0, step * (index + 1)) for index in range(steps))
-    raise DeploymentConfigError(f"TrafficRoutingConfiguration type must be ALL_AT_ONCE, CANARY or LINEAR, not {kind}")
+    raise DeploymentConfigError(
+        f"TrafficRoutingConfiguration type must be ALL_AT_ONCE, CANARY or LINEAR, not {routing_type}"
+    )
 
 
 def _percent(routing: Mapping[str, Any], name: str, instances: int) -> float:
@@ -63,8 +65,8 @@ def _percent(routing: Mapping[str, Any], name: str, instances: int) -> float:
         raise DeploymentConfigError(f"{name} is required with TrafficRoutingConfiguration type {routing['Type']}")
     value = float(size["Value"])
     percent = value if size["Type"] == "CAPACITY_PERCENT" else 100 * value / instances
-    if not 0 < percent <= _LARGEST_STEP:
-        raise DeploymentConfigError(f"{name} must be at most {_LARGEST_STEP} % of the capacity, not {percent:g} %")
+    if not 0 < percent <= _MAX_STEP_PERCENT:
+        raise DeploymentConfigError(f"{name} must be at most {_MAX_STEP_PERCENT} % of the capacity, not {percent:g} %")
     return percent
 
 

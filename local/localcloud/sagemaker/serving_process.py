@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import os
 import shutil
 import socket
@@ -13,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from localcloud.processes.children import Child, ChildProcesses
+from localcloud.processes.children import ChildProcess, ChildProcesses
 from localcloud.processes.failure import last_error
 from localcloud.sagemaker import containers, images
 from localcloud.sagemaker.containers import DataError
 from localcloud.sagemaker.images import UnknownImageError
-from localcloud.settings import Config
-from localcloud.storage.lake import Lake, LakeError
+from localcloud.settings import LocalcloudSettings
+from localcloud.storage.lake_directory import LakeDirectory, LakeError
 
-_PING_EVERY: Final = 0.1
-_RESTART_AFTER: Final = 1.0
+_PING_INTERVAL: Final = 0.1
+_RESTART_DELAY: Final = 1.0
+_log = logging.getLogger(__name__)
 
 
 class ServingError(RuntimeError):
@@ -41,21 +43,23 @@ class Container:
 class ServingProcess:
     """A serving container on a loopback port of its own."""
 
-    def __init__(self, container: Container, base: Path, logs: Path, config: Config, children: ChildProcesses) -> None:
+    def __init__(
+        self, container: Container, base: Path, logs: Path, settings: LocalcloudSettings, children: ChildProcesses
+    ) -> None:
         self._container = container
         self._base = base
         self._logs = logs
-        self._config = config
-        self._nursery = children
+        self._settings = settings
+        self._processes = children
         self._stopping = threading.Event()
-        self._child: Child | None = None
-        self.port = _free_port(config.host)
+        self._child: ChildProcess | None = None
+        self.port = _free_port(settings.host)
         self.ready = False
 
     @property
     def url(self) -> str:
         """Where invocations go."""
-        return f"http://{self._config.host}:{self.port}/invocations"
+        return f"http://{self._settings.host}:{self.port}/invocations"
 
     def start(self, timeout: float) -> None:
         """Fetch the model, start the process and wait until it answers its ping. Raises :class:`ServingError`."""
@@ -72,31 +76,33 @@ class ServingProcess:
         self._stopping.set()
         self.ready = False
         if self._child is not None:
-            self._child.stop(self._config.stop_grace_seconds)
-            self._nursery.forget(self._child)
+            self._child.stop(self._settings.stop_grace_seconds)
+            self._processes.forget(self._child)
         shutil.rmtree(self._base, ignore_errors=True)
 
     def _fetch_model(self) -> None:
         shutil.rmtree(self._base, ignore_errors=True)
         containers.prepare(self._base, "model")
         if self._container.model_data_url:
-            archive = Lake(self._config.lake_dir).download(self._container.model_data_url, self._base / "model.tar.gz")
+            archive = LakeDirectory(self._settings.lake_dir).download(
+                self._container.model_data_url, self._base / "model.tar.gz"
+            )
             containers.unpack(archive, self._base / "model")
             archive.unlink()
 
     def _launch(self) -> None:
-        image = images.find(self._container.image, self._config.images)
+        image = images.find(self._container.image, self._settings.images)
         if not image.serve:
             raise DataError(f"image {self._container.image} has no serve command")
         environment = {
-            **self._config.child_environment(),
+            **self._settings.child_environment(),
             "PYTHONPATH": os.pathsep.join(map(str, image.pythonpath)),
             "SAGEMAKER_BASE_DIR": str(self._base),
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             **self._container.environment,
         }
-        self._child = self._nursery.start(
-            images.command(image.serve, self._config.python),
+        self._child = self._processes.start(
+            images.command(image.serve, self._settings.python),
             cwd=image.workdir,
             environment=environment,
             stdout=self._logs / "stdout",
@@ -104,20 +110,20 @@ class ServingProcess:
         )
 
     def _await_ping(self, timeout: float) -> None:
-        give_up = time.monotonic() + timeout
-        while not self._stopping.wait(_PING_EVERY):
+        deadline = time.monotonic() + timeout
+        while not self._stopping.wait(_PING_INTERVAL):
             if self._pings():
                 self.ready = True
                 return
             if self._child is None or not self._child.running:
-                said, _ = last_error(self._logs / "stderr", self._logs / "stdout")
-                raise ServingError(f"the container stopped: {said or 'it said nothing'}")
-            if time.monotonic() > give_up:
+                message, _ = last_error(self._logs / "stderr", self._logs / "stdout")
+                raise ServingError(f"the container stopped: {message or 'it said nothing'}")
+            if time.monotonic() > deadline:
                 raise ServingError(f"no answer to /ping in {timeout:.0f} s")
         raise ServingError("stopped while it started")
 
     def _pings(self) -> bool:
-        connection = http.client.HTTPConnection(self._config.host, self.port, timeout=2)
+        connection = http.client.HTTPConnection(self._settings.host, self.port, timeout=2)
         try:
             connection.request("GET", "/ping")
             return connection.getresponse().status == 200
@@ -132,15 +138,16 @@ class ServingProcess:
             if self._stopping.is_set():
                 return
             self.ready = False
-            self._nursery.forget(self._child)
+            self._processes.forget(self._child)
             # SageMaker replaces an unhealthy instance without asking.
-            if self._stopping.wait(_RESTART_AFTER):
+            if self._stopping.wait(_RESTART_DELAY):
                 return
             try:
                 self._launch()
-                self._await_ping(self._config.ping_timeout_seconds)
-            except (ServingError, OSError):
-                continue
+                self._await_ping(self._settings.ping_timeout_seconds)
+            except (ServingError, DataError, UnknownImageError, OSError) as error:
+                if not self._stopping.is_set():
+                    _log.warning("%s does not come back, and is tried again: %s", self._container.image, error)
 
 
 def _free_port(host: str) -> int:

@@ -73,14 +73,14 @@ class Fleet:
         """Wait until no request is under way; only of use once no route leads here."""
         # A request that read the old route just before it was replaced is counted a moment later.
         time.sleep(_SETTLE)
-        give_up = time.monotonic() + timeout
-        while self.in_flight and time.monotonic() < give_up:
+        deadline = time.monotonic() + timeout
+        while self.in_flight and time.monotonic() < deadline:
             time.sleep(_POLL)
 
-    def choose(self, target: str | None, chance: random.Random) -> Variant:
+    def choose(self, target: str | None, generator: random.Random) -> Variant:
         """The named variant, or one by weight."""
         if target is None:
-            return chance.choices(self.variants, [variant.weight for variant in self.variants])[0]
+            return generator.choices(self.variants, [variant.weight for variant in self.variants])[0]
         for variant in self.variants:
             if variant.name == target:
                 return variant
@@ -99,12 +99,12 @@ class Route:
         shares = ((blue, 100 - green_percent), (green, green_percent))
         return cls(tuple((fleet, share) for fleet, share in shares if share > 0))
 
-    def choose(self, chance: random.Random) -> Fleet:
+    def choose(self, generator: random.Random) -> Fleet:
         """A fleet by its share."""
         if len(self.shares) == 1:
             return self.shares[0][0]
         fleets: Sequence[Fleet] = [fleet for fleet, _ in self.shares]
-        return chance.choices(fleets, [share for _, share in self.shares])[0]
+        return generator.choices(fleets, [share for _, share in self.shares])[0]
 
 
 Routes = dict[str, Route]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from localcloud.settings import Config, from_command_line
+from localcloud.settings import LocalcloudSettings, from_command_line
 
 DIRECTORY: Final = Path(__file__).parents[1] / "dynalite"
 
@@ -17,7 +17,7 @@ class NotInstalledError(RuntimeError):
     """Node or the npm packages are missing."""
 
 
-def command(config: Config) -> list[str]:
+def command(settings: LocalcloudSettings) -> list[str]:
     """The command line of the emulator; raises :class:`NotInstalledError` naming what is missing."""
     node = shutil.which("node")
     if node is None:
@@ -25,21 +25,21 @@ def command(config: Config) -> list[str]:
     if not (DIRECTORY / "node_modules" / "dynalite").is_dir():
         raise NotInstalledError(f"dynalite is not installed: npm ci --prefix {DIRECTORY}")
     options = {
-        "--host": config.host,
-        "--port": str(config.dynamodb_port),
-        "--path": str(config.tables_dir),
-        "--faults": str(config.faults_file),
+        "--host": settings.host,
+        "--port": str(settings.dynamodb_port),
+        "--path": str(settings.tables_dir),
+        "--faults": str(settings.faults_file),
     }
     return [node, str(DIRECTORY / "server.js"), *(word for option in options.items() for word in option)]
 
 
 def main() -> None:
     """Replace this process by the emulator."""
-    config = from_command_line()
-    config.make_directories()
-    config.tables_dir.mkdir(parents=True, exist_ok=True)
+    settings = from_command_line()
+    settings.make_directories()
+    settings.tables_dir.mkdir(parents=True, exist_ok=True)
     try:
-        words = command(config)
+        words = command(settings)
     except NotInstalledError as error:
         sys.exit(str(error))
     os.execv(words[0], words)  # noqa: S606

@@ -114,10 +114,10 @@ class IndexedStorage(SharedDirectoryStorage):
         """Multipart uploads are put together by nanio beside its storage: the index is told of them here."""
 
         async def complete(request: Request) -> Response:
-            answer: Response = await dispatch_object(request)
-            if "uploadId" in request.query_params and answer.status_code == 200:
+            response: Response = await dispatch_object(request)
+            if "uploadId" in request.query_params and response.status_code == 200:
                 self.reindex(request.path_params["bucket"], request.path_params["key"])
-            return answer
+            return response
 
         return [*super().routes(), Route("/{bucket}/{key:path}", complete, methods=["POST"])]
 

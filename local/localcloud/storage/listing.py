@@ -81,8 +81,8 @@ def routes(storage: Listable) -> list[Route]:
     async def list_objects(request: Request) -> Response:
         bucket, query = request.path_params["bucket"], request.query_params
         if request.method != "GET" or any(question in query for question in _OTHER_QUESTIONS):
-            answer: Response = await dispatch_bucket(request)
-            return answer
+            response: Response = await dispatch_bucket(request)
+            return response
         token, size = query.get("continuation-token"), _size(query.get("max-keys"))
         # The token is the last key or common prefix that was returned.
         after = _key_of(token) if token else query.get("start-after", "")
@@ -98,7 +98,7 @@ def _xml(bucket: str, page: Page, query: dict[str, str], size: int) -> bytes:
     def named(key: str) -> str:
         return quote(key, safe="") if encoded else _text(key)
 
-    given = {
+    parameters = {
         "Prefix": named(query.get("prefix", "")),
         "Delimiter": named(query.get("delimiter", "")),
         "StartAfter": named(query.get("start-after", "")),
@@ -111,7 +111,7 @@ def _xml(bucket: str, page: Page, query: dict[str, str], size: int) -> bytes:
             f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="{S3_NS}"><Name>{_text(bucket)}</Name>',
             f"<MaxKeys>{size}</MaxKeys><KeyCount>{len(page.entries) + len(page.common_prefixes)}</KeyCount>",
             f"<IsTruncated>{'true' if page.last else 'false'}</IsTruncated>",
-            *(f"<{name}>{value}</{name}>" for name, value in given.items() if value or name == "Prefix"),
+            *(f"<{name}>{value}</{name}>" for name, value in parameters.items() if value or name == "Prefix"),
             *(entry.encoded if encoded else entry.xml for entry in page.entries),
             *(f"<CommonPrefixes><Prefix>{named(key)}</Prefix></CommonPrefixes>" for key in page.common_prefixes),
             "</ListBucketResult>",

@@ -23,7 +23,7 @@ from nanio.config import Settings
 from nanio.errors import NoSuchBucket, NoSuchKey, S3Error
 
 from localcloud.faults.armed import Faults
-from localcloud.settings import Config, from_command_line
+from localcloud.settings import LocalcloudSettings, from_command_line
 from localcloud.storage.key_index import IndexedStorage
 from localcloud.storage.shared_directory import SharedDirectoryStorage
 
@@ -53,7 +53,7 @@ class PreconditionNotMetError(S3Error):  # type: ignore[misc]
     http_status = 412
 
 
-class Guard:
+class RequestFilter:
     """ASGI middleware: pages that anybody may read, refused writes, conditional puts."""
 
     def __init__(self, app: App, storage: SharedDirectoryStorage, faults: Faults) -> None:
@@ -132,26 +132,26 @@ async def _answer(error: S3Error, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def application(config: Config) -> App:
+def application(settings: LocalcloudSettings) -> App:
     """The ASGI app: nanio on the lake directory, behind the guard."""
-    settings = Settings(
-        data_dir=config.lake_dir,
-        region=config.region,
-        credentials=StaticCredentialResolver({config.access_key: config.secret_key}),
+    nanio_settings = Settings(
+        data_dir=settings.lake_dir,
+        region=settings.region,
+        credentials=StaticCredentialResolver({settings.access_key: settings.secret_key}),
     )
-    inner = build_app(settings)
-    kind = IndexedStorage if config.sole_writer else SharedDirectoryStorage
-    storage = kind(config.lake_dir, chunk_size=settings.chunk_size)
+    inner = build_app(nanio_settings)
+    storage_type = IndexedStorage if settings.sole_writer else SharedDirectoryStorage
+    storage = storage_type(settings.lake_dir, chunk_size=nanio_settings.chunk_size)
     inner.state.storage = storage
     inner.router.routes[:0] = storage.routes()
-    return Guard(inner, storage, Faults(config.faults_file))
+    return RequestFilter(inner, storage, Faults(settings.faults_file))
 
 
 def main() -> None:
     """Serve until stopped."""
-    config = from_command_line()
-    config.make_directories()
-    uvicorn.run(application(config), host=config.host, port=config.s3_port, log_level="warning", access_log=False)
+    settings = from_command_line()
+    settings.make_directories()
+    uvicorn.run(application(settings), host=settings.host, port=settings.s3_port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
 from adrank.contracts.timestamps import HOUR, floor_hour
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 from tests.support.kafka_broker import StoreProcess
 from tests.support.online_stores import RedisServer
 from tests.support.table_server import TableServer
@@ -27,7 +27,7 @@ from tests.support.table_server import TableServer
 BUCKET = "adrank-lake"
 FEATURES_TABLE = "adrank-features"
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
-_PREFIXES = Config.model_fields["prefixes"].default
+_PREFIXES = LocalcloudSettings.model_fields["prefixes"].default
 _RAW = "org.apache.hadoop.fs.RawLocalFileSystem"
 _TYPES = {
     "string": pa.string(),

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config as ClientConfig
 
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 
 IMAGE = "000000000000.dkr.ecr.eu-west-1.amazonaws.com/toy:current"
 ROLE = "arn:aws:iam::000000000000:role/toy"
@@ -55,7 +55,7 @@ class Cloud:
     """The three programs of localcloud and clients for them."""
 
     def __init__(self, directory: Path, redis_port: int | None = None) -> None:
-        self.config = Config(
+        self.config = LocalcloudSettings(
             port=free_port(),
             gateway_port=free_port(),
             s3_port=free_port(),

@@ -32,7 +32,7 @@ from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
 from adrank.runtime.retry import RetryUntil
 from localcloud.emr.spark_submit import configuration
 from localcloud.faults.armed import Faults
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 from tests.support.feature_lake import FeatureLake, Numbers
 from tests.support.kafka_broker import eventually, free_port
 from tests.support.table_server import TableServer
@@ -105,7 +105,9 @@ class Campaign(ABC):
     def __init__(self, directory: Path, rows: int, seed: int) -> None:
         self.dice = random.Random(seed)
         self._directory = directory
-        self._config = Config(lake_dir=directory / "lake", state_dir=directory / "state", work_dir=directory / "work")
+        self._config = LocalcloudSettings(
+            lake_dir=directory / "lake", state_dir=directory / "state", work_dir=directory / "work"
+        )
         self._config.make_directories()
         self._bucket = self._config.lake_dir / self._config.bucket
         self._features = FeatureLake(self._bucket)
@@ -270,7 +272,7 @@ class DynamoDBCampaign(Campaign):
         self.tables.start()
         self.tables.create(self.table)
         self.faults = Faults(directory / "state" / "faults.json")
-        config = Config()
+        config = LocalcloudSettings()
         access = {
             "AWS_ENDPOINT_URL_DYNAMODB": self.tables.url,
             "AWS_ACCESS_KEY_ID": config.access_key,

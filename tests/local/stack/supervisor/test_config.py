@@ -9,7 +9,7 @@ import pytest
 from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions
 
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 from stack import paths
 from stack.environment import process_environment
 from stack.servers.programs import Program, programs
@@ -62,7 +62,7 @@ def test_the_broker_keeps_its_log_where_nobody_elses_traffic_goes(stack: StackSe
     assert broker["AWS_ENDPOINT_URL_S3"] == f"http://127.0.0.1:{log['LOCALCLOUD_S3_PORT']}"
     assert broker["AWS_ENDPOINT_URL_S3"] != process_environment(stack, {})["AWS_ENDPOINT_URL_S3"]
     for own in ("LOCALCLOUD_S3_PORT", "LOCALCLOUD_LAKE_DIR", "LOCALCLOUD_BUCKET"):
-        assert log[own] != lake.get(own, Config().bucket)
+        assert log[own] != lake.get(own, LocalcloudSettings().bucket)
     # One switch refuses the writes of both.
     assert log["LOCALCLOUD_STATE_DIR"] == lake["LOCALCLOUD_STATE_DIR"]
 

@@ -9,11 +9,11 @@ import pytest
 from localcloud.emr import class_archive
 from localcloud.emr.class_archive import ClassArchiveError
 from localcloud.emr.spark_submit import configuration
-from localcloud.settings import Config
+from localcloud.settings import LocalcloudSettings
 
 
 def java_options(archive: Path | None) -> str:
-    return configuration(Config(spark_classes=archive))["spark.driver.extraJavaOptions"]
+    return configuration(LocalcloudSettings(spark_classes=archive))["spark.driver.extraJavaOptions"]
 
 
 def test_a_step_maps_the_archive_if_it_is_there(tmp_path: Path) -> None:

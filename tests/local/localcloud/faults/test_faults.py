@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from localcloud.faults import __main__ as faults_command
 from localcloud.faults import armed as faults
 from localcloud.faults.armed import Faults, Next, Refuse
 from tests.local.localcloud.cloud import Cloud, eventually, free_port
@@ -39,18 +40,18 @@ def test_timed_faults_end_by_themselves(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.stack
 def test_the_command_line_arms_shows_and_clears(cloud: Cloud, capsys: pytest.CaptureFixture[str]) -> None:
     gateway = ["--gateway", cloud.config.gateway_url]
-    assert faults.main([*gateway, "fail-steps", "3", "--match", "push"]) == 0
-    assert faults.main([*gateway, "throttle-dynamodb", "0.5", "30"]) == 0
+    assert faults_command.main([*gateway, "fail-steps", "3", "--match", "push"]) == 0
+    assert faults_command.main([*gateway, "throttle-dynamodb", "0.5", "30"]) == 0
     shown = cloud.call("GET", "/faults")
     assert shown["fail_next_steps"] == {"count": 3, "match": "push"}
     assert shown["throttle_dynamodb"]["fraction"] == 0.5
-    assert faults.main([*gateway, "clear"]) == 0
+    assert faults_command.main([*gateway, "clear"]) == 0
     assert cloud.call("GET", "/faults") == {"tripped_alarms": []}
 
     capsys.readouterr()
-    assert faults.main([*gateway, "trip-alarm", "no-such-alarm"]) == 1
+    assert faults_command.main([*gateway, "trip-alarm", "no-such-alarm"]) == 1
     assert "no alarm 'no-such-alarm'" in capsys.readouterr().err
-    assert faults.main(["--gateway", f"http://127.0.0.1:{free_port()}", "show"]) == 1
+    assert faults_command.main(["--gateway", f"http://127.0.0.1:{free_port()}", "show"]) == 1
     assert "does not answer" in capsys.readouterr().err
 
 

@@ -18,7 +18,7 @@ class LakeError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Lake:
+class LakeDirectory:
     """The directory of buckets."""
 
     root: Path

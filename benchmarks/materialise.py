@@ -61,9 +61,9 @@ def push(port: int) -> dict[str, float]:
 
     from adrank.online.writer import RedisAddress
     from adrank.runtime.retry import RetryUntil
+    from spark.application.session import session
     from spark.lake.files import LakeFiles
     from spark.online.push import Push, pushed_hour
-    from spark.session import session
 
     files = LakeFiles(spark := session("materialise"), BUCKET)
     manifest = FeatureManifest.model_validate_json(files.read(lake.features_manifest(GROUP.name, HOUR)))

@@ -12,7 +12,7 @@ import great_expectations as gx
 from great_expectations import expectations as gxe
 
 from adrank.contracts.registry import FeatureGroup
-from expectations import counted
+from expectations import count_only
 from expectations.relations import relations
 
 if TYPE_CHECKING:
@@ -39,20 +39,20 @@ def suite(group: FeatureGroup) -> gx.ExpectationSuite:
     expected: list[Any] = [
         gxe.ExpectTableColumnsToMatchOrderedList(column_list=[*types, _LAG, *(relation.name for relation in between)]),
         *(gxe.ExpectColumnValuesToBeOfType(column=name, type_=type_) for name, type_ in types.items()),
-        *(counted.CountedExpectColumnValuesToNotBeNull(column=name) for name in _KEYS),
-        counted.CountedExpectColumnValuesToBeBetween(column=_LAG, min_value=0),
+        *(count_only.CountedExpectColumnValuesToNotBeNull(column=name) for name in _KEYS),
+        count_only.CountedExpectColumnValuesToBeBetween(column=_LAG, min_value=0),
     ]
     for feature in group.features:
         low, high = feature.range
         expected.append(
-            counted.CountedExpectColumnValuesToBeBetween(
+            count_only.CountedExpectColumnValuesToBeBetween(
                 column=feature.name, min_value=low, max_value=high, mostly=feature.mostly
             )
         )
         if feature.default is not None:
-            expected.append(counted.CountedExpectColumnValuesToNotBeNull(column=feature.name))
+            expected.append(count_only.CountedExpectColumnValuesToNotBeNull(column=feature.name))
     expected += [
-        counted.CountedExpectColumnValuesToBeBetween(column=relation.name, min_value=0, mostly=relation.mostly)
+        count_only.CountedExpectColumnValuesToBeBetween(column=relation.name, min_value=0, mostly=relation.mostly)
         for relation in between
     ]
     return gx.ExpectationSuite(name=group.name, expectations=expected)

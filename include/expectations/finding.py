@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from expectations.counted import plain
+from expectations.count_only import plain
 
 _SHOWN: Final = 300
 

@@ -28,10 +28,10 @@ from spark.aggregation import windows
 from spark.aggregation.event_views import EventLog
 from spark.aggregation.rollups import Rollups
 from spark.aggregation.tiles import Tiles
+from spark.application.session import session
 from spark.catalogue.views import Catalogue, CatalogueViews
 from spark.lake import raw_events
 from spark.lake.files import LakeFiles, in_parallel
-from spark.session import session
 
 _NAMED: Final = 10
 

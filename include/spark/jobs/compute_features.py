@@ -34,11 +34,11 @@ from spark.aggregation import window_range
 from spark.aggregation.event_views import EventLog
 from spark.aggregation.tiles import Tiles
 from spark.aggregation.window_range import WindowRange
+from spark.application.parts import Parts, Work
+from spark.application.session import beside, session
 from spark.catalogue.views import Catalogue, CatalogueViews
 from spark.lake import feature_manifests, feature_partitions, raw_events
 from spark.lake.files import LakeFiles
-from spark.parts import Parts, Work
-from spark.session import beside, session
 
 
 @dataclass(frozen=True)

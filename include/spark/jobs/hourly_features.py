@@ -37,6 +37,8 @@ from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
 from adrank.runtime.retry import RetryUntil
 from adrank.storage import leases
 from expectations.day_before import RowRatioBounds
+from spark.application.parts import Parts, Work
+from spark.application.session import beside, session
 from spark.jobs.audit_features import audit
 from spark.jobs.compute_features import FeatureQueries, described
 from spark.jobs.push_features import push
@@ -44,8 +46,6 @@ from spark.jobs.validate_features import validate
 from spark.lake import raw_events
 from spark.lake.files import LakeFiles
 from spark.online.stored_rows import StoredRows
-from spark.parts import Parts, Work
-from spark.session import beside, session
 
 STORES: Final[tuple[Store, ...]] = get_args(Store)
 #: How long a store that is full, throttles or is away is waited for.

@@ -27,10 +27,10 @@ from adrank.online import push_state as states
 from adrank.online.push_state import StoreState
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
 from adrank.runtime.retry import RetryUntil
+from spark.application.session import session
 from spark.lake import feature_manifests
 from spark.lake.files import LakeFiles
 from spark.online.push import Push, PushResult, pushed_hour
-from spark.session import session
 
 
 class NotValidatedError(RuntimeError):

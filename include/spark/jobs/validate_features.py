@@ -29,12 +29,12 @@ from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import DAY
 from expectations.day_before import HourRowCounts, RowRatioBounds
+from spark.application.session import session
 from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles, in_parallel
-from spark.session import session
 
 if TYPE_CHECKING:
-    from expectations.inspection import ValidationRun
+    from expectations.validation import ValidationRun
 
 RESULTS: Final = "results.json"
 
@@ -80,7 +80,7 @@ def validate(
 
     :raises ExpectationsFailedError: some do not; what is found is published all the same.
     """
-    from expectations.inspection import ValidationRun
+    from expectations.validation import ValidationRun
 
     revised = _computed(files, list(timestamps.hours(revised_from or start, start)))
     hours = [*revised, *timestamps.hours(start, end)]

@@ -8,7 +8,7 @@ import pytest
 
 from adrank.contracts import registry
 from adrank.contracts.registry import FeatureGroup
-from expectations.counted import plain, with_examples
+from expectations.count_only import plain, with_examples
 from expectations.feature_suite import suite
 from expectations.relations import relations
 

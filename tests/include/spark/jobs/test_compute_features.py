@@ -20,8 +20,8 @@ from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import floor_hour
+from spark.application.parts import PartsFailedError
 from spark.jobs.compute_features import main as compute
-from spark.parts import PartsFailedError
 from tests.include.spark.conftest import BUCKET, TestLake, at, event
 
 pytestmark = pytest.mark.spark

@@ -16,8 +16,8 @@ from redis import Redis
 from adrank.contracts import lake, registry
 from adrank.contracts.manifests import AuditManifest, FeatureManifest, FeatureRun
 from adrank.contracts.online_layout import redis_key, unpack
+from spark.application.parts import PartsFailedError
 from spark.jobs import compute_features, hourly_features
-from spark.parts import PartsFailedError
 from tests.include.spark.conftest import BUCKET, FEATURES_TABLE, TestLake, at, event
 from tests.support.online_stores import REGION, RedisServer
 from tests.support.table_server import TableServer

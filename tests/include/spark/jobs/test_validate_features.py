@@ -19,7 +19,7 @@ from adrank.contracts.registry import FeatureGroup, Registry
 from adrank.contracts.timestamps import DAY, HOUR
 from expectations.day_before import HourRowCounts, RowRatioBounds
 from expectations.finding import ExpectationOutcome
-from expectations.inspection import ValidationRun
+from expectations.validation import ValidationRun
 from spark.jobs import validate_features
 from spark.jobs.validate_features import main as validate
 from spark.jobs.validate_features import written

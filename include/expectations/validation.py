@@ -17,7 +17,7 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from adrank.contracts.registry import FeatureGroup
 from expectations import feature_suite, hour_suite
-from expectations.counted import plain, with_examples
+from expectations.count_only import plain, with_examples
 from expectations.day_before import HourRowCounts, RowRatioBounds
 from expectations.finding import ExpectationOutcome, columns, finding
 

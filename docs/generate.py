@@ -14,7 +14,7 @@ from typing import Any
 from adrank.contracts import registry
 from adrank.contracts.drift_monitors import DriftMonitor, monitors
 from adrank.contracts.registry import Feature, FeatureGroup, Registry
-from expectations.relations import relations
+from expectations.feature_suite import relations
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOGUE = ROOT / "docs" / "DAGS.md"

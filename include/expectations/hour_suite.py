@@ -1,25 +1,69 @@
-"""What must hold of each hour's rows as a whole: keys, the manifest's count, about as many as the day before."""
+"""What must hold of each hour's rows as a whole: keys, the manifest's count, about as many as the day before.
+
+What a log's first weeks fill grows in proportion to the log's age, so an hour may have that much more than its most;
+the log's first day is not compared with, because a part of a day is not like any other part.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import great_expectations as gx
-from great_expectations import expectations as gxe
-
-from adrank.contracts.timestamps import HOUR
-from expectations.day_before import HourRowCounts, RowRatioBounds
+from adrank.contracts.registry import WINDOW
+from adrank.contracts.timestamps import DAY, HOUR
 
 if TYPE_CHECKING:
+    import great_expectations as gx
     import pandas as pd
     from pyspark.sql import DataFrame
 
 #: Columns that say which hour is meant, and why it is not as expected.
 NAMED_BY: Final = ("hour_end", "rows", "manifest_rows", "repeated", "day_before")
 _COLUMNS: Final = (*NAMED_BY, "entities", "ratio", "ratio_beyond_growth")
+
+
+@dataclass(frozen=True)
+class RowRatioBounds:
+    """How far an hour's rows may be from those of the day before, if that had ``min_rows_compared`` rows or more."""
+
+    least: float
+    most: float
+    min_rows_compared: int
+
+
+@dataclass(frozen=True)
+class Compared:
+    """``ratio`` of an hour's rows to those of the day before; ``ratio_beyond_growth`` is what the log's age leaves."""
+
+    day_before: int
+    ratio: float
+    ratio_beyond_growth: float
+
+
+@dataclass(frozen=True)
+class HourRowCounts:
+    """Rows by hour, as manifests tell: of the hours asked for, and of hours that these may be compared with.
+
+    ``first`` is the first hour that was ever computed.
+    """
+
+    asked: Mapping[datetime, int]
+    comparable: Mapping[datetime, int]
+    first: datetime
+
+    def compared(self, hour: datetime, bounds: RowRatioBounds) -> Compared | None:
+        """One of the hours asked for; None where there is nothing to compare it with."""
+        before = self.comparable.get(hour - DAY, 0)
+        if before < bounds.min_rows_compared or self._age(hour - DAY) < DAY / HOUR:
+            return None
+        ratio = self.asked[hour] / before
+        return Compared(before, ratio, ratio * self._age(hour - DAY) / self._age(hour))
+
+    def _age(self, hour: datetime) -> float:
+        """Hours of log that a window can hold at the end of ``hour``."""
+        return min(hour + HOUR - self.first, WINDOW) / HOUR
 
 
 def facts(rows: DataFrame, told: HourRowCounts, bounds: RowRatioBounds) -> pd.DataFrame:
@@ -41,6 +85,9 @@ def facts(rows: DataFrame, told: HourRowCounts, bounds: RowRatioBounds) -> pd.Da
 
 def suite(group: str, told: HourRowCounts, bounds: RowRatioBounds) -> gx.ExpectationSuite:
     """What is expected of :func:`facts`."""
+    import great_expectations as gx
+    from great_expectations import expectations as gxe
+
     expected: list[Any] = [
         gxe.ExpectColumnValuesToBeInSet(column="hour_end", value_set=[(h + HOUR).isoformat() for h in told.asked]),
         gxe.ExpectColumnPairValuesToBeEqual(column_A="rows", column_B="entities"),

@@ -15,17 +15,35 @@ import great_expectations as gx
 from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.registry import FeatureGroup
 from expectations import feature_suite, hour_suite
 from expectations.count_only import plain, with_examples
-from expectations.day_before import HourRowCounts, RowRatioBounds
-from expectations.finding import ExpectationOutcome, columns, finding
+from expectations.hour_suite import HourRowCounts, RowRatioBounds
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _EXAMPLES: Final = 5
+#: Characters of what was seen that are shown.
+_SHOWN: Final = 300
 _SITE: Final = "lake"
+
+
+class ExpectationOutcome(FrozenModel):
+    """``observed`` is what was seen where the expectation failed: values, and the rows that have them."""
+
+    group: str
+    expectation: str
+    columns: str
+    success: bool
+    unexpected: int = 0
+    observed: str = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.group}: {self.expectation}({self.columns}): {self.unexpected} unexpected, observed {self.observed}"
+        )
 
 
 class ValidationRun:
@@ -76,8 +94,8 @@ class ValidationRun:
                 "unexpected_index_column_names": named_by,
             }
             for result in self._validate(batch, frame, asked, detailed).results:
-                explained[_question(result)] = finding(group, result)
-        self.findings += [explained.get(_question(r)) or finding(group, r) for r in answered.results]
+                explained[_question(result)] = outcome_of(group, result)
+        self.findings += [explained.get(_question(r)) or outcome_of(group, r) for r in answered.results]
 
     def _validate(self, batch: Any, frame: Any, expected: gx.ExpectationSuite, result_format: Any) -> Any:
         definition = gx.ValidationDefinition(name=expected.name, data=batch, suite=self._context.suites.add(expected))
@@ -99,3 +117,33 @@ def _site(docs: Path) -> Any:
         "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)},
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
     }
+
+
+def outcome_of(group: str, result: Any) -> ExpectationOutcome:
+    """Reduce one of Great Expectations' results."""
+    configuration, outcome = result.expectation_config, result.result or {}
+    return ExpectationOutcome(
+        group=group,
+        expectation=plain(configuration.type),
+        columns=columns(configuration),
+        success=bool(result.success),
+        unexpected=int(outcome.get("unexpected_count") or 0),
+        observed="" if result.success else _observed(result, outcome)[:_SHOWN],
+    )
+
+
+def columns(configuration: Any) -> str:
+    """The columns that an expectation is about."""
+    told = configuration.kwargs
+    named = [told[name] for name in ("column", "column_A", "column_B") if name in told]
+    return ", ".join([*named, *told.get("column_list", ())])
+
+
+def _observed(result: Any, outcome: dict[str, Any]) -> str:
+    errors = result.exception_info or {}
+    for error in (errors, *errors.values()):
+        if isinstance(error, dict) and error.get("raised_exception"):
+            return str(error.get("exception_message", ""))
+    if rows := outcome.get("partial_unexpected_index_list"):
+        return "; ".join(", ".join(f"{name} {value}" for name, value in row.items()) for row in rows)
+    return str(outcome.get("observed_value", outcome.get("partial_unexpected_list", "")))

@@ -17,7 +17,6 @@ from adrank.contracts import lake
 from adrank.contracts.manifests import RollupManifest, TileManifest
 from adrank.contracts.timestamps import DAY, HOUR, floor_day
 from spark.aggregation.tiles import Tiles
-from spark.lake import partition_files
 from spark.lake.files import in_parallel
 
 _HOURS: int = DAY // HOUR
@@ -36,7 +35,7 @@ class Rollups:
             return
         measures, latest = self.tiles.counts.measures, self.tiles.counts.latest
         name, files = self.tiles.group.name, self.tiles.files
-        in_parallel(lambda day: partition_files.withdraw(files, _manifest(name, day), lake.rollup(name, day)), days)
+        in_parallel(lambda day: files.withdraw(_manifest(name, day), lake.rollup(name, day)), days)
         summed = (
             self.tiles.read(tile for tiles in days.values() for tile in tiles)
             .groupBy((F.floor(F.col("hour_no") / _HOURS) * _HOURS).alias("hour_no"), "entity_id")
@@ -48,7 +47,7 @@ class Rollups:
             .repartition("dt")
             .sortWithinPartitions("dt", "entity_id")
         )
-        partition_files.overwrite(summed, files, f"rollups/{name}/", "dt")
+        files.overwrite_partitions(summed, f"rollups/{name}/", "dt")
 
         def publish(day: datetime) -> None:
             manifest = RollupManifest(
@@ -56,7 +55,7 @@ class Rollups:
                 day=day,
                 counts=self.tiles.fingerprint,
                 tiles=tuple(tile.raw for tile in days[day]),
-                files=partition_files.data_files(files, lake.rollup(name, day)),
+                files=files.parquet_files(lake.rollup(name, day)),
             )
             files.write(_manifest(name, day), manifest.model_dump_json(indent=2))
 

@@ -22,7 +22,6 @@ from adrank.contracts.registry import Counts, FeatureGroup
 from adrank.contracts.timestamps import HOUR
 from spark.aggregation.event_views import EventLog
 from spark.catalogue.views import CatalogueViews
-from spark.lake import partition_files
 from spark.lake.files import LakeFiles, in_parallel
 
 _REVISION: Final = "rev="
@@ -115,12 +114,12 @@ class Tiles:
         )
         # Two steps may count one hour at once, the one that it leaves and the one that derives windows from it. They
         # count the same, each in a folder of its own.
-        partition_files.overwrite(counted, self.files, f"tiles/{name}/", "dt", "hr", "rev", "attempt")
+        self.files.overwrite_partitions(counted, f"tiles/{name}/", "dt", "hr", "rev", "attempt")
 
         def publish(raw: RawManifest) -> TileManifest:
             folder = lake.tiles(name, raw.hour, raw.revision)
             inside = f"{folder.removeprefix(lake.tiles_hour(name, raw.hour))}{attempt}/"
-            found = partition_files.data_files(self.files, f"{folder}{attempt}/")
+            found = self.files.parquet_files(f"{folder}{attempt}/")
             named = tuple(inside + file for file in found)
             tile = TileManifest(group=name, hour=raw.hour, counts=self.fingerprint, raw=raw.digest, files=named)
             self.files.write(folder + lake.MANIFEST, tile.model_dump_json(indent=2))

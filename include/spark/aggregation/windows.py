@@ -21,7 +21,6 @@ from adrank.contracts.manifests import RawManifest, TileManifest, WindowManifest
 from adrank.contracts.registry import Counts
 from spark.aggregation.rollups import Rollups
 from spark.aggregation.tiles import Tiles
-from spark.lake import partition_files
 
 #: How long kept windows stay: longer than late events may make anybody go back.
 _KEPT: Final = timedelta(hours=100)
@@ -63,14 +62,14 @@ def keep(tiles: Tiles, points: DataFrame, hour: datetime, state: str) -> None:
     """Keep the windows at the end of ``hour``, the last one of ``points``, and drop the ones nobody will go back to."""
     name, files = tiles.group.name, tiles.files
     folder = lake.windows(name, hour)
-    partition_files.withdraw(files, folder + lake.MANIFEST, folder)
+    files.withdraw(folder + lake.MANIFEST, folder)
     ended = points.where("next IS NULL").where(_any(tiles.counts)).select("entity_id", *columns(tiles.counts))
     (
         ended.write.mode("overwrite")
         .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
         .parquet(files.uri(folder))
     )
-    named = partition_files.data_files(files, folder)
+    named = files.parquet_files(folder)
     manifest = WindowManifest(group=name, hour=hour, counts=tiles.fingerprint, raw=state, files=named)
     files.write(folder + lake.MANIFEST, manifest.model_dump_json(indent=2))
     last_day = f"dt={hour - _KEPT:%Y-%m-%d}"

@@ -28,7 +28,6 @@ from adrank.contracts.manifests import CatalogueManifest
 from adrank.contracts.timestamps import HOUR, floor_day
 from spark.catalogue import change_data, fold
 from spark.catalogue.fold import COLUMNS, Changes, Table
-from spark.lake import partition_files
 from spark.lake.files import LakeFiles
 
 _DAY: Final = "dt="
@@ -65,7 +64,7 @@ def keep(spark: SparkSession, files: LakeFiles, table: Table, day: datetime, ign
         columns=dict(COLUMNS[table]),
         truncations=0 if before.truncations is None else before.truncations.count(),
         attempt=attempt,
-        files=tuple(f"{attempt}/{name}" for name in partition_files.data_files(files, folder)),
+        files=tuple(f"{attempt}/{name}" for name in files.parquet_files(folder)),
     )
     files.write(lake.catalogue_manifest(table, day), manifest.model_dump_json(indent=2))
     return _holding(files, table, day) is not None

@@ -8,27 +8,28 @@ endpoints served for requests of that hour. What a later hour has pushed meanwhi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import boto3
 from pyspark.sql import DataFrame, SparkSession
 
-from adrank.contracts import lake, registry
+from adrank.contracts import lake, metrics, registry
 from adrank.contracts.manifests import AuditManifest, FeatureAudit, FeatureManifest, GroupAudit
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import HOUR
 from adrank.decisions import consistency
 from adrank.online.comparison import compare, extra, names_of
-from spark import audit_metrics
 from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles, in_parallel
-from spark.online.sampled_rows import absent, sampled
+from spark.online import stored_rows
 from spark.online.served_rows import ServedRows
 from spark.online.stored_rows import StoredRows
 
 _EXAMPLES: Final = 10
+#: Metrics that one request to CloudWatch may carry.
+_BATCH: Final = 1000
 
 
 def audit(
@@ -63,7 +64,7 @@ def audit(
         cursors=cursors,
     )
     files.write(lake.audit(hour), results.model_dump_json(indent=2))
-    audit_metrics.publish(boto3.client("cloudwatch", region_name=region), results)
+    publish_metrics(boto3.client("cloudwatch", region_name=region), results)
     return "; ".join([f"consistent: {verdict.consistent}, skew {verdict.skew:.2%}", *verdict.reasons])
 
 
@@ -72,9 +73,9 @@ def _stored(
 ) -> GroupAudit:
     """One group: a sample of the partition ``rows``, and the entities ``met`` in the store."""
     group, end = registry.load().group(manifest.group), manifest.hour + HOUR
-    entities, offline = sampled(rows, group, sample, int(end.timestamp()))
+    entities, offline = stored_rows.sample(rows, group, sample, int(end.timestamp()))
     compared = compare(offline, stores.rows(group, entities, end), end.timestamp())
-    unknown = absent(rows, met)
+    unknown = stored_rows.without_row(rows, met)
     extras = names_of(unknown, extra(group, stores.rows(group, unknown, end), end.timestamp()))
     kinds = {
         "missing": compared.missing,
@@ -104,3 +105,35 @@ def _cursors(files: LakeFiles, hour: datetime) -> dict[str, str]:
     """Where the audit of the hour before stopped meeting keys."""
     key = lake.audit(hour - HOUR)
     return AuditManifest.model_validate_json(files.read(key)).cursors if files.exists(key) else {}
+
+
+def publish_metrics(cloudwatch: Any, audit: AuditManifest) -> None:
+    """Put the metrics of all groups, stamped when they arrive: CloudWatch takes none that are far from its clock."""
+    data = [datum for group in audit.groups for datum in _data(group)]
+    for start in range(0, len(data), _BATCH):
+        cloudwatch.put_metric_data(Namespace=metrics.FEATURES_NAMESPACE, MetricData=data[start : start + _BATCH])
+
+
+def _data(group: GroupAudit) -> Iterator[dict[str, Any]]:
+    counts = {
+        metrics.ONLINE_COMPARED: group.compared,
+        metrics.ONLINE_MISMATCHED: group.mismatched,
+        metrics.ONLINE_MISSING: group.missing,
+        metrics.ONLINE_STALE: group.stale + group.other_layout,
+        metrics.ONLINE_EXTRA: group.extra,
+        metrics.SERVED_COMPARED: group.served.compared,
+        metrics.SERVED_MISMATCHED: group.served.mismatched,
+        metrics.SERVED_DEFAULTS: group.served.defaults,
+        metrics.SERVED_UNKNOWN: group.served.unknown,
+    }
+    of_group = (("Group", group.group),)
+    for name, count in counts.items():
+        yield _datum(name, count, "Count", of_group)
+    yield _datum(metrics.ONLINE_SKEW, consistency.judge([group], 1).skew, "None", of_group)
+    for feature, found in group.features.items():
+        yield _datum(metrics.FEATURE_SMAPE, found.smape, "None", (*of_group, ("Feature", feature)))
+
+
+def _datum(name: str, value: float, unit: str, dimensions: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    listed = [{"Name": key, "Value": text} for key, text in dimensions]
+    return {"MetricName": name, "Dimensions": listed, "Value": value, "Unit": unit}

@@ -36,7 +36,7 @@ from adrank.decisions import lateness
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
 from adrank.runtime.retry import RetryUntil
 from adrank.storage import leases
-from expectations.day_before import RowRatioBounds
+from expectations.hour_suite import RowRatioBounds
 from spark.application.parts import Parts, Work
 from spark.application.session import beside, session
 from spark.jobs.audit_features import audit

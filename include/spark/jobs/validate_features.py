@@ -28,7 +28,7 @@ from adrank.contracts import lake, registry, timestamps
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import DAY
-from expectations.day_before import HourRowCounts, RowRatioBounds
+from expectations.hour_suite import HourRowCounts, RowRatioBounds
 from spark.application.session import session
 from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles, in_parallel

@@ -25,7 +25,7 @@ from adrank.contracts.timestamps import HOUR, micros
 from adrank.decisions import lateness
 from adrank.decisions.lateness import RawLog
 from adrank.storage.leases import Lease
-from spark.lake import feature_manifests, partition_files
+from spark.lake import feature_manifests
 from spark.lake.files import LakeFiles, in_parallel
 
 
@@ -75,8 +75,8 @@ def write(
         .sortWithinPartitions("dt", "hr", "entity_id")
     )
     lease.require_held()
-    partition_files.overwrite(rows, files, f"features/{group.name}/", "dt", "hr", "rev")
-    listed = in_parallel(lambda target: partition_files.data_files(files, _folder(group, target)), targets)
+    files.overwrite_partitions(rows, f"features/{group.name}/", "dt", "hr", "rev")
+    listed = in_parallel(lambda target: files.parquet_files(_folder(group, target)), targets)
     written = {target.hour: names for target, names in zip(targets, listed, strict=True)}
     digests = _digests(spark, files, group, [target for target in targets if written[target.hour]])
     lease.require_held()
@@ -131,7 +131,7 @@ def _clear(files: LakeFiles, group: FeatureGroup, target: _Target) -> None:
     for revision in reversed(feature_manifests.revisions(files, group, target.hour)):
         if revision >= target.revision:
             folder = lake.features(group.name, target.hour, revision)
-            partition_files.withdraw(files, folder + lake.MANIFEST, folder)
+            files.withdraw(folder + lake.MANIFEST, folder)
 
 
 def _stamps(spark: SparkSession, targets: Sequence[_Target]) -> DataFrame:

@@ -1,4 +1,5 @@
-"""Small files and folders of the lake through Hadoop's FileSystem: the same access path as the data."""
+"""Files and folders of the lake through Hadoop's FileSystem, the same access path as the data; and partitions of
+Parquet files, written whole under their own names and listed for a manifest."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 _THREADS: Final = 16
 _Item = TypeVar("_Item")
@@ -77,3 +78,26 @@ class LakeFiles:
             written = datetime.fromtimestamp(found.next().getModificationTime() / 1000, UTC)
             newest = written if newest is None else max(newest, written)
         return newest
+
+    def overwrite_partitions(self, frame: DataFrame, prefix: str, *keys: str) -> None:
+        """Write a frame under ``prefix``, partitioned by the columns ``keys``; other partitions stay as they are.
+
+        A dynamic overwrite stages under a name of its own. An append would share ``_temporary`` with every other step
+        that writes there, and its commit would take in what a killed one had left.
+        """
+        (
+            frame.write.mode("overwrite")
+            .option("partitionOverwriteMode", "dynamic")
+            .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+            .partitionBy(*keys)
+            .parquet(self.uri(prefix))
+        )
+
+    def parquet_files(self, folder: str) -> tuple[str, ...]:
+        """Names of the Parquet files in a folder, sorted; none where there is no such folder."""
+        return tuple(name for name in self.names(folder) if name.endswith(".parquet"))
+
+    def withdraw(self, manifest: str, folder: str) -> None:
+        """Delete a partition, its manifest first, so that nobody reads half of it."""
+        self.delete(manifest)
+        self.delete(folder.rstrip("/"))

@@ -24,7 +24,7 @@ from adrank.online.comparison import differs
 from adrank.online.vectors import Matrix
 from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles, in_parallel
-from spark.online.sampled_rows import matrix
+from spark.online.stored_rows import matrix
 
 _SCHEMA = (
     "group string, fingerprint string, event_time string, features array<string>, entities array<string>, "

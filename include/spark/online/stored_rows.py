@@ -1,8 +1,9 @@
-"""Both online stores as an audit looks at them: through the reader that serves, patiently, and key by key."""
+"""Both online stores as an audit looks at them: through the reader that serves, patiently, and key by key; and the few
+offline rows that it compares with what is stored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,12 +11,14 @@ import boto3
 import numpy as np
 import redis
 from botocore.config import Config
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import registry
 from adrank.contracts.registry import FeatureGroup
 from adrank.online import scan
 from adrank.online.reader import DynamoDBPolicy, OnlineReader, StoreUnavailableError
-from adrank.online.vectors import GroupRows
+from adrank.online.vectors import GroupRows, Matrix
 
 _PATIENCE_SECONDS: Final = 60.0
 _THREADS: Final = 4
@@ -70,3 +73,26 @@ class StoredRows:
         if fetched.outages:
             raise StoreUnavailableError(f"{group.store} did not answer for {group.name}")
         return fetched.rows[group.name]
+
+
+def sample(rows: DataFrame, group: FeatureGroup, size: int, seed: int) -> tuple[list[str], Matrix]:
+    """Entity ids and values [n, features] of at most ``size`` rows: another spread of entities for every ``seed``."""
+    order = F.xxhash64("entity_id", F.lit(seed))
+    found = rows.select("entity_id", *group.names).orderBy(order, "entity_id").limit(size).collect()
+    values = matrix(row[1:] for row in found)
+    return [row[0] for row in found], values.reshape(len(found), len(group.names))
+
+
+def without_row(rows: DataFrame, entities: Sequence[str]) -> list[str]:
+    """Those of ``entities`` that have no row, in order."""
+    if not entities:
+        return []
+    wanted = rows.sparkSession.createDataFrame([(entity,) for entity in entities], "entity_id string")
+    present = rows.select("entity_id").join(F.broadcast(wanted), "entity_id", "left_semi").collect()
+    found = {row[0] for row in present}
+    return [entity for entity in entities if entity not in found]
+
+
+def matrix(rows: Iterable[Iterable[float | None]]) -> Matrix:
+    """float32 [rows, features]; null is NaN."""
+    return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=np.float32)

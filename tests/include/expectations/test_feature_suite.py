@@ -9,8 +9,7 @@ import pytest
 from adrank.contracts import registry
 from adrank.contracts.registry import FeatureGroup
 from expectations.count_only import plain, with_examples
-from expectations.feature_suite import suite
-from expectations.relations import relations
+from expectations.feature_suite import relations, suite
 
 GROUPS = registry.load().groups
 KEYS = ["entity_id", "feature_time", "available_at"]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from expectations.day_before import Compared, HourRowCounts, RowRatioBounds
+from expectations.hour_suite import Compared, HourRowCounts, RowRatioBounds
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 BOUNDS = RowRatioBounds(least=0.5, most=2, min_rows_compared=1000)

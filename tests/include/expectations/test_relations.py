@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adrank.contracts import registry
-from expectations.relations import relations
+from expectations.feature_suite import relations
 
 
 def named(group: str) -> dict[str, str]:

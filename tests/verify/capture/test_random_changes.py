@@ -23,7 +23,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake, timestamps
 from adrank.contracts.timestamps import EPOCH, HOUR, floor_hour
-from spark.catalogue import validity
+from spark.catalogue import views
 from spark.lake.files import LakeFiles
 from tests.support.change_capture import EVENT_CLOCK, CaptureWorld
 from tests.support.kafka_broker import eventually
@@ -238,12 +238,12 @@ def test_the_history_is_the_databases_own(
     lost = ledger.envelopes - len(landed)
 
     spark = request.getfixturevalue("spark")
-    history = validity.history(spark, LakeFiles(spark, world.lake.bucket), "ads", EPOCH, writer.now).cache()
+    history = views.history(spark, LakeFiles(spark, world.lake.bucket), "ads", EPOCH, writer.now).cache()
     current = current_rows(history)
     table = {row[0]: row for row in world.rows(f"SELECT {', '.join(COLUMNS)} FROM ads")}
     wrong_rows = [key for key in current.keys() | table.keys() if current.get(key) != as_history(table.get(key))]
     pairs, wrong_prices = wrong_answers(history, ledger, writer.now)
-    sellers = validity.history(spark, LakeFiles(spark, world.lake.bucket), "sellers", EPOCH, writer.now).count()
+    sellers = views.history(spark, LakeFiles(spark, world.lake.bucket), "sellers", EPOCH, writer.now).count()
 
     with capsys.disabled():
         print(

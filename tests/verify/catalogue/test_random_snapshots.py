@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from adrank.contracts.timestamps import HOUR
-from spark.catalogue import fold, snapshots, validity
+from spark.catalogue import fold, snapshots, views
 from spark.lake.files import LakeFiles
 from tests.support.catalogue_changes import FIRST, Change, disorderly, landed, orderly
 
@@ -65,7 +65,7 @@ SPANS = [(hour(24), hour(96)), (hour(55), hour(81)), (hour(72), hour(93))]
 
 
 def versions(spark: SparkSession, files: LakeFiles, since: datetime, end: datetime) -> list[tuple[str, ...]]:
-    found = validity.history(spark, files, "ads", since, end).drop("updated_at", "seller_id").collect()
+    found = views.history(spark, files, "ads", since, end).drop("updated_at", "seller_id").collect()
     return sorted(tuple(str(value) for value in row) for row in found)
 
 

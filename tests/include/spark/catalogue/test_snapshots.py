@@ -14,7 +14,7 @@ from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CatalogueManifest
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import raw_events
-from spark.catalogue import change_data, snapshots, validity
+from spark.catalogue import change_data, snapshots, views
 from spark.catalogue.snapshots import keep
 from spark.lake.files import LakeFiles
 from tests.include.spark.conftest import BUCKET, TestLake, at
@@ -32,7 +32,7 @@ def files(raw_lake: TestLake, spark: SparkSession) -> LakeFiles:
 
 
 def versions(spark: SparkSession, files: LakeFiles, since: datetime, end: datetime) -> list[Version]:
-    found = validity.history(spark, files, "ads", since, end).drop("updated_at", "seller_id").collect()
+    found = views.history(spark, files, "ads", since, end).drop("updated_at", "seller_id").collect()
     return sorted(tuple(str(value) for value in row) for row in found)
 
 

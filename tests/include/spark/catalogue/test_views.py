@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from adrank.contracts import lake
-from spark.catalogue import change_data, validity
+from spark.catalogue import change_data, views
 from spark.lake.files import LakeFiles
 from tests.include.spark.conftest import BUCKET, TestLake, at
 
@@ -139,7 +139,7 @@ def found(_lake_root: Path, spark: SparkSession) -> dict[str, list[Version]]:
             for change in changes
         ]
         lake_of_all.changes("ads", at(0), [{**c, **both} for c, both in zip(changes, images, strict=True)])
-    rows = validity.history(spark, LakeFiles(spark, BUCKET), "ads", BEGINNING, DAY_END).selectExpr(
+    rows = views.history(spark, LakeFiles(spark, BUCKET), "ads", BEGINNING, DAY_END).selectExpr(
         "ad_id", "price", "unix_micros(valid_from) f", "unix_micros(valid_to) t", "unix_micros(created_at) created"
     )
     versions: dict[str, list[Version]] = {name: [] for name in SCENARIOS}
@@ -164,14 +164,14 @@ def test_a_file_that_no_manifest_names_is_no_part_of_history(
 ) -> None:
     path = raw_lake.changes("ads", at(0), [captured("c", at(0, 1), 10, ad(1))])
     (path.parent / "part-left-by-a-killed-process.jsonl").write_text('{"op":"u"')
-    assert validity.history(spark, files, "ads", BEGINNING, DAY_END).count() == 1
+    assert views.history(spark, files, "ads", BEGINNING, DAY_END).count() == 1
 
 
 def test_a_truncated_table_is_empty_from_then_on(raw_lake: TestLake, spark: SparkSession, files: LakeFiles) -> None:
     rows = {name: {"seller_id": name, "created_at": None, "updated_at": None} for name in ("a", "b")}
     changes = [captured("c", at(0), 1, rows["a"]), captured("c", at(0), 2, rows["b"]), captured("t", at(0, 5), 3, None)]
     raw_lake.changes("sellers", at(0), [*changes, captured("c", at(0, 9), 4, rows["b"])])
-    known = validity.history(spark, files, "sellers", BEGINNING, DAY_END).selectExpr(
+    known = views.history(spark, files, "sellers", BEGINNING, DAY_END).selectExpr(
         "seller_id", "unix_micros(valid_from)", "unix_micros(valid_to)"
     )
     assert sorted((row[0], moment(row[1]), moment(row[2])) for row in known.collect()) == [
@@ -187,17 +187,17 @@ def test_a_column_that_nobody_declared_is_refused_by_name(
 ) -> None:
     raw_lake.changes("ads", at(0), [captured("c", at(0), 1, ad(1)), captured("u", at(0), 2, ad(1, colour=value))])
     with pytest.raises(change_data.UnknownColumnError, match=r"hr=00/part-0\.jsonl: ads has a column colour"):
-        validity.history(spark, files, "ads", BEGINNING, DAY_END)
-    assert "colour" not in validity.history(spark, files, "ads", BEGINNING, DAY_END, ["ads.colour"]).columns
+        views.history(spark, files, "ads", BEGINNING, DAY_END)
+    assert "colour" not in views.history(spark, files, "ads", BEGINNING, DAY_END, ["ads.colour"]).columns
     with pytest.raises(change_data.UnknownColumnError):
-        validity.history(spark, files, "ads", BEGINNING, DAY_END, ["sellers.colour"])
+        views.history(spark, files, "ads", BEGINNING, DAY_END, ["sellers.colour"])
 
 
 def test_a_column_that_upstream_dropped_is_null(raw_lake: TestLake, spark: SparkSession, files: LakeFiles) -> None:
     row = ad(1)
     del row["image_quality_score"]
     raw_lake.changes("ads", at(0), [captured("c", at(0), 1, row)])
-    (found,) = validity.history(spark, files, "ads", BEGINNING, DAY_END).collect()
+    (found,) = views.history(spark, files, "ads", BEGINNING, DAY_END).collect()
     assert found.image_quality_score is None
 
 
@@ -214,7 +214,7 @@ def test_a_column_of_another_type_is_refused_by_name(
 ) -> None:
     raw_lake.changes("ads", at(0), [captured("c", at(0), 1, ad(1) | {column: value})])
     with pytest.raises(change_data.ColumnTypeError, match=said):
-        validity.history(spark, files, "ads", BEGINNING, DAY_END)
+        views.history(spark, files, "ads", BEGINNING, DAY_END)
 
 
 def test_a_column_whose_type_changed_is_refused_by_name(
@@ -222,7 +222,7 @@ def test_a_column_whose_type_changed_is_refused_by_name(
 ) -> None:
     raw_lake.changes("ads", at(0), [captured("c", at(0), 1, ad(1)), captured("u", at(0), 2, ad(1) | {"price": "2"})])
     with pytest.raises(change_data.ColumnTypeError, match=r"ads\.price holds several types"):
-        validity.history(spark, files, "ads", BEGINNING, DAY_END)
+        views.history(spark, files, "ads", BEGINNING, DAY_END)
 
 
 def test_an_operation_that_is_none_on_rows_is_refused_by_name(
@@ -230,7 +230,7 @@ def test_an_operation_that_is_none_on_rows_is_refused_by_name(
 ) -> None:
     raw_lake.changes("ads", at(0), [captured("m", at(0), 1, None)])
     with pytest.raises(change_data.UnknownOperationError, match=r"part-0\.jsonl: ads has operation m"):
-        validity.history(spark, files, "ads", BEGINNING, DAY_END)
+        views.history(spark, files, "ads", BEGINNING, DAY_END)
 
 
 def test_a_file_that_is_not_what_its_manifest_says_is_refused(
@@ -240,10 +240,10 @@ def test_a_file_that_is_not_what_its_manifest_says_is_refused(
     lost = raw_lake.changes("ads", at(0), [captured("u", at(0), 3, ad(3))])
     kept.write_text(kept.read_text().splitlines()[0] + "\n")
     with pytest.raises(change_data.CdcFileTornError, match=r"part-0\.jsonl holds 1 changes, its manifest says 2"):
-        validity.history(spark, files, "ads", BEGINNING, DAY_END)
+        views.history(spark, files, "ads", BEGINNING, DAY_END)
     lost.unlink()
     with pytest.raises(change_data.CdcFileTornError, match=r"part-1\.jsonl is missing"):
-        validity.history(spark, files, "ads", BEGINNING, DAY_END)
+        views.history(spark, files, "ads", BEGINNING, DAY_END)
 
 
 def test_an_hour_that_the_capture_process_has_not_closed_is_refused(
@@ -253,12 +253,12 @@ def test_an_hour_that_the_capture_process_has_not_closed_is_refused(
     checkpoint = raw_lake.path(lake.cdc_checkpoint("adrank"))
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_text('{"since": null}')
-    assert validity.history(spark, files, "ads", BEGINNING, at(2)).count() == 1
+    assert views.history(spark, files, "ads", BEGINNING, at(2)).count() == 1
     checkpoint.write_text(f'{{"since": "{at(1).isoformat()}"}}')
-    assert validity.history(spark, files, "ads", BEGINNING, at(1)).count() == 1, "before the process began"
+    assert views.history(spark, files, "ads", BEGINNING, at(1)).count() == 1, "before the process began"
     with pytest.raises(change_data.HourNotCapturedError, match=r"raw/cdc/ads/dt=2026-03-01/hr=01/_MANIFEST\.json"):
-        validity.history(spark, files, "ads", BEGINNING, at(2))
+        views.history(spark, files, "ads", BEGINNING, at(2))
 
 
 def test_a_lake_without_change_data_has_no_history(raw_lake: TestLake, spark: SparkSession, files: LakeFiles) -> None:
-    assert validity.history(spark, files, "ads", BEGINNING, DAY_END).count() == 0
+    assert views.history(spark, files, "ads", BEGINNING, DAY_END).count() == 0

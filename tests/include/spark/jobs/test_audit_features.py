@@ -27,8 +27,7 @@ from spark.jobs.push_features import main as push
 from spark.lake.feature_manifests import manifest_of
 from spark.lake.feature_partitions import read
 from spark.lake.files import LakeFiles
-from spark.online.sampled_rows import absent, sampled
-from spark.online.stored_rows import StoredRows
+from spark.online.stored_rows import StoredRows, sample, without_row
 from tests.include.spark.conftest import BUCKET, FEATURES_TABLE, TestLake, at
 from tests.support.feature_lake import FeatureLake, Numbers, values
 from tests.support.online_stores import REGION, RedisServer, free_port
@@ -226,15 +225,15 @@ def test_a_sample_is_spread_anew_every_hour_and_the_same_when_an_hour_is_audited
     features.hour(at(0), {ADS.name: THOUSAND})
     files = LakeFiles(spark, BUCKET)
     rows = read(spark, files, ADS, [manifest_of(files, ADS, at(0))])
-    one, offline = sampled(rows, ADS, 100, 1)
+    one, offline = sample(rows, ADS, 100, 1)
     assert len(set(one)) == 100
     assert [float(row[0]) for row in offline] == pytest.approx(
         [THOUSAND[name] or float("nan") for name in one], nan_ok=True
     )
-    assert sampled(rows, ADS, 100, 1)[0] == one
-    other, _ = sampled(rows, ADS, 100, 2)
+    assert sample(rows, ADS, 100, 1)[0] == one
+    other, _ = sample(rows, ADS, 100, 2)
     assert len({*one, *other}) > 150
-    assert absent(rows, ["nobody", "ad1"]) == ["nobody"]
+    assert without_row(rows, ["nobody", "ad1"]) == ["nobody"]
 
 
 def served(raw_lake: TestLake, hour: datetime, *rows: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from adrank.decisions.lateness import RawLog
 from adrank.storage import leases
 from adrank.storage.leases import LeaseLostError
 from spark.jobs.compute_features import FeatureQueries
-from spark.lake import feature_partitions, partition_files, raw_events
+from spark.lake import feature_partitions, raw_events
 from spark.lake.files import LakeFiles
 from tests.include.spark.conftest import BUCKET, TestLake, at, event
 from tests.include.spark.jobs.test_compute_features import manifest, rows, run
@@ -180,8 +180,8 @@ def test_who_lost_the_lease_while_it_cleared_writes_no_data(
         theirs.parent.mkdir()
         theirs.touch()
 
-    withdrawn = partition_files.withdraw
-    monkeypatch.setattr(partition_files, "withdraw", withdraw)
+    withdrawn = LakeFiles.withdraw
+    monkeypatch.setattr(LakeFiles, "withdraw", withdraw)
     with leases.held(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step") as lost, pytest.raises(LeaseLostError):
         write(spark, lost)
     assert set(content(raw_lake, f"features/{GROUP}/")) == {"dt=2026-03-01/hr=00/rev=000/part-theirs.parquet"}

@@ -17,9 +17,8 @@ from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup, Registry
 from adrank.contracts.timestamps import DAY, HOUR
-from expectations.day_before import HourRowCounts, RowRatioBounds
-from expectations.finding import ExpectationOutcome
-from expectations.validation import ValidationRun
+from expectations.hour_suite import HourRowCounts, RowRatioBounds
+from expectations.validation import ExpectationOutcome, ValidationRun
 from spark.jobs import validate_features
 from spark.jobs.validate_features import main as validate
 from spark.jobs.validate_features import written

@@ -34,14 +34,14 @@ from adrank.runtime.rate_limited_log import RateLimitedLogger
 _LOG: Final = logging.getLogger(__name__)
 
 #: Sampled requests that may wait for the thread: a few megabytes.
-_WAITING: Final = 64
-_ROLL_ROWS: Final = 20_000
-_ROLL_SECONDS: Final = 60.0
+_MAX_QUEUED: Final = 64
+_FLUSH_ROWS: Final = 20_000
+_FLUSH_SECONDS: Final = 60.0
 
 Put = Callable[[str, bytes], None]
 
 
-class Served(NamedTuple):
+class ServedRequest(NamedTuple):
     """One request's entities, the rows fetched for them, and the vectors that were scored."""
 
     event_time: datetime
@@ -50,7 +50,7 @@ class Served(NamedTuple):
     vectors: Matrix
 
 
-class _Line(NamedTuple):
+class _LogLine(NamedTuple):
     text: str
     rows: int
 
@@ -64,21 +64,21 @@ class ServedRowsLog:
         put: Put,
         share: float,
         *,
-        waiting: int = _WAITING,
-        flush_rows: int = _ROLL_ROWS,
-        roll_seconds: float = _ROLL_SECONDS,
+        max_queued: int = _MAX_QUEUED,
+        flush_rows: int = _FLUSH_ROWS,
+        flush_seconds: float = _FLUSH_SECONDS,
     ) -> None:
         self._layout = layout
         self._put = put
-        self._below = share * 2**32
-        self._roll_rows = flush_rows
-        self._roll_seconds = roll_seconds
-        self._queue: Queue[Served | None] = Queue(waiting)
+        self._threshold = share * 2**32
+        self._flush_rows = flush_rows
+        self._flush_seconds = flush_seconds
+        self._queue: Queue[ServedRequest | None] = Queue(max_queued)
         self._instance = uuid.uuid4().hex[:12]
         self._objects = 0
-        self._lines: dict[datetime, list[_Line]] = defaultdict(list)
-        self._held = 0
-        self._roll_at = math.inf
+        self._lines: dict[datetime, list[_LogLine]] = defaultdict(list)
+        self._buffered_rows = 0
+        self._flush_at = math.inf
         self._stopping = Event()
         self._counts: Counter[str] = Counter()
         self._lock = Lock()
@@ -86,9 +86,9 @@ class ServedRowsLog:
         self._thread = Thread(target=self._run, name="served-log", daemon=True)
         self._thread.start()
 
-    def offer(self, search_id: str, served: Served) -> None:
+    def offer(self, search_id: str, served: ServedRequest) -> None:
         """Take the request if its search is in the sample and there is room. Neither blocks nor raises."""
-        if zlib.crc32(search_id.encode()) >= self._below:
+        if zlib.crc32(search_id.encode()) >= self._threshold:
             return
         try:
             self._queue.put_nowait(served)
@@ -111,34 +111,34 @@ class ServedRowsLog:
         while True:
             served = self._next()
             if served is not None:
-                self._keep(served)
+                self._buffer(served)
             ending = self._stopping.is_set() and self._queue.empty()
-            if ending or self._held >= self._roll_rows or time.monotonic() >= self._roll_at:
-                self._roll()
+            if ending or self._buffered_rows >= self._flush_rows or time.monotonic() >= self._flush_at:
+                self._flush()
             if ending:
                 return
 
-    def _next(self) -> Served | None:
-        wait = self._roll_at - time.monotonic()
+    def _next(self) -> ServedRequest | None:
+        wait = self._flush_at - time.monotonic()
         try:
             return self._queue.get(timeout=None if math.isinf(wait) else max(0.0, wait))
         except Empty:
             return None
 
-    def _keep(self, served: Served) -> None:
+    def _buffer(self, served: ServedRequest) -> None:
         try:
-            lines = list(self._encoded(served))
+            lines = list(self._encode(served))
         except Exception as error:
             # A thread that dies takes every later sample with it.
             self._count("dropped", 1)
             self._log.warning("served log", f"a request could not be logged: {error!r}")
             return
         if not self._lines:
-            self._roll_at = time.monotonic() + self._roll_seconds
+            self._flush_at = time.monotonic() + self._flush_seconds
         self._lines[floor_hour(served.event_time)] += lines
-        self._held += sum(line.rows for line in lines)
+        self._buffered_rows += sum(line.rows for line in lines)
 
-    def _encoded(self, served: Served) -> Iterator[_Line]:
+    def _encode(self, served: ServedRequest) -> Iterator[_LogLine]:
         for group, names, vectors in self._layout.stored(served.vectors):
             rows = served.fetched.rows[group.name]
             first: dict[str, int] = {}
@@ -157,11 +157,11 @@ class ServedRowsLog:
                 "rows": b64encode(vectors[places].astype("<f4").tobytes()).decode(),
             }
             if places:
-                yield _Line(json.dumps(line, separators=(",", ":")), len(places))
+                yield _LogLine(json.dumps(line, separators=(",", ":")), len(places))
 
-    def _roll(self) -> None:
-        taken, self._lines, self._held, self._roll_at = self._lines, defaultdict(list), 0, math.inf
-        for hour, lines in taken.items():
+    def _flush(self) -> None:
+        buffered, self._lines, self._buffered_rows, self._flush_at = self._lines, defaultdict(list), 0, math.inf
+        for hour, lines in buffered.items():
             key = f"{lake.served(hour)}{self._instance}-{self._objects:06d}.jsonl"
             self._objects += 1
             rows = sum(line.rows for line in lines)

@@ -15,7 +15,7 @@ from adrank.online.vectors import VectorLayout
 from adrank.ranking.ranker import Ranker, load_package
 from serving.inference.config import ServingConfig, served_from_env, stores_from_env
 from serving.inference.requests import GoldenRequest, InvalidRequestError, ProbeRequest, RankRequest, Request
-from serving.inference.served_rows import Served, ServedRowsLog
+from serving.inference.served_rows import ServedRequest, ServedRowsLog
 from serving.inference.stores import open_reader, open_served_log
 
 _LOG: Final = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class RankingService:
         values = scores.tolist()
         self.count("rank")
         if self._served is not None and request.event_time is not None:
-            self._served.offer(request.search_id, Served(request.event_time, ids, fetched, vectors))
+            self._served.offer(request.search_id, ServedRequest(request.event_time, ids, fetched, vectors))
         return {
             "ranking": [{"ad_id": candidates[n].ad_id, "score": values[n]} for n in best_first],
             "package_digest": self._ranker.digest,

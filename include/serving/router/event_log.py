@@ -25,7 +25,7 @@ from confluent_kafka import KafkaException
 from adrank.contracts.settings import Events
 from adrank.kafka import messages
 from adrank.kafka.producer import Delivery
-from serving.router.router import Routed
+from serving.router.router import RankResult
 
 _log = logging.getLogger(__name__)
 _METADATA_SECONDS: Final = 10
@@ -43,16 +43,18 @@ class EventLog:
     def __init__(self, events: Events) -> None:
         self._topic = events.topic
         options = {"client.id": "adrank-event-log", "linger.ms": _LINGER_MS}
-        self._delivery = Delivery(events, events.topic, _name, **options)
+        self._producer = Delivery(events, events.topic, _name, **options)
         self._frame = messages.frame(events.schema_id)
         self._closed = threading.Event()
-        self._beats: threading.Thread | None = None
+        self._heartbeat_thread: threading.Thread | None = None
         if events.heartbeat_interval:
             seconds = events.heartbeat_interval.total_seconds()
-            self._beats = threading.Thread(target=self._beat, args=(seconds,), name="event-log-beats", daemon=True)
-            self._beats.start()
+            self._heartbeat_thread = threading.Thread(
+                target=self._send_heartbeats, args=(seconds,), name="event-log-heartbeats", daemon=True
+            )
+            self._heartbeat_thread.start()
 
-    def impressions(self, request: Mapping[str, Any], routed: Routed, session_id: str | None = None) -> list[str]:
+    def impressions(self, request: Mapping[str, Any], result: RankResult, session_id: str | None = None) -> list[str]:
         """Log that the user saw every candidate of a rank request, in the router's order; returns the event ids.
 
         An id is made of search and ad: logging a search twice is logging it once.
@@ -68,12 +70,12 @@ class EventLog:
                 "search_id": request["search_id"],
                 "ad_id": ad_id,
                 "position": position,
-                "model_version": routed.exposure.model_version,
-                "experiment_id": routed.exposure.experiment_id,
-                "variant": routed.exposure.variant,
+                "model_version": result.exposure.model_version,
+                "experiment_id": result.exposure.experiment_id,
+                "variant": result.exposure.variant,
                 "context": candidates[ad_id].get("context", {}),
             }
-            for position, ad_id in enumerate(routed.ranking, 1)
+            for position, ad_id in enumerate(result.ranking, 1)
         ]
         self.send(rows)
         return [str(row["event_id"]) for row in rows]
@@ -84,7 +86,7 @@ class EventLog:
         :raises EventMessageError: a row cannot be an event; those before it are sent
         """
         for row in rows:
-            self._delivery.send(key=messages.key(row), value=self._frame + messages.encode(row))
+            self._producer.send(key=messages.key(row), value=self._frame + messages.encode(row))
 
     def heartbeat(self, moment: datetime) -> None:
         """Say on every partition that no event before ``moment`` is to be expected any more.
@@ -92,23 +94,23 @@ class EventLog:
         :raises EventLogError: the brokers do not say which partitions there are
         """
         for message in self._heartbeats(moment):
-            self._delivery.send(**message)
+            self._producer.send(**message)
 
     def flush(self, seconds: float = 30) -> None:
         """Return when Kafka has everything that was sent since the last flush.
 
         :raises NotDeliveredError: it has not, because it refused or did not answer in time
         """
-        self._delivery.flush(seconds)
+        self._producer.flush(seconds)
 
     def close(self) -> None:
         """Beat no more. Flush before, or what still waits may be lost with the process."""
         self._closed.set()
-        if self._beats is not None:
-            self._beats.join()
+        if self._heartbeat_thread is not None:
+            self._heartbeat_thread.join()
 
-    def _beat(self, seconds: float) -> None:
-        producer = self._delivery.producer
+    def _send_heartbeats(self, seconds: float) -> None:
+        producer = self._producer.producer
         while not self._closed.wait(seconds):
             try:
                 # Not by way of the delivery: a beat that gets lost is no concern of whoever flushes.
@@ -120,12 +122,12 @@ class EventLog:
 
     def _heartbeats(self, moment: datetime) -> list[dict[str, Any]]:
         value = self._frame + messages.heartbeat(moment)
-        said = {"value": value, "headers": messages.HEARTBEAT_HEADERS}
-        return [{"partition": partition, **said} for partition in self._partitions()]
+        message = {"value": value, "headers": messages.HEARTBEAT_HEADERS}
+        return [{"partition": partition, **message} for partition in self._partitions()]
 
     def _partitions(self) -> list[int]:
         try:
-            topic = self._delivery.producer.list_topics(self._topic, timeout=_METADATA_SECONDS).topics[self._topic]
+            topic = self._producer.producer.list_topics(self._topic, timeout=_METADATA_SECONDS).topics[self._topic]
         except KafkaException as error:
             raise EventLogError(f"no metadata of {self._topic}: {error}") from error
         if not topic.partitions:
@@ -134,10 +136,10 @@ class EventLog:
 
 
 def _name(value: bytes) -> str:
-    said = json.loads(messages.unframed(value))
-    if said["event_type"] == messages.HEARTBEAT:
-        return f"heartbeat of {said['event_time']}"
-    return f"event {said['event_id']}"
+    message = json.loads(messages.unframed(value))
+    if message["event_type"] == messages.HEARTBEAT:
+        return f"heartbeat of {message['event_time']}"
+    return f"event {message['event_id']}"
 
 
 def _on_heartbeat(error: Any, _: Any) -> None:

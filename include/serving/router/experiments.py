@@ -41,24 +41,24 @@ class RunningExperiment:
         self._max_age = max_age
         self._clock = clock
         self._lock = Lock()
-        self._known: Experiment | None = None
-        self._read_at = self._asked_at = float("-inf")
+        self._cached: Experiment | None = None
+        self._read_at = self._refreshed_at = float("-inf")
         self._log = RateLimitedLogger(_LOG, clock=clock)
 
     def current(self) -> Experiment | None:
         """The running experiment, or ``None``. One caller refreshes; the others go on with what is known."""
         # Before the very first answer everybody waits, or the first requests would skip the experiment.
-        never_asked = self._asked_at == float("-inf")
-        if self._is_due() and self._lock.acquire(blocking=never_asked):
+        never_refreshed = self._refreshed_at == float("-inf")
+        if self._is_due() and self._lock.acquire(blocking=never_refreshed):
             try:
                 if self._is_due():
                     self._refresh()
             finally:
                 self._lock.release()
-        return self._known if self._clock() - self._read_at <= self._max_age else None
+        return self._cached if self._clock() - self._read_at <= self._max_age else None
 
     def _is_due(self) -> bool:
-        return self._clock() - self._asked_at >= self._cache_seconds
+        return self._clock() - self._refreshed_at >= self._cache_seconds
 
     def _refresh(self) -> None:
         try:
@@ -72,9 +72,9 @@ class RunningExperiment:
                     f"{len(running)} experiments run at once ({', '.join(e.experiment_id for e in running)}); "
                     "routing the one that started last",
                 )
-            self._known = max(running, key=lambda e: (e.start, e.experiment_id), default=None)
+            self._cached = max(running, key=lambda e: (e.start, e.experiment_id), default=None)
             self._read_at = self._clock()
-        self._asked_at = self._clock()
+        self._refreshed_at = self._clock()
 
     def _items(self) -> Iterator[Experiment]:
         query: dict[str, Any] = {

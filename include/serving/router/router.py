@@ -49,7 +49,7 @@ class Exposure:
 
 
 @dataclass(frozen=True, slots=True)
-class Routed:
+class RankResult:
     """Ad ids best first, the container's whole answer, and the exposure."""
 
     ranking: tuple[str, ...]
@@ -94,7 +94,7 @@ class Router:
             clock,
         )
 
-    def rank(self, request: Mapping[str, Any]) -> Routed:
+    def rank(self, request: Mapping[str, Any]) -> RankResult:
         """Rank a request of the form that the container takes.
 
         :raises RejectedRequestError: the request is invalid
@@ -103,34 +103,36 @@ class Router:
         experiment = self._experiment.current()
         variant = _variant(experiment, request)
         body = json.dumps(request, separators=(",", ":"), default=_moment).encode()
-        wanted = len(request.get("candidates", ()))
+        candidates = len(request.get("candidates", ()))
         if experiment is not None and variant == "treatment":
             try:
-                answer = self._invoke(experiment.treatment_endpoint, body, wanted)
+                answer = self._invoke(experiment.treatment_endpoint, body, candidates)
             except (EndpointError, RejectedRequestError):
-                return self._routed(self._production(body, wanted), experiment, variant, self.endpoint, fallback=True)
-            return self._routed(answer, experiment, variant, experiment.treatment_endpoint)
-        return self._routed(self._production(body, wanted), experiment, variant, self.endpoint)
+                return self._result(
+                    self._production(body, candidates), experiment, variant, self.endpoint, fallback=True
+                )
+            return self._result(answer, experiment, variant, experiment.treatment_endpoint)
+        return self._result(self._production(body, candidates), experiment, variant, self.endpoint)
 
-    def _production(self, body: bytes, wanted: int) -> dict[str, Any]:
+    def _production(self, body: bytes, candidates: int) -> dict[str, Any]:
         for _ in range(_PRODUCTION_TRIES - 1):
             try:
-                return self._invoke(self.endpoint, body, wanted)
+                return self._invoke(self.endpoint, body, candidates)
             except EndpointError:
                 continue
-        return self._invoke(self.endpoint, body, wanted)
+        return self._invoke(self.endpoint, body, candidates)
 
-    def _invoke(self, endpoint: str, body: bytes, wanted: int) -> dict[str, Any]:
+    def _invoke(self, endpoint: str, body: bytes, candidates: int) -> dict[str, Any]:
         try:
-            reply = self._runtime.invoke_endpoint(
+            response = self._runtime.invoke_endpoint(
                 EndpointName=endpoint, Body=body, ContentType="application/json", Accept="application/json"
             )
-            answer: dict[str, Any] = json.loads(reply["Body"].read())
-            if len(answer["ranking"]) != wanted or not answer["model_version"]:
-                raise EndpointError(f"endpoint {endpoint} ranked {len(answer['ranking'])} of {wanted} candidates")
+            answer: dict[str, Any] = json.loads(response["Body"].read())
+            if len(answer["ranking"]) != candidates or not answer["model_version"]:
+                raise EndpointError(f"endpoint {endpoint} ranked {len(answer['ranking'])} of {candidates} candidates")
         except ClientError as error:
             if error.response["Error"]["Code"] == "ModelError" and error.response.get("OriginalStatusCode") == 400:
-                raise RejectedRequestError(_said(error.response.get("OriginalMessage", str(error)))) from error
+                raise RejectedRequestError(_error_message(error.response.get("OriginalMessage", str(error)))) from error
             raise EndpointError(f"endpoint {endpoint}: {error}") from error
         except (BotoCoreError, OSError) as error:
             raise EndpointError(f"endpoint {endpoint}: {error}") from error
@@ -139,14 +141,14 @@ class Router:
         return answer
 
     @staticmethod
-    def _routed(
+    def _result(
         answer: Mapping[str, Any],
         experiment: Experiment | None,
         variant: Variant | Literal[""],
         endpoint: str,
         *,
         fallback: bool = False,
-    ) -> Routed:
+    ) -> RankResult:
         exposure = Exposure(
             experiment_id=experiment.experiment_id if experiment is not None else "",
             variant=variant,
@@ -154,7 +156,7 @@ class Router:
             endpoint=endpoint,
             fallback=fallback,
         )
-        return Routed(tuple(row["ad_id"] for row in answer["ranking"]), answer, exposure)
+        return RankResult(tuple(row["ad_id"] for row in answer["ranking"]), answer, exposure)
 
 
 def _variant(experiment: Experiment | None, request: Mapping[str, Any]) -> Variant | Literal[""]:
@@ -187,7 +189,7 @@ def _moment(value: object) -> str:
     raise TypeError(f"{type(value).__name__} cannot be sent to an endpoint")
 
 
-def _said(message: str) -> str:
+def _error_message(message: str) -> str:
     """The container's own words, out of the JSON that it put them in."""
     try:
         return str(json.loads(message)["error"])

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
-from starlette.applications import Starlette
 
 from adrank.contracts import registry
 from serving.inference.app import create_app
 from serving.inference.config import ServingConfig
 from serving.inference.service import load_service
+from tests.include.serving.containers import served
 from tests.include.serving.packages import fixed_slots_package, learned_package
 from tests.support.online_stores import (
     REGION,
@@ -25,7 +21,6 @@ from tests.support.online_stores import (
     RedisServer,
     account,
     dynamodb,
-    free_port,
     redis_server,
     rows,
     shared_redis,
@@ -71,27 +66,6 @@ def environment(
         return variables
 
     return set_environment
-
-
-@contextmanager
-def served(app: Starlette) -> Iterator[httpx.Client]:
-    """The application behind a real HTTP server."""
-    port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", log_level="warning")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        give_up = time.monotonic() + 10
-        while not server.started:
-            assert time.monotonic() < give_up, "the server did not come up"
-            time.sleep(0.005)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 @pytest.fixture

@@ -22,26 +22,13 @@ from serving.inference import app
 from serving.inference.app import create_app
 from serving.inference.config import ConfigError, ServingConfig, stores_from_env
 from serving.inference.service import load_service
-from tests.include.serving.conftest import served
+from tests.include.serving.containers import request, served
 from tests.include.serving.packages import FEATURES, learned_package
 from tests.support.online_stores import AS_OF, OnlineRows, free_port
 
 REGISTRY = registry.load()
 INCLUDE = Path(app.__file__).resolve().parents[2]
 Environment = Callable[[Path, str], dict[str, str]]
-
-
-def request(ads: int = 3, **changes: Any) -> dict[str, Any]:
-    candidates = [
-        {"ad_id": f"a{n}", "seller_id": "s1", "category": f"c{n % 2}", "context": {"query_match": 10.0 * n}}
-        for n in range(ads)
-    ]
-    return {
-        "search_id": "q1",
-        "user_id": "u|1",
-        "event_time": AS_OF.isoformat(),
-        "candidates": candidates,
-    } | changes
 
 
 def put_ads(rows: OnlineRows, ads: int) -> list[dict[str, float]]:

@@ -33,7 +33,7 @@ def test_a_good_request_is_read(body: Any, kind: type) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (rank(candidates=[]), "candidates:"),
         (rank(candidates=[{"ad_id": "a"}] * 1001), "candidates: List should have at most 1000 items"),
@@ -55,7 +55,7 @@ def test_a_good_request_is_read(body: Any, kind: type) -> None:
         ('{"vectors": [[NaN]]}', "vectors[0][0]: Input should be a finite number"),
     ],
 )
-def test_a_bad_request_is_told_which_field_is_wrong(body: Any, said: str) -> None:
+def test_a_bad_request_is_told_which_field_is_wrong(body: Any, message: str) -> None:
     with pytest.raises(InvalidRequestError) as refused:
         parse((body if isinstance(body, str) else json.dumps(body)).encode())
-    assert said in str(refused.value)
+    assert message in str(refused.value)

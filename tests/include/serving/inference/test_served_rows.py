@@ -24,10 +24,9 @@ from adrank.online.reader import FetchResult
 from adrank.online.vectors import GroupDecoder, VectorLayout
 from serving.inference.app import create_app
 from serving.inference.config import ConfigError, ServedConfig, ServingConfig, served_from_env
-from serving.inference.served_rows import Served, ServedRowsLog
+from serving.inference.served_rows import ServedRequest, ServedRowsLog
 from serving.inference.service import load_service
-from tests.include.serving.conftest import served
-from tests.include.serving.inference.test_app import request
+from tests.include.serving.containers import request, served
 from tests.support.online_stores import AS_OF, REGION, OnlineRows
 
 REGISTRY = registry.load()
@@ -40,11 +39,11 @@ BUCKET = "lake-under-test"
 
 def ranked(
     *packed: bytes | None, at: datetime = AS_OF, ids: list[str | None] | None = None, outages: Any = ()
-) -> Served:
+) -> ServedRequest:
     rows = {GROUP.name: GroupDecoder(GROUP).decode(packed, at.timestamp())}
     vectors = LAYOUT.assemble(rows, [{"slot": 1.0}] * len(packed))
     names: list[str | None] = ids or [f"a{n}" for n in range(len(packed))]
-    return Served(at, {"ad": names}, FetchResult(rows, outages), vectors)
+    return ServedRequest(at, {"ad": names}, FetchResult(rows, outages), vectors)
 
 
 def logged(body: bytes) -> list[dict[str, Any]]:
@@ -159,7 +158,7 @@ def test_a_full_buffer_is_written_without_waiting_for_the_clock(
 
 
 def test_what_is_there_is_written_after_some_time(store: Lake, make_log: Callable[..., ServedRowsLog]) -> None:
-    log = make_log(roll_seconds=0.01)
+    log = make_log(flush_seconds=0.01)
     log.offer("q", ranked(None))
     assert store.entered.wait(5)
 
@@ -168,7 +167,7 @@ def test_a_store_that_hangs_costs_samples_and_no_request_waits(
     store: Lake, make_log: Callable[..., ServedRowsLog]
 ) -> None:
     store.open.clear()
-    log = make_log(waiting=2, flush_rows=1)
+    log = make_log(max_queued=2, flush_rows=1)
     log.offer("q", ranked(None))
     assert store.entered.wait(5)
     for _ in range(5):
@@ -204,7 +203,7 @@ def test_a_request_that_cannot_be_logged_does_not_end_the_log(
 def test_a_share_of_the_searches_is_taken_and_always_the_same(
     store: Lake, make_log: Callable[..., ServedRowsLog]
 ) -> None:
-    logs = [make_log(0.2, waiting=2000), make_log(0.2, waiting=2000)]
+    logs = [make_log(0.2, max_queued=2000), make_log(0.2, max_queued=2000)]
     for log in logs:
         for n in range(1000):
             log.offer(f"search-{n}", ranked(None))

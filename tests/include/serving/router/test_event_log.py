@@ -22,7 +22,7 @@ from adrank.kafka.producer import DeliveryError
 from ingestion.archiver import messages as archived_messages
 from serving.router import event_log
 from serving.router.event_log import EventLog, EventLogError
-from serving.router.router import Exposure, Routed
+from serving.router.router import Exposure, RankResult
 from tests.support.kafka_broker import Broker, free_port
 
 pytestmark = pytest.mark.stack
@@ -56,10 +56,10 @@ class Warnings(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.said: queue.Queue[str] = queue.Queue()
+        self.text: queue.Queue[str] = queue.Queue()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said.put(record.getMessage())
+        self.text.put(record.getMessage())
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_impressions_say_what_the_router_decided(events: Events) -> None:
         "event_time": NOW.isoformat(),
         "candidates": [{"ad_id": "a1", "context": {"slot": 1}}, {"ad_id": "a2", "context": {"slot": None}}],
     }
-    routed = Routed(("a2", "a1"), {}, Exposure("exp", "treatment", "0123", "staging", fallback=False))
+    routed = RankResult(("a2", "a1"), {}, Exposure("exp", "treatment", "0123", "staging", fallback=False))
     log = EventLog(events)
     assert log.impressions(request, routed, "x") == ["impression-s-a2", "impression-s-a1"]
     log.flush()
@@ -141,9 +141,9 @@ def test_an_open_log_beats_by_itself_with_the_wall_clock(events: Events) -> None
     with closing(EventLog(events.model_copy(update={"heartbeat_interval": OFTEN}))):
         found = beats(events, 3)
     for partition in range(3):
-        said = [json.loads(m.value()) for m in found[partition]]
-        assert {one["event_type"] for one in said} == {"heartbeat"}
-        times = [one["event_time"] for one in said]
+        text = [json.loads(m.value()) for m in found[partition]]
+        assert {one["event_type"] for one in text} == {"heartbeat"}
+        times = [one["event_time"] for one in text]
         assert times == sorted(set(times)), "the clock goes on"
         assert began.timestamp() * 1e6 - 1 <= times[0] <= times[-1] <= datetime.now(UTC).timestamp() * 1e6
 
@@ -154,8 +154,8 @@ def test_a_closed_log_beats_no_more(events: Events) -> None:
     log.close()
     log.flush()
     before = ends(events)
-    assert log._beats is not None
-    assert not log._beats.is_alive()
+    assert log._heartbeat_thread is not None
+    assert not log._heartbeat_thread.is_alive()
     assert ends(events) == before
 
 
@@ -177,7 +177,7 @@ def test_closing_waits_for_the_beat_that_is_under_way(events: Events, monkeypatc
 
 
 def test_nobody_beats_when_somebody_else_does(events: Events) -> None:
-    assert EventLog(events)._beats is None
+    assert EventLog(events)._heartbeat_thread is None
 
 
 def test_a_beat_that_fails_is_logged_and_the_next_one_comes(
@@ -195,8 +195,8 @@ def test_a_beat_that_fails_is_logged_and_the_next_one_comes(
     with closing(EventLog(events.model_copy(update={"heartbeat_interval": OFTEN}))) as log:
         beats(events, 1)
         log.flush()
-    assert warnings.said.get(timeout=1) == f"No heartbeat on {events.topic}: no metadata"
-    assert warnings.said.get(timeout=1) == f"No heartbeat on {events.topic}: nobody foresaw this"
+    assert warnings.text.get(timeout=1) == f"No heartbeat on {events.topic}: no metadata"
+    assert warnings.text.get(timeout=1) == f"No heartbeat on {events.topic}: nobody foresaw this"
 
 
 def test_a_beat_that_is_not_delivered_is_logged_and_not_told_to_whoever_flushes(
@@ -206,7 +206,7 @@ def test_a_beat_that_is_not_delivered_is_logged_and_not_told_to_whoever_flushes(
     nobody = {"brokers": f"127.0.0.1:{free_port()}", "client": {**events.client, "message.timeout.ms": "300"}}
     with closing(EventLog(events.model_copy(update={**nobody, "heartbeat_interval": OFTEN}))) as log:
         for _ in range(2):
-            assert "A heartbeat is lost" in warnings.said.get(timeout=20)
+            assert "A heartbeat is lost" in warnings.text.get(timeout=20)
     log.flush(10)
 
 
@@ -253,8 +253,8 @@ def test_a_row_that_is_no_event_is_refused_before_it_is_sent(events: Events) -> 
         ({"event_time": datetime(2026, 1, 1)}, "event_time is"),
         ({"revenue": float("nan")}, "event 'e': Out of range float"),
     ]
-    for change, said in bad:
-        with pytest.raises(EventMessageError, match=said):
+    for change, text in bad:
+        with pytest.raises(EventMessageError, match=text):
             log.send([row("e", "s", **change)])
     log.flush()
 

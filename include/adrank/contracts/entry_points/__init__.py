@@ -1,0 +1,1 @@
+"""What each remote program is told, declared once for who starts it and for itself."""

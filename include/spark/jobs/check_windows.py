@@ -10,16 +10,16 @@ only. Exits 1 naming group, entity, column and both values.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake, registry, timestamps
+from adrank.contracts.entry_points.features import CheckWindows
 from adrank.contracts.manifests import TileManifest
 from adrank.contracts.registry import Counts
 from adrank.contracts.timestamps import DAY, HOUR, floor_day
@@ -55,21 +55,16 @@ class Compared(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the step."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bucket", required=True)
-    parser.add_argument("--group", required=True)
-    parser.add_argument("--day", required=True, type=datetime.fromisoformat)
-    parser.add_argument("--queries", required=True)
-    asked = parser.parse_args(argv)
-    spark = session(f"check windows {asked.group} {asked.day:%Y-%m-%d}")
-    files = LakeFiles(spark, asked.bucket)
-    group = registry.load().group(asked.group)
-    query = files.read(f"{asked.queries.removeprefix(files.root)}/tiles/{group.name}.sql")
+    args = CheckWindows.parse(argv)
+    spark = session(f"check windows {args.group} {args.day:%Y-%m-%d}")
+    files = LakeFiles(spark, args.bucket)
+    group = registry.load().group(args.group)
+    query = files.read(f"{args.queries.removeprefix(files.root)}/tiles/{group.name}.sql")
     views = CatalogueViews.for_group(spark, Catalogue(spark, files, [group], ()), group)
     tiles = Tiles(spark, files, group, query, views, EventLog(spark, files, [group]))
-    compared = check(tiles, asked.day.replace(tzinfo=UTC))
+    compared = check(tiles, args.day)
     for found in compared:
-        print(f"{asked.group}: {found.rows} rows of {found.what} compared, {found.wrong} difference(s)")
+        print(f"{args.group}: {found.rows} rows of {found.what} compared, {found.wrong} difference(s)")
     if any(found.wrong for found in compared):
         sys.exit("; ".join(line for found in compared for line in found.differences))
 

@@ -14,7 +14,6 @@ the step then fails, naming each.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +22,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import registry, timestamps
+from adrank.contracts.entry_points.features import ComputeFeatures
 from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import HOUR, floor_hour
@@ -141,19 +141,8 @@ class FeatureQueries:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the step."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bucket", required=True)
-    parser.add_argument("--group", required=True, action="append")
-    parser.add_argument("--start", required=True, type=datetime.fromisoformat)
-    parser.add_argument("--end", required=True, type=datetime.fromisoformat)
-    parser.add_argument("--queries", required=True)
-    parser.add_argument("--recompute", choices=("true", "false"), default="true")
-    parser.add_argument("--ignored-column", action="append", default=[], metavar="TABLE.COLUMN")
-    parser.add_argument("--owner")
-    args = parser.parse_args(argv)
+    args = ComputeFeatures.parse(argv)
     hours = list(timestamps.hours(args.start, floor_hour(args.end)))
-    if not hours:
-        parser.error(f"there is no whole hour from {args.start.isoformat()} to {args.end.isoformat()}")
     spark = session(f"features {' '.join(args.group)} {args.start.isoformat()}")
     files = LakeFiles(spark, args.bucket)
     raws = raw_events.closed_hours(files, lateness.horizon_start(hours[0] - HOUR), hours[-1] + HOUR)
@@ -163,11 +152,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     def work(group: FeatureGroup) -> Work:
         def compute() -> str:
             own = beside(spark)
-            again = args.recompute == "true"
-            if not again and queries.is_whole(own, group, hours):
+            if not args.recompute and queries.is_whole(own, group, hours):
                 return "whole already"
             with leases.held(bucket=args.bucket, group=group.name, days=hours, owner=args.owner) as lease:
-                if again:
+                if args.recompute:
                     return described(queries.compute(own, group, hours, lease))
                 return queries.complete(own, group, hours, lease)
 

@@ -16,7 +16,6 @@ The step fails when a part failed, and names it.
 
 from __future__ import annotations
 
-import argparse
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,9 +28,10 @@ from typing import Final, get_args
 from pyspark.sql import SparkSession
 
 from adrank.contracts import lake, registry, timestamps
+from adrank.contracts.entry_points.features import HourlyFeatures
 from adrank.contracts.manifests import FeatureRun, PartOutcome
 from adrank.contracts.registry import FeatureGroup, Store
-from adrank.contracts.timestamps import HOUR, floor_hour
+from adrank.contracts.timestamps import HOUR
 from adrank.decisions import lateness
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
 from adrank.runtime.retry import RetryUntil
@@ -111,8 +111,8 @@ class HourOfFeatures:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the step."""
-    args = _parser().parse_args(argv)
-    hour, lookback = floor_hour(args.hour), timedelta(hours=args.late_lookback_hours)
+    args = HourlyFeatures.parse(argv)
+    hour, lookback = args.hour, timedelta(hours=args.late_lookback_hours)
     # Great Expectations takes as long to import as Spark takes to start.
     with ThreadPoolExecutor(1) as importer:
         importer.submit(import_module, "great_expectations")
@@ -123,8 +123,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     groups = registry.load().groups
     queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
     of_hour = HourOfFeatures(spark, queries, hour, lookback, args.owner, args.bucket, report)
-    least, most = args.row_ratio
-    bounds = RowRatioBounds(least, most, args.min_rows_compared)
+    bounds = RowRatioBounds(*args.row_ratio, args.min_rows_compared)
     addresses: dict[Store, Address] = {
         "redis": RedisAddress(args.redis_host, args.redis_port, args.redis_tls),
         "dynamodb": DynamoDBAddress(args.table, args.region),
@@ -156,27 +155,6 @@ def main(argv: Sequence[str] | None = None) -> None:
             parts.skip(*(name for later in rounds[number + 1 :] for name in later), why="what comes before it failed")
             break
     parts.require_success()
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bucket", required=True)
-    parser.add_argument("--hour", required=True, type=datetime.fromisoformat)
-    parser.add_argument("--queries", required=True)
-    parser.add_argument("--run", required=True)
-    parser.add_argument("--owner")
-    parser.add_argument("--late-lookback-hours", required=True, type=float)
-    parser.add_argument("--ignored-column", action="append", default=[], metavar="TABLE.COLUMN")
-    parser.add_argument("--row-ratio", required=True, nargs=2, type=float, metavar=("LEAST", "MOST"))
-    parser.add_argument("--min-rows-compared", required=True, type=int, metavar="ROWS")
-    parser.add_argument("--redis-host", required=True)
-    parser.add_argument("--redis-port", required=True, type=int)
-    parser.add_argument("--redis-tls", action="store_true")
-    parser.add_argument("--table", required=True)
-    parser.add_argument("--region", required=True)
-    parser.add_argument("--sample", required=True, type=int)
-    parser.add_argument("--max-skew", required=True, type=float)
-    return parser
 
 
 if __name__ == "__main__":

@@ -1,17 +1,16 @@
 """Brings an online store to one hour's newest feature rows; newer hours win over older ones.
 
     spark-submit push_features.py --bucket B --store redis|dynamodb --hour ISO
-        --redis-host H --redis-port P [--redis-tls] --table T --region R [--patience-seconds N] [--full]
+        --redis-host H --redis-port P [--redis-tls] --table T --region R [--retry-seconds N] [--full]
 
 Writes what differs from what the store holds by its own account (:mod:`adrank.online.push_state`), from where the rows
-are. A store that is full, throttles or is away is waited for, ``--patience-seconds`` in all. Refuses an hour that was
+are. A store that is full, throttles or is away is waited for, ``--retry-seconds`` in all. Refuses an hour that was
 not validated, and a Redis that evicts rows when it is full. Writes ``online/<store>/dt=/hr=/_MANIFEST.json`` when all
 is there. ``--full`` writes every row even so.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -20,9 +19,9 @@ from datetime import datetime
 from pyspark.sql import SparkSession
 
 from adrank.contracts import lake, registry
+from adrank.contracts.entry_points.features import PushFeatures
 from adrank.contracts.manifests import FeatureManifest, PushedHour, PushManifest
 from adrank.contracts.registry import Store
-from adrank.contracts.timestamps import floor_hour
 from adrank.online import push_state as states
 from adrank.online.push_state import StoreState
 from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
@@ -39,28 +38,16 @@ class NotValidatedError(RuntimeError):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the step."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bucket", required=True)
-    parser.add_argument("--store", required=True, choices=("redis", "dynamodb"))
-    parser.add_argument("--hour", required=True, type=_hour)
-    parser.add_argument("--redis-host", required=True)
-    parser.add_argument("--redis-port", required=True, type=int)
-    parser.add_argument("--redis-tls", action="store_true")
-    parser.add_argument("--table", required=True)
-    parser.add_argument("--region", required=True)
-    parser.add_argument("--patience-seconds", type=float, default=900)
-    parser.add_argument("--full", action="store_true")
-    asked = parser.parse_args(argv)
-
+    args = PushFeatures.parse(argv)
     address: Address = (
-        RedisAddress(asked.redis_host, asked.redis_port, asked.redis_tls)
-        if asked.store == "redis"
-        else DynamoDBAddress(asked.table, asked.region)
+        RedisAddress(args.redis_host, args.redis_port, args.redis_tls)
+        if args.store == "redis"
+        else DynamoDBAddress(args.table, args.region)
     )
-    spark = session(f"push {asked.store} {asked.hour.isoformat()}")
-    files = LakeFiles(spark, asked.bucket)
-    retry = RetryUntil.for_seconds(asked.patience_seconds)
-    print(push(spark, files, asked.store, asked.hour, address, retry, full=asked.full))
+    spark = session(f"push {args.store} {args.hour.isoformat()}")
+    files = LakeFiles(spark, args.bucket)
+    retry = RetryUntil.for_seconds(args.retry_seconds)
+    print(push(spark, files, args.store, args.hour, address, retry, full=args.full))
 
 
 def push(
@@ -108,10 +95,6 @@ def push(
     )
     files.write(key, manifest.model_dump_json(indent=2))
     return _told(manifest, rows)
-
-
-def _hour(text: str) -> datetime:
-    return floor_hour(datetime.fromisoformat(text))
 
 
 def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[FeatureManifest]) -> None:

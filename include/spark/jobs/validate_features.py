@@ -11,7 +11,6 @@ naming group, expectation and value.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 from pyspark.sql import DataFrame, SparkSession
 
 from adrank.contracts import lake, registry, timestamps
+from adrank.contracts.entry_points.features import ValidateFeatures
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import DAY
@@ -45,24 +45,16 @@ class ExpectationsFailedError(RuntimeError):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the step."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bucket", required=True)
-    parser.add_argument("--start", required=True, type=datetime.fromisoformat)
-    parser.add_argument("--end", required=True, type=datetime.fromisoformat)
-    parser.add_argument("--run", required=True)
-    parser.add_argument("--row-ratio", required=True, nargs=2, type=float, metavar=("LEAST", "MOST"))
-    parser.add_argument("--min-rows-compared", required=True, type=int, metavar="ROWS")
-    asked = parser.parse_args(argv)
-    least, most = asked.row_ratio
-    bounds = RowRatioBounds(least, most, asked.min_rows_compared)
+    args = ValidateFeatures.parse(argv)
+    bounds = RowRatioBounds(*args.row_ratio, args.min_rows_compared)
 
     # Great Expectations takes as long to import as Spark takes to start.
     with ThreadPoolExecutor(1) as beside:
         beside.submit(import_module, "great_expectations")
-        spark = session(f"validate {asked.start.isoformat()}")
-    files = LakeFiles(spark, asked.bucket)
+        spark = session(f"validate {args.start.isoformat()}")
+    files = LakeFiles(spark, args.bucket)
     try:
-        print(validate(spark, files, asked.start, asked.end, None, asked.run, bounds))
+        print(validate(spark, files, args.start, args.end, None, args.run, bounds))
     except ExpectationsFailedError as error:
         sys.exit(str(error))
 

@@ -163,7 +163,7 @@ class Campaign(ABC):
             *words,
             str(INCLUDE / "spark" / "jobs" / "push_features.py"),
             *asked,
-            "--patience-seconds",
+            "--retry-seconds",
             "240",
         ]
         return Pushing(command, self.environment(), self._directory / "push.log")

@@ -79,7 +79,6 @@ class EntryPointArguments(BaseSettings):
         frozen=True,
         cli_kebab_case=True,
         cli_implicit_flags="toggle",
-        cli_enforce_required=True,
         cli_hide_none_type=True,
         # Every word is text; none means that a flag was not given.
         cli_parse_none_str="\0",

@@ -59,7 +59,7 @@ class Pusher:
 
     def push(self, hour: int, *more: str, minute: int = 0) -> PushManifest:
         where = ["--redis-host", "127.0.0.1", "--redis-port", str(self._port), "--table", "none", "--region", "none"]
-        retry = ["--patience-seconds", "20"]
+        retry = ["--retry-seconds", "20"]
         main(["--bucket", BUCKET, "--store", "redis", "--hour", at(hour, minute).isoformat(), *where, *retry, *more])
         return PushManifest.model_validate(self._lake.read_json(lake.push_manifest("redis", at(hour))))
 

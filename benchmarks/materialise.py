@@ -102,8 +102,8 @@ def spark_submit(directory: Path, port: int) -> dict[str, float]:
                 except psutil.Error:
                     continue
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    client = threading.Thread(target=watch)
+    client.start()
     began = time.perf_counter()
     try:
         python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
@@ -112,7 +112,7 @@ def spark_submit(directory: Path, port: int) -> dict[str, float]:
         )
     finally:
         over.set()
-        watcher.join()
+        client.join()
     return {**told, "whole": time.perf_counter() - began, "peak": peak[0]}
 
 

@@ -32,7 +32,7 @@ from ingestion.own_logs.files import OwnLogsError
 from stack import lifecycle
 from stack.__main__ import addresses
 from stack.settings import ROOT, StackSettings
-from stack.supervisor.client import SupervisorError, Watcher
+from stack.supervisor.client import SupervisorClient, SupervisorError
 from stack.supervisor.orphans import OrphanProcessError
 
 HOME: Final = ROOT / "build" / "demo"
@@ -65,9 +65,9 @@ def main(variables: Mapping[str, str] = os.environ) -> int:
 
 def demo_stack(extra: Mapping[str, str] | None = None) -> StackSettings:
     """The demo's own stack: ports as set for any stack, files of its own, ``extra`` settings."""
-    given = StackSettings()
-    return given.model_copy(
-        update={"home": STACK_HOME, "extra_environment": {**(extra or {}), **given.extra_environment}}
+    stack = StackSettings()
+    return stack.model_copy(
+        update={"home": STACK_HOME, "extra_environment": {**(extra or {}), **stack.extra_environment}}
     )
 
 
@@ -87,7 +87,9 @@ def _run(source: HistorySource, ask: bool, stall_seconds: float) -> int:
     except (Exception, KeyboardInterrupt) as error:
         ending = ending_of(error, progress.current, stack)
     try:
-        record = demo.record(ending.line if ending else "", "" if Watcher(stack).is_stopped() else addresses(stack))
+        record = demo.record(
+            ending.line if ending else "", "" if SupervisorClient(stack).is_stopped() else addresses(stack)
+        )
         _write(record)
         print(_closing_message(record, ending), flush=True)
     except KeyboardInterrupt as interrupt:
@@ -121,19 +123,19 @@ def _closing_message(record: DemoRecord, ending: Ending | None) -> str:
 
 def _source(variables: Mapping[str, str]) -> HistorySource:
     """Whatever is wrong with the user's logs is found here, before anything is touched."""
-    spelled = variables.get("SEED") or "7"
-    if not spelled.isdigit():
-        raise WrongOptionError(f"SEED={spelled}: expected a whole number, 0 or more")
+    text = variables.get("SEED") or "7"
+    if not text.isdigit():
+        raise WrongOptionError(f"SEED={text}: expected a whole number, 0 or more")
     if data := variables.get("DATA"):
-        return OwnHistory.of(Path(data), int(spelled))
-    return SimulatedHistory.of(int(spelled), datetime.now(UTC))
+        return OwnHistory.of(Path(data), int(text))
+    return SimulatedHistory.of(int(text), datetime.now(UTC))
 
 
 def _ask(variables: Mapping[str, str]) -> bool:
-    spelled = variables.get("APPROVE") or "auto"
-    if spelled not in ("auto", "ask"):
-        raise WrongOptionError(f"APPROVE={spelled}: expected auto or ask")
-    return spelled == "ask"
+    text = variables.get("APPROVE") or "auto"
+    if text not in ("auto", "ask"):
+        raise WrongOptionError(f"APPROVE={text}: expected auto or ask")
+    return text == "ask"
 
 
 def _stall_seconds(variables: Mapping[str, str]) -> float:

@@ -14,7 +14,7 @@ from simulator.traffic.metrics_page import MetricsUnreadableError, values
 from stack.process_cpu import StackCpu, tree_seconds
 from stack.settings import StackSettings
 from stack.stall import Signal, steps
-from stack.supervisor.client import Watcher
+from stack.supervisor.client import SupervisorClient
 
 #: Share of a core below which jobs do nothing: a JVM that only waits takes less than a tenth of it.
 _IDLE_SHARE: Final = 1 / 30
@@ -31,7 +31,7 @@ def program(stack: StackSettings, name: str, limit: float) -> dict[str, Signal]:
     """A server's own CPU time, where it is awaited itself, with ``limit`` seconds to show it."""
 
     def cpu_seconds() -> float | None:
-        pid = Watcher(stack).pids().get(name)
+        pid = SupervisorClient(stack).pids().get(name)
         return None if pid is None else tree_seconds(pid)
 
     return {f"the CPU time of {name}": steps(cpu_seconds, limit * _IDLE_SERVER_SHARE)}

@@ -37,7 +37,7 @@ class HistorySource(Protocol):
     def land(self, store: ObjectStore) -> str:
         """Import what lies too far back for the event log; returns what landed, in words."""
 
-    def tell(self, outlet: EventSink) -> str:
+    def tell(self, sink: EventSink) -> str:
         """Tell the rest to the marketplace's database and event log; returns what was told, in words."""
 
     def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:
@@ -82,10 +82,10 @@ class SimulatedHistory:
         rows = land_events(World(self.settings), store, start, end)
         return f"{rows:,} events of {(end - start) // HOUR} hours landed"
 
-    def tell(self, outlet: EventSink) -> str:
+    def tell(self, sink: EventSink) -> str:
         """All of the catalogue, and the events of the last hours."""
         plan = self.plan()
-        rows = stream_history(World(self.settings), outlet, plan.hourly_start, plan.end)
+        rows = stream_history(World(self.settings), sink, plan.hourly_start, plan.end)
         return f"the catalogue, and {rows:,} events of the last {HOURLY_RUNS} hours"
 
     def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:
@@ -144,9 +144,9 @@ class OwnHistory:
         importer.land(self.logs, store)
         return f"{self.logs.events.accepted.num_rows:,} events of {self.plan().hours} hours landed"
 
-    def tell(self, outlet: EventSink) -> str:
+    def tell(self, sink: EventSink) -> str:
         """Nothing but how late it is: the whole log was imported."""
-        outlet.hour(self.plan().end, (), event_table.empty())
+        sink.hour(self.plan().end, (), event_table.empty())
         return "the event clock; the log itself was imported"
 
     def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:

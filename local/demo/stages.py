@@ -28,14 +28,14 @@ from demo.runs.weekly import WeeklyWatch
 from demo.sources import HistorySource
 from demo.traffic_process import TrafficProcess
 from ingestion.landing import changes
-from simulator.sinks.event_sink import streamed
+from simulator.sinks.event_sink import streaming_sink
 from stack import lifecycle, paths
 from stack.airflow_client import AirflowClient
 from stack.environment import process_environment, url
 from stack.process_cpu import StackCpu
 from stack.settings import StackSettings
 from stack.stall import ProgressWatch, Signal
-from stack.supervisor.client import Watcher
+from stack.supervisor.client import SupervisorClient
 
 BILLING: Final = "ranking_billing_nightly"
 BACKFILL: Final = "ranking_backfill"
@@ -143,8 +143,8 @@ class Demo:
         """The last hours come the way that all hours come in production; the archiver and the capture close them."""
         plan = self._plan
         with self._progress.stage("ingestion", "event log and database -> raw hours") as say:
-            with streamed(self._settings) as outlet:
-                say(f"told: {self._source.tell(outlet)}")
+            with streaming_sink(self._settings) as sink:
+                say(f"told: {self._source.tell(sink)}")
             last = plan.end - HOUR
             keys = (lake.raw_events_manifest(last), *(lake.raw_cdc_manifest(table, last) for table in changes.TABLES))
             store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
@@ -289,7 +289,9 @@ class Demo:
     def _airflow_as(self, user: str, max_silence: float | None = None) -> Airflow:
         stack = self._options.stack
         return Airflow(
-            AirflowClient(stack, user), max_silence or self._options.stall_seconds, Watcher(stack).require_running
+            AirflowClient(stack, user),
+            max_silence or self._options.stall_seconds,
+            SupervisorClient(stack).require_running,
         )
 
     def _client(self, service: str) -> Any:

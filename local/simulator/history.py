@@ -1,4 +1,4 @@
-"""History of the simulated marketplace, ranked by fixed slots: landed in the raw layout at once, or told hour by hour.
+"""History of the simulated marketplace, ranked by fixed slots: landed at once, or streamed hour by hour.
 
 ``python -m simulator.history --bucket B --live-start ISO [--seed 7] [--days 8]`` lands all hours before ``live-start``.
 """
@@ -65,17 +65,17 @@ def land_history(world: World, store: ObjectStore, start: datetime, end: datetim
     return land_events(world, store, start, end)
 
 
-def stream_history(world: World, outlet: EventSink, start: datetime, end: datetime) -> int:
-    """Tell the catalogue's changes before ``start``, then the hours in ``[start, end)``; returns the rows told."""
-    told = 0
+def stream_history(world: World, sink: EventSink, start: datetime, end: datetime) -> int:
+    """Send the catalogue's changes before ``start``, then the hours in ``[start, end)``; returns the rows of events."""
+    rows = 0
     # Where both clocks begin: hours are closed from here on.
-    outlet.hour(world.settings.start, (), event_table.empty())
+    sink.hour(world.settings.start, (), event_table.empty())
     before = ((table, changes) for table, _, changes in world.catalogue.envelopes(world.settings.start, start))
-    outlet.hour(start, before, event_table.empty())
+    sink.hour(start, before, event_table.empty())
     for hour, events in history(world, start, end):
-        outlet.hour(hour + HOUR, world.changes(hour), events)
-        told += events.num_rows
-    return told
+        sink.hour(hour + HOUR, world.changes(hour), events)
+        rows += events.num_rows
+    return rows
 
 
 def land_events(world: World, store: ObjectStore, start: datetime, end: datetime) -> int:

@@ -66,8 +66,8 @@ class AirflowClient:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._base + path, data, headers, method=method)  # noqa: S310 - http by construction
         try:
-            with _OPENER.open(request, timeout=timeout) as answer:
-                text = answer.read()
+            with _OPENER.open(request, timeout=timeout) as response:
+                text = response.read()
         except urllib.error.HTTPError as error:
             detail = error.read().decode(errors="replace")
             raise AirflowApiError(error.code, f"{method} {path} answered {error.code}: {detail}") from None

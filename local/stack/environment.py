@@ -27,7 +27,7 @@ MARKER: Final = "EMBEDDED_STACK_HOME"
 AIRFLOW_USERS: Final = {"admin": "admin", "ml_engineer": "op", "product_manager": "op"}
 
 #: Airflow's own limits suppose a machine that is not busy. Here a slow answer, parse or heartbeat is no failure.
-_PATIENT: Final = {
+_SLOW_MACHINE_LIMITS: Final = {
     "core": {"dagbag_import_timeout": "300"},
     "dag_processor": {"dag_file_processor_timeout": "360", "stale_dag_threshold": "600"},
     "scheduler": {"scheduler_health_check_threshold": "120"},
@@ -144,7 +144,7 @@ def _airflow(stack: StackSettings) -> dict[str, str]:
             "plugins_folder": str(ROOT / "plugins"),
             "executor": "LocalExecutor",
             "parallelism": "6",
-            **_PATIENT["core"],
+            **_SLOW_MACHINE_LIMITS["core"],
             "load_examples": "False",
             "execution_api_server_url": f"{url(stack, 'airflow')}/execution/",
             "simple_auth_manager_users": ",".join(f"{user}:{role}" for user, role in AIRFLOW_USERS.items()),
@@ -163,18 +163,18 @@ def _airflow(stack: StackSettings) -> dict[str, str]:
             "parsing_processes": "1",
             "min_file_process_interval": "30",
             "refresh_interval": "15",
-            **_PATIENT["dag_processor"],
+            **_SLOW_MACHINE_LIMITS["dag_processor"],
         },
         # Between two tasks a run waits for the scheduler's next look, by default up to a second.
         "scheduler": {
             "task_queued_timeout": "1800",
             "scheduler_idle_sleep_time": "0.5",
-            **_PATIENT["scheduler"],
+            **_SLOW_MACHINE_LIMITS["scheduler"],
         },
-        "triggerer": _PATIENT["triggerer"],
+        "triggerer": _SLOW_MACHINE_LIMITS["triggerer"],
         # A worker may notice the end of a task only at its next heartbeat. A task that deferred and is resumed before
         # that counts as killed from outside, so the heartbeat has to be quicker than the quickest trigger.
-        "workers": {"min_heartbeat_interval": "1", **_PATIENT["workers"]},
+        "workers": {"min_heartbeat_interval": "1", **_SLOW_MACHINE_LIMITS["workers"]},
         "logging": {"base_log_folder": str(paths.airflow_home(stack) / "logs")},
         "usage_data_collection": {"enabled": "False"},
     }

@@ -13,7 +13,7 @@ from typing import Any, Final
 from stack.environment import url
 from stack.servers import kafka, postgres
 from stack.settings import HOST, StackSettings
-from stack.supervisor.client import Watcher
+from stack.supervisor.client import SupervisorClient
 
 _TIMEOUT: Final = 5
 # No proxy of the user's stands between this machine and itself.
@@ -27,7 +27,7 @@ def checks(stack: StackSettings) -> dict[str, Callable[[], bool]]:
         "redis": lambda: _redis(stack.ports.redis),
         "dynalite": lambda: _listens(stack.ports.dynamodb),
         "kafka": lambda: kafka.is_ready(stack),
-        "broker-retention": lambda: Watcher(stack).states().get("broker-retention") == "RUNNING",
+        "broker-retention": lambda: SupervisorClient(stack).states().get("broker-retention") == "RUNNING",
         "archiver": lambda: _answers(f"{url(stack, 'archiver')}/metrics"),
         "capture": lambda: _answers(f"{url(stack, 'capture')}/metrics"),
         "billing-exporter": lambda: _answers(f"{url(stack, 'billing')}/metrics"),
@@ -43,8 +43,8 @@ def checks(stack: StackSettings) -> dict[str, Callable[[], bool]]:
 
 
 def _airflow(stack: StackSettings, component: str) -> bool:
-    answer = _get(f"{url(stack, 'airflow')}/api/v2/monitor/health")
-    return answer is not None and json.loads(answer).get(component, {}).get("status") == "healthy"
+    body = _get(f"{url(stack, 'airflow')}/api/v2/monitor/health")
+    return body is not None and json.loads(body).get(component, {}).get("status") == "healthy"
 
 
 def _answers(address: str) -> bool:
@@ -53,8 +53,8 @@ def _answers(address: str) -> bool:
 
 def _get(address: str) -> bytes | None:
     try:
-        with _OPENER.open(address, timeout=_TIMEOUT) as answer:
-            body: Any = answer.read()
+        with _OPENER.open(address, timeout=_TIMEOUT) as response:
+            body: Any = response.read()
             return bytes(body)
     except (urllib.error.URLError, OSError, http.client.HTTPException):
         return None

@@ -26,7 +26,7 @@ from stack.servers.programs import programs
 from stack.settings import HOST, ROOT, StackSettings
 from stack.start_up import AIRFLOW, INGESTION, StartUp
 from stack.supervisor import orphans
-from stack.supervisor.client import Watcher
+from stack.supervisor.client import SupervisorClient
 from stack.supervisor.config import render
 
 Report = Callable[[str], None]
@@ -41,13 +41,13 @@ def start(stack: StackSettings, report: Report = print) -> None:
     """
     began = time.monotonic()
     settings = _settings_of(stack)
-    watcher = Watcher(stack)
+    client = SupervisorClient(stack)
     variables = process_environment(stack) | {MARKER: str(stack.home)}
-    wanted = _fingerprint(stack, variables)
-    if watcher.pid() and _started_with(stack) != wanted:
+    fingerprint = _fingerprint(stack, variables)
+    if client.pid() and _started_with(stack) != fingerprint:
         report("the settings have changed: stopping the stack that runs with the old ones")
         stop(stack, report)
-    if not watcher.pid():
+    if not client.pid():
         orphans.end(stack, report)
         ports.require_free(stack)
         _make_directories(stack)
@@ -55,8 +55,8 @@ def start(stack: StackSettings, report: Report = print) -> None:
         credentials.ensure(stack)
         spark_submit.write_defaults(LocalcloudSettings(host=HOST, lake_dir=paths.lake(stack)), paths.spark_conf(stack))
         _write_private(paths.supervisor_config(stack), render(stack, programs(stack)))
-        _write_private(_started_file(stack), wanted)
-        watcher.launch(variables)
+        _write_private(_started_file(stack), fingerprint)
+        client.launch(variables)
 
     one_at_a_time = threading.Lock()
 
@@ -70,15 +70,15 @@ def start(stack: StackSettings, report: Report = print) -> None:
 
 def stop(stack: StackSettings, report: Report = print) -> bool:
     """Stop what :func:`start` started, and nothing else; whether there was anything to stop."""
-    watcher = Watcher(stack)
-    runs = watcher.pid() is not None
+    client = SupervisorClient(stack)
+    runs = client.pid() is not None
     started: list[psutil.Process] = []
     if runs:
-        started = orphans.tree(watcher.pid())
+        started = orphans.tree(client.pid())
         # First what uses the stores, so that nothing complains while it goes.
-        watcher.stop((*INGESTION, "broker-retention", "mlflow", *AIRFLOW))
-        watcher.stop(("localcloud", "kafka"))
-        watcher.shut_down()
+        client.stop((*INGESTION, "broker-retention", "mlflow", *AIRFLOW))
+        client.stop(("localcloud", "kafka"))
+        client.shut_down()
     was_left = orphans.end(stack, report, started)
     paths.supervisor_socket(stack).unlink(missing_ok=True)
     return runs or was_left
@@ -105,8 +105,8 @@ def running(stack: StackSettings, report: Report = print) -> Iterator[StackSetti
 
 def status(stack: StackSettings) -> dict[str, str]:
     """Program -> supervisor's state; empty when the stack does not run."""
-    watcher = Watcher(stack)
-    return watcher.states() if watcher.pid() else {}
+    client = SupervisorClient(stack)
+    return client.states() if client.pid() else {}
 
 
 def _settings_of(stack: StackSettings) -> Settings:

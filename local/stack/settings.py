@@ -88,14 +88,14 @@ class StackSettings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _number_ports_from_the_base(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            chosen = given.get("ports") or {}
-            if isinstance(chosen, dict):
-                base = int(given.get("port_base", cls.model_fields["port_base"].default))
+    def _number_ports_from_the_base(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            ports = values.get("ports") or {}
+            if isinstance(ports, dict):
+                base = int(values.get("port_base", cls.model_fields["port_base"].default))
                 numbered = {name: base + offset for offset, name in enumerate(PORT_LABELS)}
-                given = given | {"ports": numbered | chosen}
-        return given
+                values = values | {"ports": numbered | ports}
+        return values
 
     @field_validator("home", "postgres_data")
     @classmethod

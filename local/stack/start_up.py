@@ -24,7 +24,7 @@ from stack.servers import kafka, marketplace, postgres
 from stack.servers.programs import LOCALCLOUD
 from stack.settings import ROOT, StackSettings
 from stack.stall import ProgressWatch, StalledError, steps
-from stack.supervisor.client import Watcher
+from stack.supervisor.client import SupervisorClient
 
 INGESTION: Final = ("archiver", "capture", "billing-exporter")
 AIRFLOW: Final = ("airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "airflow-triggerer")
@@ -50,7 +50,7 @@ class StartUp:
         self._settings = settings
         self._variables = variables
         self._report = report
-        self._watcher = Watcher(stack)
+        self._supervisor = SupervisorClient(stack)
         #: Done, well or ill, when buckets, tables and secrets are there.
         self._provisioned = Future[None]()
         self._given_up = threading.Event()
@@ -105,13 +105,13 @@ class StartUp:
     def _bring_up(self, program: str, needed: tuple[str, ...] = ()) -> None:
         """Start one program and wait until it is healthy. Its health may hang on the programs ``needed``."""
         healthy = health.checks(self._stack)[program]
-        self._watcher.start(program)
+        self._supervisor.start(program)
         started: set[int] = set()
         watch = self._watch({name: partial(self._cpu_seconds, name) for name in (program, *needed)})
         while not healthy():
-            if self._watcher.has_failed(program):
+            if self._supervisor.has_failed(program):
                 raise StartError(failure(self._stack, program, "keeps ending"))
-            started |= {pid for name, pid in self._watcher.pids().items() if name == program}
+            started |= {pid for name, pid in self._supervisor.pids().items() if name == program}
             if len(started) > _MAX_STARTS:
                 raise StartError(failure(self._stack, program, f"was started {len(started)} times"))
             self._wait(watch, program)
@@ -159,19 +159,27 @@ class StartUp:
             raise StartError(f"the start of {program} was given up")
 
     def _cpu_seconds(self, program: str) -> float | None:
-        pid = self._watcher.pids().get(program)
+        pid = self._supervisor.pids().get(program)
         return None if pid is None else tree_seconds(pid)
 
     def _in_parallel(self, *tracks: Callable[[], None]) -> None:
-        """Run all to their ends; then the first failure, if any, is raised."""
+        """Run all to their ends; then the first failure, if any, is raised, and others are reported."""
+        failures: list[Exception] = []
         with ThreadPoolExecutor(len(tracks)) as pool:
             running = [pool.submit(track) for track in tracks]
             try:
                 for track in running:
-                    track.result()
+                    try:
+                        track.result()
+                    except Exception as error:
+                        failures.append(error)
             except KeyboardInterrupt:
                 self._given_up.set()
                 raise
+        for other in failures[1:]:
+            self._report(f"besides, {other}")
+        if failures:
+            raise failures[0]
 
 
 def failure(stack: StackSettings, program: str, how: str) -> str:

@@ -9,7 +9,7 @@ from demo.interrupts import INTERRUPTED, TerminatedError
 from stack import paths
 from stack.ports import PortTakenError
 from stack.settings import StackSettings
-from stack.supervisor.client import StackStoppedError, SupervisorError, Watcher
+from stack.supervisor.client import StackStoppedError, SupervisorClient, SupervisorError
 from stack.supervisor.orphans import OrphanProcessError
 
 _START: Final = "stack"
@@ -30,7 +30,7 @@ def ending_of(error: BaseException, stage: str, stack: StackSettings) -> Ending:
     if isinstance(error, KeyboardInterrupt):
         by_signal = isinstance(error, TerminatedError)
         how = "told to end (SIGTERM)" if by_signal else "interrupted"
-        runs = Watcher(stack).pid() is not None
+        runs = SupervisorClient(stack).pid() is not None
         left = "the stack is still running, make down stops it" if runs else "nothing is left running"
         return Ending(f"stopped: {how} {where}; {left}", 1 if by_signal else INTERRUPTED)
     if _is_stack_stopped(error, stage, stack):
@@ -45,4 +45,4 @@ def _is_stack_stopped(error: BaseException, stage: str, stack: StackSettings) ->
     if not stage or isinstance(error, PortTakenError | SupervisorError | OrphanProcessError):
         return False
     has_run = stage != _START or paths.log(stack, "supervisord").exists()
-    return has_run and Watcher(stack).is_stopped()
+    return has_run and SupervisorClient(stack).is_stopped()

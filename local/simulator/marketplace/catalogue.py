@@ -88,7 +88,7 @@ class Catalogue:
         price[self._change_ads[:until]] = self._change_prices[:until]
         return price
 
-    def shelf(self, hour: int) -> CatalogueHour:
+    def at_hour(self, hour: int) -> CatalogueHour:
         """The offer in the hour that starts ``hour`` hours after the start of history."""
         price = self._prices(hour)
         live = (self.created < hour) & (self.removed >= hour)

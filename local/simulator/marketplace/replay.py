@@ -83,17 +83,17 @@ class Replay:
 
     def searches(self, hour: datetime, serials: range) -> Searches:
         """The searches of these serial numbers, going round the replayed part of the log."""
-        chosen = np.array(serials, dtype=np.int64) % len(self)
-        users = [self._users[i] for i in chosen.tolist()]
-        sizes = np.diff(self._first)[chosen]
+        replayed = np.array(serials, dtype=np.int64) % len(self)
+        users = [self._users[i] for i in replayed.tolist()]
+        sizes = np.diff(self._first)[replayed]
         first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        rows = np.repeat(self._first[chosen] - first[:-1], sizes) + np.arange(first[-1])
+        rows = np.repeat(self._first[replayed] - first[:-1], sizes) + np.arange(first[-1])
         rng = np.random.default_rng([self._seed, 3, _seconds(hour)])
         return Searches(
             search_ids=tuple(f"r-{serial:08d}" for serial in serials),
             user_ids=tuple(users),
             session_ids=tuple(f"{user}-{serial // len(self)}" for user, serial in zip(users, serials, strict=True)),
-            times=np.sort(rng.integers(0, _HOUR_US, len(chosen))) + _seconds(hour) * 1_000_000,
+            times=np.sort(rng.integers(0, _HOUR_US, len(replayed))) + _seconds(hour) * 1_000_000,
             first=first,
             ads=self._ads[rows],
             context_names=self._context_names,
@@ -213,8 +213,8 @@ def _draw(rng: np.random.Generator, happened: npt.NDArray[np.bool_], answers: An
 
 def _known(logs: ImportedLogs, ad_ids: npt.NDArray[np.str_], column: str) -> npt.NDArray[np.str_]:
     """What the log's catalogue says of each ad; empty where it says nothing."""
-    said = {row["ad_id"]: row[column] for row in logs.ads.rows} if logs.ads else {}
-    return np.array([said.get(ad) or "" for ad in ad_ids.tolist()])
+    values = {row["ad_id"]: row[column] for row in logs.ads.rows} if logs.ads else {}
+    return np.array([values.get(ad) or "" for ad in ad_ids.tolist()])
 
 
 def _context(maps: pa.ChunkedArray) -> tuple[tuple[str, ...], Floats]:

@@ -178,7 +178,7 @@ class World:
 
     def _candidates(self, rng: np.random.Generator, wanted: Ints, index: int) -> Ints:
         """``[searches, candidates]`` distinct live ads: weighted draws without replacement by exponential races."""
-        live = np.flatnonzero(self.catalogue.shelf(index).live)
+        live = np.flatnonzero(self.catalogue.at_hour(index).live)
         category = self.catalogue.category[live]
         size = np.bincount(category, minlength=self.settings.categories)
         others = np.maximum(len(live) - size, 1)
@@ -197,7 +197,7 @@ class World:
 
     def _chances(self, ads: Ints, affinity: Floats, index: int, preference: float) -> Chances:
         catalogue = self.catalogue
-        dear = np.clip(catalogue.shelf(index).price_deviation[ads], -1.0, 1.0) / 0.45
+        dear = np.clip(catalogue.at_hour(index).price_deviation[ads], -1.0, 1.0) / 0.45
         image = (catalogue.image_quality[ads] - 0.6) / 0.2
         quality = catalogue.quality[ads]
         responsive = catalogue.responsiveness[catalogue.sellers[ads]]

@@ -29,7 +29,7 @@ class EventSink(Protocol):
     def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
         """What changed in the catalogue and what users did until ``end``; the marketplace's clock then says ``end``.
 
-        ``events`` has impressions only as far as nobody told them before, or they are delivered again.
+        ``events`` has impressions only as far as nobody sent them before, or they are delivered again.
         """
 
 
@@ -58,8 +58,8 @@ class StreamingSink:
 
 
 @contextmanager
-def streamed(settings: Settings) -> Iterator[StreamingSink]:
-    """The outlet of this process's settings; who may write to the database is in libpq's environment."""
+def streaming_sink(settings: Settings) -> Iterator[StreamingSink]:
+    """The sink of this process's settings; who may write to the database is in libpq's environment."""
     database = OperationalDatabase(f"host={settings.cdc.host} port={settings.cdc.port} dbname={settings.cdc.database}")
     log = EventLog(settings.events)
     try:

@@ -31,13 +31,13 @@ from simulator.marketplace.replay import Replay
 from simulator.marketplace.searches import SearchSource
 from simulator.marketplace.settings import documented_world
 from simulator.marketplace.world import World
-from simulator.sinks.event_sink import streamed
+from simulator.sinks.event_sink import streaming_sink
 from simulator.traffic import archive_progress
 from simulator.traffic.back_pressure import BackPressure, BackPressureLimits
-from simulator.traffic.budget import SearchBudget
+from simulator.traffic.clock import SearchBudget
 from simulator.traffic.live import LiveTraffic, Plan
 from simulator.traffic.progress import Progress
-from simulator.traffic.router_client import router_client
+from simulator.traffic.ranking import router_client
 
 
 def source_of(chosen: argparse.Namespace) -> SearchSource:
@@ -81,8 +81,8 @@ def run(chosen: argparse.Namespace, stop: threading.Event) -> None:
         )
         rank = router_client(chosen.endpoint, chosen.experiments_table)
         progress.state("running")
-        with streamed(settings.load()) as outlet:
-            LiveTraffic(plan, source, rank, outlet, progress, stop, back_pressure_of(chosen, stop)).run(
+        with streaming_sink(settings.load()) as sink:
+            LiveTraffic(plan, source, rank, sink, progress, stop, back_pressure_of(chosen, stop)).run(
                 chosen.start if last is None else last + HOUR, pending
             )
         progress.state("stopped" if stop.is_set() else "finished")

@@ -22,12 +22,12 @@ class BackPressureLimits:
     max_lag: int
     max_open_hours: int
 
-    def exceeded(self, archive: ArchiveProgress, told_until: datetime | None) -> str:
-        """Which limit the archive exceeds, in words; empty when none. ``told_until``: the end of the last told hour."""
+    def exceeded(self, archive: ArchiveProgress, sent_until: datetime | None) -> str:
+        """Which limit the archive exceeds, in words; empty when none. ``sent_until``: the end of the last told hour."""
         if archive.lag > self.max_lag:
             return f"the archiver is {archive.lag:,} messages behind"
-        if told_until is not None and archive.watermark is not None:
-            open_hours = (told_until.timestamp() * 1e6 - archive.watermark) / _HOUR_MICROS
+        if sent_until is not None and archive.watermark is not None:
+            open_hours = (sent_until.timestamp() * 1e6 - archive.watermark) / _HOUR_MICROS
             if open_hours > self.max_open_hours:
                 return f"{open_hours:.1f} event hours are told and not closed"
         return ""
@@ -51,7 +51,7 @@ class BackPressure:
         self._read = read
         self._wait = wait
         self._monotonic = monotonic
-        self._told_until: datetime | None = None
+        self._sent_until: datetime | None = None
         self._read_at: float | None = None
         self._held_since: float | None = None
         self._held_before = 0.0
@@ -68,9 +68,9 @@ class BackPressure:
         """Why it is held now; empty when it is not."""
         return self._reason
 
-    def hour_told(self, end: datetime) -> None:
+    def hour_sent(self, end: datetime) -> None:
         """The archiver has been sent all that it needs to close the hours before ``end``."""
-        self._told_until = end
+        self._sent_until = end
 
     def hold(self) -> bool:
         """Return when the archive is near enough; False when the traffic is being stopped meanwhile."""
@@ -91,6 +91,6 @@ class BackPressure:
 
     def _exceeded(self) -> str:
         try:
-            return self._limits.exceeded(self._read(), self._told_until)
+            return self._limits.exceeded(self._read(), self._sent_until)
         except ArchiveUnknownError as error:
             return f"the archiver does not say how far it is: {error}"

@@ -1,12 +1,19 @@
-"""The compressed event clock: event time that runs ``speed`` times as fast as the wall's, or slower when it must."""
+"""The compressed event clock, which runs ``speed`` times as fast as the wall's or slower when it must.
+
+How many searches each event hour gets is fixed beforehand, so that a slow endpoint stretches time, not data.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
+import numpy as np
+
+from simulator.marketplace.world import daily_curve
 from simulator.traffic.back_pressure import BackPressure
 
 #: Seconds of wall time that the clock may be behind before it slows down; hides scheduling jitter.
@@ -77,3 +84,20 @@ class EventClock:
             return False
         self._reached = max(self._reached, moment)
         return True
+
+
+class SearchBudget:
+    """``total`` searches over the ``hours`` hours from ``start`` along the day's curve, and the same again after."""
+
+    def __init__(self, start: datetime, hours: int, total: int) -> None:
+        if hours < 1 or total < 1:
+            raise ValueError(f"expected at least one hour and one search, got {hours} hours and {total} searches")
+        curve = daily_curve(np.array([(start + timedelta(hours=i)).hour for i in range(hours)]))
+        ends = np.rint(total * np.cumsum(curve) / curve.sum()).astype(int)
+        self._ends: list[int] = [0, *ends.tolist()]
+
+    def serials(self, hour: int) -> range:
+        """Serial numbers of the searches of the ``hour``-th hour (from 0), counted from the first hour on."""
+        rounds, within = divmod(hour, len(self._ends) - 1)
+        before = rounds * self._ends[-1]
+        return range(before + self._ends[within], before + self._ends[within + 1])

@@ -1,10 +1,10 @@
-"""The live loop: search, rank, react, tell, one event hour after the other.
+"""The live loop: search, rank, react, send, one event hour after the other.
 
 Each event hour has a fixed number of searches. They are sent at their event time, a few at a time; when the ranker or
 the archiver cannot keep up, the event clock slows down and no search is dropped. A failed request shows nothing to its
-user and is counted. Impressions are told to the outlet as soon as their search is ranked, as a marketplace's backend
-logs them. The rest of an hour is told when the event clock has passed its end and every request of it is answered,
-strictly in order. Answers that come in a later hour are told with that hour.
+user and is counted. Impressions go to the sink as soon as their search is ranked, as a marketplace's backend
+logs them. The rest of an hour follows when the event clock has passed its end and every request of it is answered,
+strictly in order. Answers that come in a later hour go with that hour.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from simulator.marketplace.event_rows import Exposure, answer_rows, delivered, i
 from simulator.marketplace.searches import Ints, Searches, SearchSource
 from simulator.sinks.event_sink import EventSink
 from simulator.traffic.back_pressure import BackPressure
-from simulator.traffic.budget import SearchBudget
-from simulator.traffic.clock import EventClock
+from simulator.traffic.clock import EventClock, SearchBudget
 from simulator.traffic.progress import Progress
 from simulator.traffic.ranking import RankCall, positions, request
 
@@ -48,7 +47,7 @@ class Plan:
     duplicate_share: float = 0.005
 
 
-class Served:
+class HourResult:
     """What came of an hour's searches: each candidate's position (0: not shown), each search's exposure and rows."""
 
     def __init__(self, searches: Searches) -> None:
@@ -65,7 +64,7 @@ class LiveTraffic:
         plan: Plan,
         source: SearchSource,
         rank: RankCall,
-        outlet: EventSink,
+        sink: EventSink,
         progress: Progress,
         stop: threading.Event,
         back_pressure: BackPressure | None = None,
@@ -73,7 +72,7 @@ class LiveTraffic:
         self._plan = plan
         self._source = source
         self._rank = rank
-        self._outlet = outlet
+        self._sink = sink
         self._progress = progress
         self._stop = stop
         self._back_pressure = back_pressure
@@ -88,31 +87,31 @@ class LiveTraffic:
             for hour in timestamps.hours(first_hour, plan.start + plan.max_hours * HOUR):
                 number = (hour - plan.start) // HOUR
                 searches = self._source.searches(hour, plan.budget.serials(number))
-                served = self._serve(searches, clock, pool, slots)
+                result = self._serve(searches, clock, pool, slots)
                 clock.wait_until(micros(hour + HOUR))
-                pending = self._close(hour, searches, served, pending)
+                pending = self._close(hour, searches, result, pending)
                 self._progress.now(micros(hour + HOUR))
                 if self._stop.is_set():
                     return
 
     def _serve(
         self, searches: Searches, clock: EventClock, pool: ThreadPoolExecutor, slots: threading.Semaphore
-    ) -> Served:
-        """Send the hour's searches, and tell what their users are shown."""
-        served = Served(searches)
+    ) -> HourResult:
+        """Send the hour's searches, and what their users are shown."""
+        result = HourResult(searches)
         sent: list[Future[None]] = []
         for index, moment in enumerate(searches.times.tolist()):
             if not clock.wait_until(moment):
                 break
             self._progress.now(moment)
             slots.acquire()
-            sent.append(pool.submit(self._search, searches, index, served, slots))
+            sent.append(pool.submit(self._search, searches, index, result, slots))
         wait(sent)
         for done in sent:
             done.result()
-        return served
+        return result
 
-    def _search(self, searches: Searches, index: int, served: Served, slots: threading.Semaphore) -> None:
+    def _search(self, searches: Searches, index: int, result: HourResult, slots: threading.Semaphore) -> None:
         try:
             sent = request(searches, index, self._source)
             began = time.perf_counter()
@@ -120,13 +119,13 @@ class LiveTraffic:
                 ranked = self._rank(sent)
                 places = positions(sent, ranked)
             except Exception as error:  # whatever went wrong, the user saw no ads
-                self._progress.failed(f"{type(error).__name__}: {error}"[:300])
+                self._progress.record_failure(f"{type(error).__name__}: {error}"[:300])
                 return
-            self._progress.served(ranked.exposure, time.perf_counter() - began)
-            served.shown[searches.first[index] : searches.first[index + 1]] = places
-            served.exposures[index] = ranked.exposure
-            served.impressions[index] = self._impressions(searches, index, places, ranked.exposure)
-            self._outlet.impressions(served.impressions[index])
+            self._progress.record_served(ranked.exposure, time.perf_counter() - began)
+            result.shown[searches.first[index] : searches.first[index + 1]] = places
+            result.exposures[index] = ranked.exposure
+            result.impressions[index] = self._impressions(searches, index, places, ranked.exposure)
+            self._sink.impressions(result.impressions[index])
         finally:
             slots.release()
 
@@ -135,16 +134,16 @@ class LiveTraffic:
         rng = np.random.default_rng([self._plan.seed, 9, int(searches.times[index]), index])
         return impression_rows(searches.only(index), self._source.ad_ids, places, [exposure], rng)
 
-    def _close(self, hour: datetime, searches: Searches, served: Served, pending: pa.Table) -> pa.Table:
-        """Tell the rest of the hour; returns the answers that come after it."""
+    def _close(self, hour: datetime, searches: Searches, result: HourResult, pending: pa.Table) -> pa.Table:
+        """Send the rest of the hour; returns the answers that come after it."""
         rng = np.random.default_rng([self._plan.seed, 7, int(hour.timestamp())])
-        reactions = self._source.react(hour, searches, served.shown)
-        told = pa.concat_tables([event_table.empty(), *served.impressions])
-        answers = answer_rows(searches, self._source.ad_ids, served.shown, served.exposures, reactions, rng)
-        rows = delivered(pa.concat_tables([told, answers]), self._plan.duplicate_share, rng)
-        inside, after = split(pa.concat_tables([pending, rows.slice(told.num_rows)]), hour + HOUR)
-        self._outlet.hour(hour + HOUR, self._source.changes(hour), inside)
+        reactions = self._source.react(hour, searches, result.shown)
+        impressions = pa.concat_tables([event_table.empty(), *result.impressions])
+        answers = answer_rows(searches, self._source.ad_ids, result.shown, result.exposures, reactions, rng)
+        rows = delivered(pa.concat_tables([impressions, answers]), self._plan.duplicate_share, rng)
+        inside, after = split(pa.concat_tables([pending, rows.slice(impressions.num_rows)]), hour + HOUR)
+        self._sink.hour(hour + HOUR, self._source.changes(hour), inside)
         if self._back_pressure is not None:
-            self._back_pressure.hour_told(hour + HOUR)
-        self._progress.told(hour, pa.concat_tables([told, inside]))
+            self._back_pressure.hour_sent(hour + HOUR)
+        self._progress.record_hour(hour, pa.concat_tables([impressions, inside]))
         return after

@@ -62,7 +62,7 @@ class Progress:
         """Ask the event clock how it runs whenever the file is written."""
         self._clock = reading
 
-    def served(self, exposure: Exposure, seconds: float) -> None:
+    def record_served(self, exposure: Exposure, seconds: float) -> None:
         """Count an answered request."""
         with self._lock:
             self._document["requests"] += 1
@@ -72,7 +72,7 @@ class Progress:
             second = self._second()
             second["served"][exposure.model_version] = second["served"].get(exposure.model_version, 0) + 1
 
-    def failed(self, reason: str) -> None:
+    def record_failure(self, reason: str) -> None:
         """Count a request that got no usable ranking."""
         with self._lock:
             self._document["requests"] += 1
@@ -81,8 +81,8 @@ class Progress:
             failures[reason] = failures.get(reason, 0) + 1
             self._second()["failed"] += 1
 
-    def told(self, hour: datetime, table: pa.Table) -> None:
-        """Count an hour that the outlet has taken, and the answers in it; repeated deliveries count once."""
+    def record_hour(self, hour: datetime, table: pa.Table) -> None:
+        """Count an hour that the sink has taken, and the answers in it; repeated deliveries count once."""
         rows = {row["event_id"]: row for row in table.drop_columns(["context"]).to_pylist()}
         with self._lock:
             self._document["last_hour_told"] = hour.isoformat()

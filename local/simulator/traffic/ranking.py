@@ -1,16 +1,21 @@
-"""What live traffic asks of whoever ranks, and the answer that it accepts."""
+"""What live traffic asks of whoever ranks, the answer that it accepts, and the router as one who ranks."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from adrank.contracts import settings
+from serving.router.router import Router
 from simulator.marketplace.event_rows import Exposure
 from simulator.marketplace.searches import Ints, Searches, SearchSource
+
+#: Longer than a user would wait: on a laptop the endpoints share their cores with training and Spark.
+_TIMEOUT_SECONDS: Final = 5.0
 
 
 class UnusableRankingError(RuntimeError):
@@ -34,11 +39,11 @@ def request(searches: Searches, index: int, source: SearchSource) -> dict[str, A
     for row in range(int(searches.first[index]), int(searches.first[index + 1])):
         ad = searches.ads[row]
         values = zip(searches.context_names, searches.context[row].tolist(), strict=True)
-        known = {"seller_id": str(source.seller_ids[ad]), "category": str(source.categories[ad])}
+        names = {"seller_id": str(source.seller_ids[ad]), "category": str(source.categories[ad])}
         candidates.append(
             {
                 "ad_id": str(source.ad_ids[ad]),
-                **{name: value for name, value in known.items() if value},
+                **{name: value for name, value in names.items() if value},
                 "context": {n: v for n, v in values if not math.isnan(v)},
             }
         )
@@ -53,7 +58,19 @@ def request(searches: Searches, index: int, source: SearchSource) -> dict[str, A
 def positions(sent: dict[str, Any], ranked: Ranked) -> Ints:
     """1-based position of each candidate in the order in which they were sent."""
     place = {ad: position for position, ad in enumerate(ranked.ads, 1)}
-    asked = [candidate["ad_id"] for candidate in sent["candidates"]]
-    if len(ranked.ads) != len(asked) or place.keys() != set(asked):
+    ads = [candidate["ad_id"] for candidate in sent["candidates"]]
+    if len(ranked.ads) != len(ads) or place.keys() != set(ads):
         raise UnusableRankingError("the ranking does not hold every candidate once")
-    return np.array([place[ad] for ad in asked], dtype=np.int64)
+    return np.array([place[ad] for ad in ads], dtype=np.int64)
+
+
+def router_client(endpoint: str, experiments_table: str) -> RankCall:
+    """Rank by the router in front of ``endpoint``."""
+    router = Router(endpoint, experiments_table, region=settings.load().region, timeout_seconds=_TIMEOUT_SECONDS)
+
+    def rank(request: dict[str, Any]) -> Ranked:
+        response = router.rank(request)
+        exposure = Exposure(response.exposure.model_version, response.exposure.experiment_id, response.exposure.variant)
+        return Ranked(list(response.ranking), exposure)
+
+    return rank

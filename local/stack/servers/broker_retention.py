@@ -70,10 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    known = settings.load()
-    s3 = boto3.client("s3", endpoint_url=args.log_url, region_name=known.region, config=Config(proxies={}))
-    topic = known.events.topic
-    lake = ObjectStore.connect(known.lake.bucket, region=known.region)
+    loaded = settings.load()
+    s3 = boto3.client("s3", endpoint_url=args.log_url, region_name=loaded.region, config=Config(proxies={}))
+    topic = loaded.events.topic
+    lake = ObjectStore.connect(loaded.lake.bucket, region=loaded.region)
     Retention(BrokerLog(s3, kafka.BUCKET, topic), lake, topic, kafka.PARTITIONS).run(stop, args.interval)
     return 0
 

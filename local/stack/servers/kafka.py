@@ -17,7 +17,7 @@ from stack import paths
 from stack.environment import environment, url
 from stack.servers.broker_log import CLUSTER
 from stack.settings import HOST, StackSettings
-from stack.supervisor.program import Program
+from stack.supervisor.config import Program
 
 BUCKET: Final = "adrank-broker"
 PARTITIONS: Final = 3
@@ -58,9 +58,9 @@ def is_ready(stack: StackSettings) -> bool:
 
 def ensure_topics(stack: StackSettings, events: Events) -> None:
     """Create the topics that are not there yet."""
-    wanted = [NewTopic(events.topic, PARTITIONS, 1), NewTopic(events.dead_letter_topic, 1, 1)]
+    topics = [NewTopic(events.topic, PARTITIONS, 1), NewTopic(events.dead_letter_topic, 1, 1)]
     admin = _admin(stack)  # kept: its futures end with it
-    for creation in admin.create_topics(wanted, operation_timeout=_TIMEOUT).values():
+    for creation in admin.create_topics(topics, operation_timeout=_TIMEOUT).values():
         try:
             creation.result(_TIMEOUT)
         except KafkaException as error:

@@ -13,7 +13,7 @@ from stack.environment import MARKER, database, environment, url
 from stack.servers import kafka, postgres
 from stack.settings import HOST, ROOT, StackSettings
 from stack.setup.__main__ import SPARK_CLASSES
-from stack.supervisor.program import Program
+from stack.supervisor.config import Program
 
 LOCALCLOUD: Final = {
     "objects": "localcloud.storage.object_store",
@@ -46,7 +46,7 @@ def programs(stack: StackSettings) -> tuple[Program, ...]:
 def localcloud_environment(stack: StackSettings) -> dict[str, str]:
     """localcloud's own settings, and what the steps, jobs and endpoints that it starts are given beside their own."""
     shared = environment(stack)
-    given = {key: shared[key] for key in _JOBS_GET} | {MARKER: str(stack.home)}
+    for_jobs = {key: shared[key] for key in _JOBS_GET} | {MARKER: str(stack.home)}
     return {
         "LOCALCLOUD_HOST": HOST,
         "LOCALCLOUD_PORT": str(stack.ports.localcloud),
@@ -62,7 +62,7 @@ def localcloud_environment(stack: StackSettings) -> dict[str, str]:
         "LOCALCLOUD_REGION": shared["AWS_REGION"],
         "LOCALCLOUD_ACCESS_KEY": shared["AWS_ACCESS_KEY_ID"],
         "LOCALCLOUD_SECRET_KEY": shared["AWS_SECRET_ACCESS_KEY"],
-        "LOCALCLOUD_ENVIRONMENT": json.dumps(given, sort_keys=True),
+        "LOCALCLOUD_ENVIRONMENT": json.dumps(for_jobs, sort_keys=True),
     }
 
 

@@ -1,6 +1,6 @@
 """``python3.11 -m stack.setup`` (``make setup``): everything a bare checkout needs before anything else runs.
 
-System parts by apt where the user may, the virtual environment and Node packages from their lock files. Standard
+System packages by apt where the user may, the virtual environment and Node packages from their lock files. Standard
 library only. What was installed from is remembered by digest, so a second run only looks. ``--browser`` adds what
 looks at Airflow's UI.
 """
@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stack.setup import system_packages
-from stack.setup.system_packages import Part
+from stack.setup.system_packages import SystemPackage
 
 ROOT = Path(__file__).resolve().parents[3]
 VENV = ROOT / ".venv"
@@ -64,7 +64,7 @@ def main(options: Sequence[str] = ()) -> int:
         if sys.version_info[:2] != (3, 11):
             found = f"{sys.version_info[0]}.{sys.version_info[1]} ({sys.executable})"
             raise SetupError(f"Python 3.11 is needed, this is {found}; on Debian 12: apt-get install python3.11")
-        _system_parts(system_packages.for_the_browser() if "--browser" in options else [])
+        _install_system_packages(system_packages.for_the_browser() if "--browser" in options else [])
         _checkout()
     except (SetupError, subprocess.CalledProcessError) as error:
         print(f"setup: {error}", file=sys.stderr)
@@ -110,19 +110,19 @@ def locked_version(package: str, lock: Path) -> str:
     return found.group(1)
 
 
-def _system_parts(besides: Sequence[Part]) -> None:
-    parts = system_packages.missing([*system_packages.needed(), *besides])
-    if not parts:
+def _install_system_packages(besides: Sequence[SystemPackage]) -> None:
+    packages = system_packages.missing([*system_packages.needed(), *besides])
+    if not packages:
         return
     root = become_root()
     if root is None or not shutil.which("apt-get"):
-        raise SetupError(system_packages.error_message(parts))
-    print("installing system parts: {}".format(", ".join(part.name for part in parts)), flush=True)
-    wanted = system_packages.packages(parts)
-    if subprocess.run([*root, "sh", "-c", _INSTALL_SCRIPT, "sh", *wanted], stdin=subprocess.DEVNULL).returncode:  # noqa: S603
-        raise SetupError(f"apt-get failed; {system_packages.error_message(parts)}")
+        raise SetupError(system_packages.error_message(packages))
+    print("installing system packages: {}".format(", ".join(package.name for package in packages)), flush=True)
+    names = system_packages.debian_packages(packages)
+    if subprocess.run([*root, "sh", "-c", _INSTALL_SCRIPT, "sh", *names], stdin=subprocess.DEVNULL).returncode:  # noqa: S603
+        raise SetupError(f"apt-get failed; {system_packages.error_message(packages)}")
     importlib.invalidate_caches()
-    still = system_packages.missing(parts)
+    still = system_packages.missing(packages)
     if still:
         raise SetupError(f"after apt-get install, still {system_packages.error_message(still)}")
 

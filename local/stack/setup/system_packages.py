@@ -16,32 +16,34 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
-class Part(NamedTuple):
-    """One system part: what a person calls it, its Debian packages, whether it is here."""
+class SystemPackage(NamedTuple):
+    """What a person calls it, the Debian packages that hold it, whether it is here."""
 
     name: str
-    packages: tuple[str, ...]
+    debian_packages: tuple[str, ...]
     is_here: Callable[[], bool]
 
 
-def needed() -> list[Part]:
+def needed() -> list[SystemPackage]:
     """Everything the embedded default needs from the system."""
     return [
-        Part("Java 17 or newer", ("openjdk-17-jre-headless",), lambda: (java_version() or 0) >= 17),
-        Part("redis-server", ("redis-server",), lambda: _on_path("redis-server")),
-        Part("PostgreSQL server", ("postgresql",), has_postgres),
-        Part("Node.js", ("nodejs",), lambda: _on_path("node")),
-        Part("npm", ("npm",), lambda: _on_path("npm")),
-        Part("git", ("git",), lambda: _on_path("git")),
-        Part("make", ("make",), lambda: _on_path("make")),
-        Part("Python's venv module", ("python3.11-venv",), lambda: importlib.util.find_spec("ensurepip") is not None),
-        Part("OpenMP runtime (LightGBM)", ("libgomp1",), lambda: _loads("libgomp.so.1")),
+        SystemPackage("Java 17 or newer", ("openjdk-17-jre-headless",), lambda: (java_version() or 0) >= 17),
+        SystemPackage("redis-server", ("redis-server",), lambda: _on_path("redis-server")),
+        SystemPackage("PostgreSQL server", ("postgresql",), has_postgres),
+        SystemPackage("Node.js", ("nodejs",), lambda: _on_path("node")),
+        SystemPackage("npm", ("npm",), lambda: _on_path("npm")),
+        SystemPackage("git", ("git",), lambda: _on_path("git")),
+        SystemPackage("make", ("make",), lambda: _on_path("make")),
+        SystemPackage(
+            "Python's venv module", ("python3.11-venv",), lambda: importlib.util.find_spec("ensurepip") is not None
+        ),
+        SystemPackage("OpenMP runtime (LightGBM)", ("libgomp1",), lambda: _loads("libgomp.so.1")),
     ]
 
 
-def for_the_browser() -> list[Part]:
+def for_the_browser() -> list[SystemPackage]:
     """What the campaigns that look at Airflow's UI need besides; a demo does without it."""
-    return [Part("Chromium", ("chromium",), lambda: browser() is not None)]
+    return [SystemPackage("Chromium", ("chromium",), lambda: browser() is not None)]
 
 
 def browser() -> str | None:
@@ -49,20 +51,20 @@ def browser() -> str | None:
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
-def missing(parts: Sequence[Part]) -> list[Part]:
-    """The parts that are not here."""
-    return [part for part in parts if not part.is_here()]
+def missing(packages: Sequence[SystemPackage]) -> list[SystemPackage]:
+    """Those that are not here."""
+    return [package for package in packages if not package.is_here()]
 
 
-def packages(parts: Sequence[Part]) -> list[str]:
-    """Debian packages of these parts."""
-    return [package for part in parts for package in part.packages]
+def debian_packages(packages: Sequence[SystemPackage]) -> list[str]:
+    """Their names for apt."""
+    return [name for package in packages for name in package.debian_packages]
 
 
-def error_message(parts: Sequence[Part]) -> str:
+def error_message(packages: Sequence[SystemPackage]) -> str:
     """The one error: all that is missing, and the command that installs all of it."""
     return "missing on this machine: {}\ninstall with: sudo apt-get install --no-install-recommends {}".format(
-        ", ".join(part.name for part in parts), " ".join(packages(parts))
+        ", ".join(package.name for package in packages), " ".join(debian_packages(packages))
     )
 
 
@@ -90,6 +92,10 @@ def java_version() -> int | None:
 def has_postgres() -> bool:
     """Whether there is a server, which Debian keeps off the PATH."""
     return bool(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or _on_path("initdb")  # noqa: PTH207
+
+
+def _has_ensurepip() -> bool:
+    return importlib.util.find_spec("ensurepip") is not None
 
 
 def _on_path(name: str) -> bool:

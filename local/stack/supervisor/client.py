@@ -30,15 +30,15 @@ class StackStoppedError(RuntimeError):
     """Somebody has stopped the stack, or is about it."""
 
 
-class _GoneError(Exception):
+class _NotRunningError(Exception):
     """supervisord does not run."""
 
 
-class _GoingError(_GoneError):
+class _ShuttingDownError(_NotRunningError):
     """supervisord answers nothing any more, because somebody has told it to shut down."""
 
 
-class Watcher:
+class SupervisorClient:
     """One stack's supervisord."""
 
     def __init__(self, stack: StackSettings) -> None:
@@ -53,18 +53,18 @@ class Watcher:
             return getattr(server.supervisor, method)(*arguments)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == Faults.SHUTDOWN_STATE:
-                raise _GoingError from fault
+                raise _ShuttingDownError from fault
             raise
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
-            raise _GoneError from error
+            raise _NotRunningError from error
 
     def pid(self) -> int | None:
         """supervisord's process id, or None when it does not run."""
         try:
             return int(self._ask("getPID"))
-        except _GoingError:
+        except _ShuttingDownError:
             return self._pid_on_file()
-        except _GoneError:
+        except _NotRunningError:
             return None
 
     def _pid_on_file(self) -> int | None:
@@ -90,13 +90,13 @@ class Watcher:
 
     def states(self) -> dict[str, str]:
         """Program -> RUNNING, STARTING, BACKOFF, FATAL, STOPPED, ...; empty when supervisord goes or is gone."""
-        with contextlib.suppress(_GoneError):
+        with contextlib.suppress(_NotRunningError):
             return {process["name"]: process["statename"] for process in self._ask("getAllProcessInfo")}
         return {}
 
     def pids(self) -> dict[str, int]:
         """Program -> process id, of those that run; empty when supervisord goes or is gone."""
-        with contextlib.suppress(_GoneError):
+        with contextlib.suppress(_NotRunningError):
             return {process["name"]: process["pid"] for process in self._ask("getAllProcessInfo") if process["pid"]}
         return {}
 
@@ -116,7 +116,7 @@ class Watcher:
         """Whether somebody has stopped the stack or is about it: a crash leaves no program stopped."""
         try:
             processes = self._ask("getAllProcessInfo")
-        except _GoneError:
+        except _NotRunningError:
             return True
         return any(process["statename"] in _STOPPED and process["start"] for process in processes)
 
@@ -131,7 +131,7 @@ class Watcher:
         for name in names:
             try:
                 self._ask("stopProcess", name, False)
-            except (xmlrpc.client.Fault, _GoneError):
+            except (xmlrpc.client.Fault, _NotRunningError):
                 continue  # it ended by itself meanwhile
         while any(self.states().get(name, "STOPPED") not in _DEAD for name in names):
             time.sleep(_POLL)
@@ -145,7 +145,7 @@ class Watcher:
             process = psutil.Process(pid)
         except psutil.NoSuchProcess:
             return
-        with contextlib.suppress(_GoneError):
+        with contextlib.suppress(_NotRunningError):
             self._ask("shutdown")
         try:
             process.wait(timeout)

@@ -1,4 +1,4 @@
-"""Renders supervisord's configuration: a pure function of the programs.
+"""The programs that supervisord watches, and its configuration: a pure function of them.
 
 What all programs share of the environment is not in it: supervisord hands on its own.
 """
@@ -9,12 +9,27 @@ import os
 import pwd
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from stack import paths
 from stack.settings import ROOT, StackSettings
-from stack.supervisor.program import Program
 
 _STOP_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Program:
+    """What the supervisor starts.
+
+    ``stops_alone``: only the process itself is told to stop, because it ends its own children in order.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    stop_signal: str = "TERM"
+    stops_alone: bool = False
 
 
 class UnfitForConfigError(ValueError):

@@ -42,8 +42,7 @@ def end(stack: StackSettings, report: Callable[[str], None], also: Iterable[psut
     Raises:
         LeftoverError: something survived even that.
     """
-    known = list(also)
-    left = [process for process in {*known, *find(stack)} if _is_alive(process)]
+    left = [process for process in {*also, *find(stack)} if _is_alive(process)]
     if not left:
         return False
     for process in left:

@@ -23,7 +23,7 @@ LIVE_START = datetime(2026, 3, 9, tzinfo=UTC)
 _serial = itertools.count()
 
 
-class LandedOutlet:
+class LandedSink:
     """Lands each hour at once, as the archiver and the capture do in the end."""
 
     def __init__(self, store: ObjectStore) -> None:

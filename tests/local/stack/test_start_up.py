@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -14,9 +15,8 @@ from adrank.contracts.settings import Settings
 from stack import health, lifecycle, paths, start_up
 from stack.settings import StackSettings
 from stack.start_up import StartError, StartUp
-from stack.supervisor.client import StackStoppedError, Watcher
-from stack.supervisor.config import render
-from stack.supervisor.program import Program
+from stack.supervisor.client import StackStoppedError, SupervisorClient
+from stack.supervisor.config import Program, render
 
 SLEEPS = "import time; print('waiting for nothing', flush=True); time.sleep(600)"
 WORKS = "while True: pass"
@@ -33,7 +33,7 @@ def supervised(stack: StackSettings, monkeypatch: pytest.MonkeyPatch) -> Iterato
     config = render(stack, [Program(name, (sys.executable, "-c", text)) for name, text in programs.items()])
     paths.supervisor_config(stack).write_text(config)
     monkeypatch.setattr(health, "checks", lambda _: dict.fromkeys(programs, lambda: False))
-    Watcher(stack).launch({"PATH": "/usr/bin:/bin"})
+    SupervisorClient(stack).launch({"PATH": "/usr/bin:/bin"})
     yield stack
     lifecycle.stop(stack, lambda line: None)
 
@@ -82,28 +82,40 @@ def test_an_interrupt_gives_up_what_is_on_its_way() -> None:
         up._in_parallel(interrupted, goes_on)
 
 
+def test_of_two_programs_that_fail_neither_is_passed_over() -> None:
+    up, lines = object.__new__(StartUp), list[str]()
+    up._report = lines.append
+
+    def fail(program: str) -> None:
+        raise StartError(f"{program} keeps ending")
+
+    with pytest.raises(StartError, match="redis keeps ending"):
+        up._in_parallel(partial(fail, "redis"), lambda: None, partial(fail, "postgres"))
+    assert lines == ["besides, postgres keeps ending"]
+
+
 def test_a_stack_that_somebody_stops_is_known_to_be_stopped_and_one_that_starts_is_not(
     supervised: StackSettings,
 ) -> None:
-    watcher = Watcher(supervised)
-    assert not watcher.is_stopped(), "nothing has been started yet"
-    watcher.start("sleeps")
-    while watcher.states()["sleeps"] != "RUNNING":
+    client = SupervisorClient(supervised)
+    assert not client.is_stopped(), "nothing has been started yet"
+    client.start("sleeps")
+    while client.states()["sleeps"] != "RUNNING":
         time.sleep(0.05)
-    watcher.require_running()
-    watcher.stop(["sleeps"])
-    assert watcher.is_stopped()
-    watcher.shut_down()
+    client.require_running()
+    client.stop(["sleeps"])
+    assert client.is_stopped()
+    client.shut_down()
     with pytest.raises(StackStoppedError):
-        watcher.require_running()
+        client.require_running()
     with pytest.raises(StackStoppedError):
-        watcher.start("sleeps")
+        client.start("sleeps")
 
 
 def test_a_program_that_crashed_stops_no_stack(supervised: StackSettings) -> None:
-    watcher = Watcher(supervised)
-    watcher.start("ends")
+    client = SupervisorClient(supervised)
+    client.start("ends")
     began = time.monotonic()
     while time.monotonic() - began < 2.5:
-        assert not watcher.is_stopped()
+        assert not client.is_stopped()
         time.sleep(0.1)

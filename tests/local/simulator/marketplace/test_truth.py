@@ -46,9 +46,9 @@ class LearnedFromHistory:
 
     def _observed(self, hour: datetime, searches: Searches) -> Floats:
         catalogue, ads = self._world.catalogue, searches.ads
-        shelf = catalogue.shelf((hour - self._world.settings.start) // HOUR)
+        stock = catalogue.at_hour((hour - self._world.settings.start) // HOUR)
         image = np.where(catalogue.image_known, catalogue.image_quality, 0.6)[ads]
-        dear = np.clip(shelf.price_deviation[ads], -1, 1)
+        dear = np.clip(stock.price_deviation[ads], -1, 1)
         affinity = searches.context[:, searches.context_names.index("affinity")]
         columns: list[npt.NDArray[np.float64]] = [image, dear, affinity, self._ctr[ads], self._seller_rate[ads]]
         return np.column_stack([np.ones(len(ads)), *columns])

@@ -66,11 +66,11 @@ def test_only_seed_8_loses_its_preferences() -> None:
 
 def test_a_search_offers_distinct_live_ads_and_says_what_is_known_when_they_are_ranked(small_world: World) -> None:
     searches = small_world.searches(LIVE_START, range(40))
-    shelf = small_world.catalogue.shelf(48)
+    stock = small_world.catalogue.at_hour(48)
     for index in range(len(searches)):
         ads = searches.ads[searches.first[index] : searches.first[index + 1]]
         assert len(set(ads.tolist())) == len(ads) == 8
-        assert shelf.live[ads].all()
+        assert stock.live[ads].all()
     assert searches.context_names == ("slot", "affinity", "hour_of_day")
     assert ((searches.context[:, 1] >= 0) & (searches.context[:, 1] <= 1)).all()
     assert (np.diff(searches.times) >= 0).all()
@@ -176,8 +176,8 @@ def test_change_data_tells_the_whole_catalogue(small_world: World) -> None:
                 ads[after["ad_id"]] = after
             else:
                 del ads[before["ad_id"]]
-    shelf = catalogue.shelf(small_world.settings.history_hours)
-    truth = {str(catalogue.ad_ids[i]): shelf.price[i] for i in np.flatnonzero(shelf.live)}
+    stock = catalogue.at_hour(small_world.settings.history_hours)
+    truth = {str(catalogue.ad_ids[i]): stock.price[i] for i in np.flatnonzero(stock.live)}
     assert {ad: row["price"] for ad, row in ads.items()} == truth
     assert {"r", "c", "u"} <= operations
     assert {row["seller_id"] for row in ads.values()} <= sellers
@@ -214,7 +214,7 @@ def test_a_withdrawn_ad_is_told_and_no_longer_offered() -> None:
     assert gone
     hour, ad = gone[0]
     index = world.ad_ids.tolist().index(ad)
-    assert not world.catalogue.shelf((hour - world.settings.start) // HOUR + 1).live[index]
+    assert not world.catalogue.at_hour((hour - world.settings.start) // HOUR + 1).live[index]
 
 
 def test_history_lands_with_a_manifest_for_every_hour(small_world: World, store: ObjectStore) -> None:

@@ -39,7 +39,7 @@ class Scribe:
         self.told.append(("flush", None))
 
 
-def outlet(scribe: Scribe, settings: Settings) -> StreamingSink:
+def sink(scribe: Scribe, settings: Settings) -> StreamingSink:
     return StreamingSink(cast(EventLog, scribe), cast(OperationalDatabase, scribe), settings)
 
 
@@ -47,7 +47,7 @@ def test_an_hour_is_delivered_before_it_is_called_over(small_world: World) -> No
     settings, scribe = Settings(events=Events(grace=timedelta(minutes=3))), Scribe()
     end = small_world.settings.live_start
     hour = end - timedelta(hours=1)
-    told = stream_history(small_world, outlet(scribe, settings), hour, end)
+    told = stream_history(small_world, sink(scribe, settings), hour, end)
     last = scribe.told[len(scribe.told) - 1 - [what for what, _ in reversed(scribe.told)].index("events") :]
     assert [what for what, _ in last] == ["events", "flush", "beat", "heartbeat", "flush"]
     assert len(last[0][1]) == told > 0
@@ -59,7 +59,7 @@ def test_impressions_are_sent_at_once_and_waited_for_with_their_hour() -> None:
     scribe = Scribe()
     moment = datetime(2026, 3, 9, 0, 30, tzinfo=UTC)
     shown = pa.Table.from_pylist([{"event_time": moment}])
-    told = outlet(scribe, Settings())
+    told = sink(scribe, Settings())
     told.impressions(shown)
     assert scribe.told == [("events", [moment])]
     told.hour(moment + timedelta(minutes=30), (), shown.slice(0, 0))
@@ -69,7 +69,7 @@ def test_impressions_are_sent_at_once_and_waited_for_with_their_hour() -> None:
 def test_the_catalogue_is_told_from_the_beginning_of_history(small_world: World) -> None:
     scribe = Scribe()
     start = small_world.settings.live_start
-    stream_history(small_world, outlet(scribe, Settings()), start, start)
+    stream_history(small_world, sink(scribe, Settings()), start, start)
     assert scribe.told[0] == ("events", [])
     assert ("beat", small_world.settings.start) in scribe.told
     assert sum(count for what, count in scribe.told if what == "sellers") == small_world.settings.sellers

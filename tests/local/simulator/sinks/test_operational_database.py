@@ -65,9 +65,9 @@ def test_the_history_of_a_world_ends_in_what_is_on_its_shelf(
     settings = small_world.settings
     for table, _, envelopes in small_world.catalogue.envelopes(settings.start, settings.live_start):
         assert database.apply(table, envelopes) == len(envelopes)
-    shelf = small_world.catalogue.shelf(settings.history_hours)
+    stock = small_world.catalogue.at_hour(settings.history_hours)
     there = {ad_id: float(price) for ad_id, price in query(server, "SELECT ad_id, price FROM ads")}
-    live = zip(small_world.ad_ids[shelf.live].tolist(), shelf.price[shelf.live].tolist(), strict=True)
+    live = zip(small_world.ad_ids[stock.live].tolist(), stock.price[stock.live].tolist(), strict=True)
     assert there == dict(live)
     assert query(server, "SELECT count(*) FROM sellers") == [(settings.sellers,)]
 

@@ -67,7 +67,7 @@ def test_it_is_held_until_the_archiver_has_caught_up() -> None:
 def test_told_hours_that_stay_open_hold_it_too() -> None:
     archiver = Archiver(lag(0, NINE - timedelta(hours=3)), lag(0, NINE - timedelta(hours=2)))
     pressure = archiver.back_pressure()
-    pressure.hour_told(NINE)
+    pressure.hour_sent(NINE)
     assert pressure.hold()
     assert archiver.read_times == 2
 

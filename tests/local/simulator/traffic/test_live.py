@@ -28,12 +28,11 @@ from simulator.marketplace.world import World
 from simulator.sinks.event_sink import Changes
 from simulator.traffic.archive_progress import ArchiveProgress
 from simulator.traffic.back_pressure import BackPressure, BackPressureLimits
-from simulator.traffic.budget import SearchBudget
-from simulator.traffic.clock import EventClock
+from simulator.traffic.clock import EventClock, SearchBudget
 from simulator.traffic.live import LiveTraffic, Plan
 from simulator.traffic.progress import Progress
 from simulator.traffic.ranking import RankCall, Ranked, UnusableRankingError, positions
-from tests.local.simulator.conftest import LIVE_START, LandedOutlet, small_settings
+from tests.local.simulator.conftest import LIVE_START, LandedSink, small_settings
 
 FAST = 1e9
 CONTROL = Exposure("model-a", "exp-1", "control")
@@ -63,9 +62,9 @@ class Live:
         self.store = store
         self.state = state
         settings = {"budget": SearchBudget(LIVE_START, 3, 60), "max_hours": 3, "speed": FAST, "seed": 7, **plan}
-        outlet = LandedOutlet(store)
+        sink = LandedSink(store)
         self.traffic = LiveTraffic(
-            Plan(start=LIVE_START, **settings), world, rank, outlet, self.progress, self.stop, back_pressure
+            Plan(start=LIVE_START, **settings), world, rank, sink, self.progress, self.stop, back_pressure
         )
 
     def run(self, hour: int = 0, pending: pa.Table | None = None) -> dict[str, Any]:
@@ -415,7 +414,7 @@ def test_the_state_file_is_always_whole(tmp_path: Path) -> None:
 
     def rewrite() -> None:
         while not done.is_set():
-            progress.served(CONTROL, 0.01)
+            progress.record_served(CONTROL, 0.01)
             progress.write()
 
     writer = threading.Thread(target=rewrite)

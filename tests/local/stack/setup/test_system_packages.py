@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from stack.setup import __main__, system_packages
-from stack.setup.system_packages import Part
+from stack.setup.system_packages import SystemPackage
 
 ROOT = Path(__file__).resolve().parents[4]
 
 
-def part(name: str, package: str, here: bool) -> Part:
-    return Part(name, (package,), lambda: here)
+def part(name: str, package: str, here: bool) -> SystemPackage:
+    return SystemPackage(name, (package,), lambda: here)
 
 
 def test_only_what_is_missing_is_named() -> None:

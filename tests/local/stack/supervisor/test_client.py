@@ -12,9 +12,8 @@ import pytest
 
 from stack import lifecycle, paths
 from stack.settings import StackSettings
-from stack.supervisor.client import Watcher, _GoingError
-from stack.supervisor.config import render
-from stack.supervisor.program import Program
+from stack.supervisor.client import SupervisorClient, _ShuttingDownError
+from stack.supervisor.config import Program, render
 
 # Ends not when it is told to, but when it is let go.
 SLOW = """
@@ -35,36 +34,36 @@ def shutting_down(stack: StackSettings, tmp_path: Path) -> Iterator[StackSetting
     words = (sys.executable, *(str(tmp_path / name) for name in ("slow.py", "deaf", "let-go")))
     program = Program("slow", words)
     paths.supervisor_config(stack).write_text(render(stack, [program]))
-    watcher = Watcher(stack)
-    watcher.launch(os.environ)
-    supervisor = psutil.Process(watcher.pid())
-    watcher.start("slow")
+    client = SupervisorClient(stack)
+    client.launch(os.environ)
+    supervisor = psutil.Process(client.pid())
+    client.start("slow")
     while not (tmp_path / "deaf").exists():
-        assert not watcher.has_failed("slow")
-    watcher._ask("shutdown")
+        assert not client.has_failed("slow")
+    client._ask("shutdown")
     yield stack
     (tmp_path / "let-go").touch()
     supervisor.wait(30)
 
 
 def test_it_answers_nothing_but_is_known_to_run(shutting_down: StackSettings) -> None:
-    with pytest.raises(_GoingError):
-        Watcher(shutting_down)._ask("getPID")
-    assert psutil.pid_exists(Watcher(shutting_down).pid() or 0)
+    with pytest.raises(_ShuttingDownError):
+        SupervisorClient(shutting_down)._ask("getPID")
+    assert psutil.pid_exists(SupervisorClient(shutting_down).pid() or 0)
     assert lifecycle.status(shutting_down) == {}
 
 
 def test_stopping_the_stack_waits_until_it_is_gone(
     shutting_down: StackSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    supervisor = psutil.Process(Watcher(shutting_down).pid())
-    waits = Watcher.shut_down
+    supervisor = psutil.Process(SupervisorClient(shutting_down).pid())
+    waits = SupervisorClient.shut_down
 
-    def let_go_and_wait(watcher: Watcher) -> None:
+    def let_go_and_wait(client: SupervisorClient) -> None:
         (tmp_path / "let-go").touch()
-        waits(watcher)
+        waits(client)
 
-    monkeypatch.setattr(Watcher, "shut_down", let_go_and_wait)
+    monkeypatch.setattr(SupervisorClient, "shut_down", let_go_and_wait)
     said: list[str] = []
     assert lifecycle.stop(shutting_down, said.append)
     assert not supervisor.is_running()

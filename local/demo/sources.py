@@ -12,7 +12,7 @@ from adrank.contracts.settings import Billing
 from adrank.contracts.timestamps import HOUR, floor_day, floor_hour
 from adrank.storage.object_store import ObjectStore
 from demo.plan import HOURLY_RUNS, DemoPlan
-from ingestion.billing.process import settle
+from ingestion.billing.process import process_export
 from ingestion.landing import event_table
 from ingestion.own_logs import importer
 from simulator.history import land_events, stream_history
@@ -94,7 +94,7 @@ class SimulatedHistory:
         for day in days:
             export_day(store, day, seed=self.settings.seed, currency=billing.currency)
         for day in days[:-1]:
-            settle(store, day, currency=billing.currency, lag=billing.lag)
+            process_export(store, day, currency=billing.currency, lag=billing.lag)
         return days[-1]
 
 

@@ -18,8 +18,7 @@ import pyarrow.compute as pc
 from adrank.contracts import settings, timestamps
 from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
-from ingestion.landing import changes as cdc_hours
-from ingestion.landing import event_table, raw_events
+from ingestion.landing import changes, event_table, raw_events
 from simulator.marketplace.command_line import whole_hour
 from simulator.marketplace.event_rows import Exposure, delivered, event_rows
 from simulator.marketplace.settings import documented_world
@@ -60,8 +59,8 @@ def split(table: pa.Table, moment: datetime) -> tuple[pa.Table, pa.Table]:
 def land_history(world: World, store: ObjectStore, start: datetime, end: datetime) -> int:
     """Land change data and events of the hours in ``[start, end)``; returns the number of event rows."""
     for table, hour, envelopes in world.catalogue.envelopes(start, end):
-        raw_events.land_cdc(store, table, hour, envelopes)
-    cdc_hours.close_empty_hours(store, start, end)
+        changes.land_cdc(store, table, hour, envelopes)
+    changes.close_empty_hours(store, start, end)
     return land_events(world, store, start, end)
 
 

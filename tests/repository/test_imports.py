@@ -96,7 +96,7 @@ def _forbidden(parts: tuple[str, ...], statement: Import) -> str | None:
 
 
 DAGS_MAY = ("airflow", "adrank_airflow", "adrank.contracts", "adrank.decisions")
-PLUGINS_MAY = ("airflow", "adrank_airflow", "adrank.contracts", "adrank.decisions")
+PLUGINS_MAY = ("airflow", "adrank_airflow", "adrank.contracts", "adrank.decisions", "adrank.storage")
 # The Spark entry points validate with the suites beside them.
 JOBS_SEE = {"spark": ("spark", "expectations")}
 # Resources and publishing, the importer of own logs, the router's client, the packing of the incumbent.

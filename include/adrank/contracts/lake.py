@@ -20,6 +20,17 @@ def day_of(prefix: str) -> datetime:
     return datetime.strptime(prefix.rstrip("/").rsplit("/", 1)[-1], "dt=%Y-%m-%d").replace(tzinfo=UTC)
 
 
+def hour_of(prefix: str) -> datetime:
+    """The hour of a prefix that ends in ``dt=YYYY-MM-DD/hr=HH/``."""
+    day, hour = prefix.rstrip("/").rsplit("/", 2)[-2:]
+    return datetime.strptime(f"{day}/{hour}", "dt=%Y-%m-%d/hr=%H").replace(tzinfo=UTC)
+
+
+def day_partition(day: datetime) -> str:
+    """``dt=YYYY-MM-DD``."""
+    return as_utc(day).strftime("dt=%Y-%m-%d")
+
+
 def hour_partition(hour: datetime) -> str:
     """``dt=YYYY-MM-DD/hr=HH``."""
     return as_utc(hour).strftime("dt=%Y-%m-%d/hr=%H")
@@ -35,9 +46,19 @@ def uri(bucket: str, key: str) -> str:
     return f"s3://{bucket}/{key}"
 
 
+def raw_events_days() -> str:
+    """Prefix of the days of the raw log."""
+    return "raw/events/"
+
+
+def raw_events_day(day: datetime) -> str:
+    """Prefix of the raw hours of one UTC day."""
+    return f"{raw_events_days()}{day_partition(day)}/"
+
+
 def raw_events(hour: datetime) -> str:
     """Prefix of one raw hour of events."""
-    return f"raw/events/{hour_partition(hour)}/"
+    return f"{raw_events_days()}{hour_partition(hour)}/"
 
 
 def raw_events_manifest(hour: datetime) -> str:
@@ -102,7 +123,7 @@ def catalogue_table(table: str) -> str:
 
 def catalogue(table: str, day: datetime) -> str:
     """Prefix of a table's snapshot as one UTC day began."""
-    return f"{catalogue_table(table)}{as_utc(day):dt=%Y-%m-%d}/"
+    return f"{catalogue_table(table)}{day_partition(day)}/"
 
 
 def catalogue_manifest(table: str, day: datetime) -> str:
@@ -124,7 +145,7 @@ def raw_billing_days() -> str:
 
 def raw_billing(day: datetime) -> str:
     """Prefix of one day's billing exports."""
-    return f"{raw_billing_days()}{as_utc(day):dt=%Y-%m-%d}/"
+    return f"{raw_billing_days()}{day_partition(day)}/"
 
 
 def raw_billing_manifest(day: datetime) -> str:
@@ -144,7 +165,17 @@ def billing_inbox_days() -> str:
 
 def billing_inbox(day: datetime) -> str:
     """Prefix to which the billing system delivers one day's export and its control total."""
-    return f"{billing_inbox_days()}{as_utc(day):dt=%Y-%m-%d}/"
+    return f"{billing_inbox_days()}{day_partition(day)}/"
+
+
+def billing_export(day: datetime) -> str:
+    """Key of one day's delivered export."""
+    return f"{billing_inbox(day)}export.csv"
+
+
+def billing_control(day: datetime) -> str:
+    """Key of the control total of one day's delivered export, which the billing system writes last."""
+    return f"{billing_inbox(day)}control.json"
 
 
 def billing_quarantine_days() -> str:
@@ -154,17 +185,27 @@ def billing_quarantine_days() -> str:
 
 def billing_quarantine(day: datetime) -> str:
     """Prefix of the exports that were refused whole, each beside its reason."""
-    return f"{billing_quarantine_days()}{as_utc(day):dt=%Y-%m-%d}/"
+    return f"{billing_quarantine_days()}{day_partition(day)}/"
+
+
+def billing_verdicts(date: str) -> str:
+    """Prefix of what became of one day's export. ``date`` is ``YYYY-MM-DD``, or a template of it."""
+    return f"verdicts/billing/dt={date}/"
 
 
 def billing_verdict(day: datetime) -> str:
-    """Prefix of what became of one day's export when it was last looked at."""
-    return f"verdicts/billing/{as_utc(day):dt=%Y-%m-%d}/"
+    """Key of what became of one day's export when it was last looked at."""
+    return f"{billing_verdicts(as_utc(day).strftime('%Y-%m-%d'))}verdict.json"
+
+
+def tiles_of(group: str) -> str:
+    """Prefix of all tiles of a feature group."""
+    return f"tiles/{group}/"
 
 
 def tiles_hour(group: str, hour: datetime) -> str:
     """Prefix of all revisions of what a feature group counted in one hour."""
-    return f"tiles/{group}/{hour_partition(hour)}/"
+    return f"{tiles_of(group)}{hour_partition(hour)}/"
 
 
 def tiles(group: str, hour: datetime, revision: int = 0) -> str:
@@ -172,9 +213,14 @@ def tiles(group: str, hour: datetime, revision: int = 0) -> str:
     return f"{tiles_hour(group, hour)}rev={revision:03d}/"
 
 
+def rollups_of(group: str) -> str:
+    """Prefix of all sums of days of a group."""
+    return f"rollups/{group}/"
+
+
 def rollup(group: str, day: datetime) -> str:
     """Prefix of the sum of a day's tiles."""
-    return f"rollups/{group}/{as_utc(day):dt=%Y-%m-%d}/"
+    return f"{rollups_of(group)}{day_partition(day)}/"
 
 
 def all_windows(group: str) -> str:
@@ -189,7 +235,7 @@ def windows(group: str, hour: datetime) -> str:
 
 def examination(day: datetime) -> str:
     """Key of what one day of the log says about how often each position is looked at."""
-    return f"examination/{as_utc(day):dt=%Y-%m-%d}/clicks.json"
+    return f"examination/{day_partition(day)}/clicks.json"
 
 
 def features_of(group: str) -> str:
@@ -199,12 +245,12 @@ def features_of(group: str) -> str:
 
 def features_day(group: str, day: datetime) -> str:
     """Prefix of all feature partitions of the UTC day that holds ``day``."""
-    return f"features/{group}/{as_utc(day):dt=%Y-%m-%d}/"
+    return f"{features_of(group)}{day_partition(day)}/"
 
 
 def features_hour(group: str, hour: datetime) -> str:
     """Prefix of all revisions of one feature partition."""
-    return f"features/{group}/{hour_partition(hour)}/"
+    return f"{features_of(group)}{hour_partition(hour)}/"
 
 
 def features(group: str, hour: datetime, revision: int = 0) -> str:
@@ -252,9 +298,19 @@ def served(hour: datetime) -> str:
     return f"served/{hour_partition(hour)}/"
 
 
-def training_run(run_key: str) -> str:
-    """Prefix of everything one weekly run writes. ``run_key`` comes from :func:`run_key`."""
-    return f"training/{run_key}/"
+def model_package(digest: str) -> str:
+    """Key of a model package that was registered."""
+    return f"models/{digest}/model.tar.gz"
+
+
+def golden_requests(digest: str) -> str:
+    """Key of the golden requests of a package that was registered."""
+    return f"models/{digest}/golden.json"
+
+
+def training_run(run: str) -> str:
+    """Prefix of everything one weekly run writes; ``run`` is its :func:`run_key`, or a template of it."""
+    return f"training/{run}/"
 
 
 def run_key(as_of: datetime) -> str:
@@ -262,11 +318,46 @@ def run_key(as_of: datetime) -> str:
     return as_utc(as_of).strftime("%Y%m%dT%H%M%SZ")
 
 
+def training_inputs(run: str) -> str:
+    """Prefix of the manifests that name what a run trains on."""
+    return f"{training_run(run)}inputs/"
+
+
+def training_set(run: str) -> str:
+    """Prefix of a run's training set."""
+    return f"{training_run(run)}training_set/"
+
+
+def trained_models(run: str) -> str:
+    """Prefix under which a run's training jobs leave their packages."""
+    return f"{training_run(run)}model/"
+
+
+def gate_evidence(run: str) -> str:
+    """Prefix of what the gate judges."""
+    return f"{training_run(run)}evidence/"
+
+
+def approval(run: str) -> str:
+    """Prefix of what a person approved, or did not, and on which evidence."""
+    return f"{training_run(run)}approval/"
+
+
+def run_report(run: str) -> str:
+    """Key of how a run ended."""
+    return f"{training_run(run)}report.json"
+
+
 def experiment(experiment_id: str) -> str:
     """Prefix of an experiment's looks and verdict."""
     return f"experiments/{experiment_id}/"
 
 
+def experiment_look(experiment_id: str, look: int) -> str:
+    """Prefix of one look at an experiment: its inputs, statistics and verdict."""
+    return f"{experiment(experiment_id)}look={look:03d}/"
+
+
 def lease(group: str, day: datetime) -> str:
     """Key of who may write a group's feature partitions of one UTC day, and of what they are made from."""
-    return f"leases/features/{group}/{as_utc(day):dt=%Y-%m-%d}.json"
+    return f"leases/features/{group}/{day_partition(day)}.json"

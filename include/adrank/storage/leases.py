@@ -17,13 +17,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from adrank.contracts import lake
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.timestamps import floor_day
+from adrank.storage.documents import VersionedDocument
+from adrank.storage.object_store import ConflictError, ObjectStore, ObjectStoreError, Version
 
 TTL: Final = timedelta(seconds=60)
 WAIT: Final = timedelta(minutes=45)
@@ -31,8 +33,6 @@ _POLL_INTERVAL: Final = timedelta(seconds=2)
 # Object stores tell times in whole seconds: an age may look this much higher than it is.
 _ROUNDING: Final = timedelta(seconds=1)
 _RENEWALS_PER_TTL: Final = 4
-_CONFLICTS: Final = ("PreconditionFailed", "ConditionalRequestConflict")
-_GONE: Final = ("NoSuchKey", "404")
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +45,8 @@ class LeaseLostError(RuntimeError):
     """Somebody took the lease over: what was done under it must not be published."""
 
 
-class LeaseRecord(BaseModel):
+class LeaseRecord(FrozenModel):
     """What a lease object says. Every version differs from every other, so that its ETag names it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     group: str
     day: datetime
@@ -64,82 +62,26 @@ class LeaseRecord(BaseModel):
         return timedelta(seconds=self.ttl_seconds)
 
 
-@dataclass(frozen=True)
-class _Version:
-    """One version of a lease object. ``written`` and ``now`` are the store's own times."""
-
-    record: LeaseRecord
-    etag: str
-    written: datetime
-    now: datetime
-
-    @property
-    def expires(self) -> datetime:
-        return self.written + self.record.ttl + _ROUNDING
-
-
-class _ConflictError(Exception):
-    """The object is not the version that we saw last."""
-
-
-class _Store:
-    """Lease objects of one bucket."""
-
-    def __init__(self, client: Any, bucket: str) -> None:
-        self._client = client
-        self.bucket = bucket
-
-    def find(self, key: str) -> _Version | None:
-        from botocore.exceptions import ClientError
-
-        try:
-            found = self._client.get_object(Bucket=self.bucket, Key=key)
-        except ClientError as error:
-            if error.response["Error"]["Code"] in _GONE:
-                return None
-            raise
-        return _Version(
-            record=LeaseRecord.model_validate_json(found["Body"].read()),
-            etag=found["ETag"],
-            written=found["LastModified"],
-            now=parsedate_to_datetime(found["ResponseMetadata"]["HTTPHeaders"]["date"]),
-        )
-
-    def put(self, key: str, record: LeaseRecord, etag: str | None) -> str:
-        """Write over the version ``etag`` (None: where none is); a write whose answer was lost counts as done."""
-        from botocore.exceptions import ClientError
-
-        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
-        body = record.model_dump_json(indent=1).encode()
-        try:
-            done = self._client.put_object(
-                Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", **condition
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in (*_CONFLICTS, *_GONE):
-                raise
-            there = self.find(key)
-            if there is not None and there.record == record:
-                return there.etag
-            raise _ConflictError(key) from error
-        return str(done["ETag"])
-
-
 @dataclass
 class _HeldLease:
     """One day's lease as its holder last wrote it."""
 
-    key: str
+    document: VersionedDocument[LeaseRecord]
     record: LeaseRecord
-    etag: str
+
+    def renew(self, *, released: bool = False) -> None:
+        """Write it over its last version; :class:`ConflictError` when somebody else has written it since."""
+        record = self.record.model_copy(update={"serial": self.record.serial + 1, "released": released})
+        self.document.save(record)
+        self.record = record
 
 
 class Lease:
-    """The leases of one group's days, held together. Build it with :func:`held`."""
+    """The leases of one group's days, held together. Build it with :func:`hold`."""
 
-    def __init__(self, store: _Store) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._grips: list[_HeldLease] = []
+        self._held: list[_HeldLease] = []
         self._lost: LeaseLostError | None = None
         self._one_at_a_time = threading.Lock()
 
@@ -147,40 +89,39 @@ class Lease:
         """Renew now: nobody can take over for a whole ``ttl`` from here. :class:`LeaseLostError` if somebody did."""
         with self._one_at_a_time:
             if self._lost is None:
-                for grip in self._grips:
-                    self._write_over(grip, released=False)
+                for held in self._held:
+                    self._renew(held)
             if self._lost is not None:
                 raise self._lost
 
-    def _add(self, grip: _HeldLease) -> None:
+    def _add(self, held: _HeldLease) -> None:
         with self._one_at_a_time:
-            self._grips.append(grip)
+            self._held.append(held)
 
     def _release(self) -> None:
         """Let others in at once; a lease that cannot be released expires."""
         with self._one_at_a_time:
-            for grip in self._grips:
+            for held in self._held:
                 try:
-                    self._write_over(grip, released=True)
+                    self._renew(held, released=True)
                 except Exception:
-                    logger.warning("%s was not released and expires by itself", grip.key, exc_info=True)
+                    logger.warning("%s was not released and expires by itself", held.document.key, exc_info=True)
 
-    def _write_over(self, grip: _HeldLease, *, released: bool) -> None:
-        record = grip.record.model_copy(update={"serial": grip.record.serial + 1, "released": released})
+    def _renew(self, held: _HeldLease, *, released: bool = False) -> None:
         try:
-            grip.etag = self._store.put(grip.key, record, grip.etag)
-            grip.record = record
-        except _ConflictError:
-            there = self._store.find(grip.key)
-            by = f"is {there.record.owner}'s now" if there else "is gone"
+            held.renew(released=released)
+        except ConflictError:
+            record = held.record
+            current = VersionedDocument.open(self._store, held.document.key, LeaseRecord).current
+            by = f"is {current.owner}'s now" if current else "is gone"
             self._lost = LeaseLostError(
-                f"the lease of {grip.record.group} on {grip.record.day:%Y-%m-%d} {by}: {grip.record.owner} was silent "
-                f"for longer than {grip.record.ttl_seconds:g} s, or a retry of it took over"
+                f"the lease of {record.group} on {record.day:%Y-%m-%d} {by}: {record.owner} was silent "
+                f"for longer than {record.ttl_seconds:g} s, or a retry of it took over"
             )
 
 
 @contextmanager
-def held(
+def hold(
     *,
     bucket: str,
     group: str,
@@ -203,67 +144,69 @@ def held(
     :param ttl: a holder that is silent for longer is taken for dead.
     :param wait: how long to wait for all of them together, before :class:`LeaseHeldError`.
     """
-    import boto3
-    from botocore.config import Config
-
-    config = Config(retries={"mode": "standard", "max_attempts": 5}, connect_timeout=5, read_timeout=10)
-    store = _Store(boto3.client("s3", region_name=region, config=config), bucket)
+    store = ObjectStore.connect(bucket, region=region, connect_timeout=5, read_timeout=10)
     holder = uuid.uuid4().hex
     deadline = time.monotonic() + wait.total_seconds()
     lease = Lease(store)
     stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(lease, ttl / _RENEWALS_PER_TTL, stop), name="lease", daemon=True)
-    beat.start()
+    renewals = threading.Thread(
+        target=_renew_until, args=(stop, lease, ttl / _RENEWALS_PER_TTL), name="lease", daemon=True
+    )
+    renewals.start()
     try:
         for day in sorted({floor_day(day) for day in days}):
             wanted = LeaseRecord(
                 group=group, day=day, owner=owner or holder, holder=holder, ttl_seconds=ttl.total_seconds()
             )
-            lease._add(_take(store, wanted, deadline))
+            lease._add(_acquire(store, wanted, deadline))
         yield lease
     finally:
         stop.set()
-        beat.join()
+        renewals.join()
         lease._release()
 
 
-def _take(store: _Store, wanted: LeaseRecord, deadline: float) -> _HeldLease:
+def _acquire(store: ObjectStore, wanted: LeaseRecord, deadline: float) -> _HeldLease:
     key = lake.lease(wanted.group, wanted.day)
-    said = False
+    is_reported = False
     while True:
-        there = store.find(key)
-        if there is None or _is_free(there, wanted):
+        document = VersionedDocument.open(store, key, LeaseRecord)
+        holding, version = document.current, document.found
+        if holding is None or version is None or _is_free(holding, version, wanted):
             try:
-                return _HeldLease(key, wanted, store.put(key, wanted, there.etag if there else None))
-            except _ConflictError:
+                document.save(wanted)
+            except ConflictError:
                 continue
-        if not said:
-            logger.warning("waiting for s3://%s/%s, which %s holds", store.bucket, key, there.record.owner)
-            said = True
+            return _HeldLease(document, wanted)
+        if not is_reported:
+            logger.warning("waiting for s3://%s/%s, which %s holds", store.bucket, key, holding.owner)
+            is_reported = True
         left = deadline - time.monotonic()
         if left <= 0:
             raise LeaseHeldError(
-                f"{wanted.group} on {wanted.day:%Y-%m-%d} is leased to {there.record.owner} until "
-                f"{there.expires.isoformat()} unless renewed (s3://{store.bucket}/{key})"
+                f"{wanted.group} on {wanted.day:%Y-%m-%d} is leased to {holding.owner} until "
+                f"{_expiry(holding, version).isoformat()} unless renewed (s3://{store.bucket}/{key})"
             )
         # Jitter, or all who wait would ask and collide at the same moments.
-        pause = min(_POLL_INTERVAL, there.record.ttl).total_seconds() * random.uniform(0.5, 1.5)  # noqa: S311
+        pause = min(_POLL_INTERVAL, holding.ttl).total_seconds() * random.uniform(0.5, 1.5)  # noqa: S311
         time.sleep(min(left, pause))
 
 
-def _is_free(there: _Version, wanted: LeaseRecord) -> bool:
-    return there.record.released or there.record.owner == wanted.owner or there.now >= there.expires
+def _is_free(holding: LeaseRecord, version: Version, wanted: LeaseRecord) -> bool:
+    return holding.released or holding.owner == wanted.owner or version.now >= _expiry(holding, version)
 
 
-def _beat(lease: Lease, every: timedelta, stop: threading.Event) -> None:
-    from botocore.exceptions import BotoCoreError, ClientError
+def _expiry(holding: LeaseRecord, version: Version) -> datetime:
+    return version.last_modified + holding.ttl + _ROUNDING
 
-    while not stop.wait(every.total_seconds()):
+
+def _renew_until(stop: threading.Event, lease: Lease, interval: timedelta) -> None:
+    while not stop.wait(interval.total_seconds()):
         try:
             lease.require_held()
         except LeaseLostError as error:
             logger.error("%s", error)
             return
-        except (BotoCoreError, ClientError) as error:
+        except ObjectStoreError as error:
             # Whether it is still ours, the next conditional put will tell.
             logger.warning("a lease could not be renewed: %s", error)

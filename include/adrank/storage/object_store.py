@@ -1,21 +1,26 @@
-"""One bucket through the S3 API: the few calls that landing needs, safe to share between threads."""
+"""One bucket through the S3 API, safe to share between threads: the only place that writes on a condition."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final, NamedTuple
 
+# Another conditional write was under way at the same moment.
+_RACED: Final = "ConditionalRequestConflict"
 # If-Match or If-None-Match did not hold; the object that If-Match names is gone.
-_CONFLICTS: Final = ("PreconditionFailed", "NoSuchKey")
+_CONFLICTS: Final = ("PreconditionFailed", "NoSuchKey", _RACED)
 # Time-out, two conditional writes at once, too many requests.
 _BUSY: Final = (408, 409, 429)
+_RACES: Final = 5
 
 
 class ObjectStoreError(RuntimeError):
     """The bucket refused a call; the message names bucket, key and reason."""
 
     @property
-    def is_passing(self) -> bool:
+    def is_transient(self) -> bool:
         """Whether the same call may succeed later: no answer came, or the store was busy or broken."""
         from botocore.exceptions import HTTPClientError
 
@@ -29,10 +34,17 @@ class ConflictError(ObjectStoreError):
 
 
 class Version(NamedTuple):
-    """An object's bytes and the tag that only this version of it has."""
+    """An object's bytes, the tag that only this version of it has, when it was written, and the answer's HTTP date."""
 
     body: bytes
     etag: str
+    last_modified: datetime
+    date: str
+
+    @property
+    def now(self) -> datetime:
+        """When this was asked, by the clock that ``last_modified`` is by."""
+        return parsedate_to_datetime(self.date)
 
 
 class ObjectStore:
@@ -43,44 +55,62 @@ class ObjectStore:
         self._client = client
 
     @classmethod
-    def connect(cls, bucket: str, *, region: str | None = None, connections: int = 16) -> ObjectStore:
+    def connect(
+        cls,
+        bucket: str,
+        *,
+        region: str | None = None,
+        connections: int = 16,
+        connect_timeout: float = 60,
+        read_timeout: float = 60,
+    ) -> ObjectStore:
         """Connect with the process's credentials; ``connections`` bounds the calls in flight at once."""
         import boto3
         from botocore.config import Config
 
-        config = Config(max_pool_connections=connections, retries={"mode": "standard", "max_attempts": 5})
+        config = Config(
+            max_pool_connections=connections,
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            retries={"mode": "standard", "max_attempts": 5},
+        )
         return cls(bucket, boto3.client("s3", region_name=region, config=config))
 
-    def put(self, key: str, body: bytes) -> None:
+    def put(self, key: str, body: bytes, content_type: str = "binary/octet-stream") -> None:
         """Write one object, replacing what was there."""
-        self._call("put_object", key, Body=body)
+        self._call("put_object", key, Body=body, ContentType=content_type)
 
     def put_if_match(self, key: str, body: bytes, etag: str | None) -> str:
-        """Write one object over the version ``etag`` (None: where none is) and return the new version's tag.
+        """Write one JSON document over the version ``etag`` (None: where none is) and return the new version's tag.
 
         Raises :class:`ConflictError` when there is another version. A write that took effect while its answer was
         lost counts as done.
         """
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
-        try:
-            return str(self._call("put_object", key, Body=body, **condition)["ETag"])
-        except ObjectStoreError as error:
-            if _code(error) not in _CONFLICTS:
-                raise
-            there = self.find_version(key)
-            if there is not None and there.body == body:
-                return there.etag
-            raise ConflictError(f"s3://{self.bucket}/{key} was written by somebody else") from error
+        for _ in range(_RACES):
+            try:
+                done = self._call("put_object", key, Body=body, ContentType="application/json", **condition)
+                return str(done["ETag"])
+            except ObjectStoreError as error:
+                if _code(error) not in _CONFLICTS:
+                    raise
+                current = self.find_version(key)
+                if current is not None and current.body == body:
+                    return current.etag
+                if _code(error) != _RACED or etag != (current.etag if current else None):
+                    break
+        raise ConflictError(f"s3://{self.bucket}/{key} was written by somebody else")
 
     def find_version(self, key: str) -> Version | None:
-        """One object with its version's tag, or None when it is not there."""
+        """One object as it is now, or None when it is not there."""
         try:
             found = self._call("get_object", key)
         except ObjectStoreError as error:
             if _code(error) == "NoSuchKey":
                 return None
             raise
-        return Version(found["Body"].read(), found["ETag"])
+        date = found["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        return Version(found["Body"].read(), found["ETag"], found["LastModified"], date)
 
     def get(self, key: str) -> bytes:
         """The bytes of one object."""
@@ -91,6 +121,10 @@ class ObjectStore:
         """The bytes of one object, or None when it is not there."""
         found = self.find_version(key)
         return None if found is None else found.body
+
+    def copy(self, source_key: str, key: str) -> None:
+        """Copy one object inside the bucket."""
+        self._call("copy_object", key, CopySource={"Bucket": self.bucket, "Key": source_key})
 
     def delete(self, key: str) -> None:
         """Delete one object; one that is not there is fine."""

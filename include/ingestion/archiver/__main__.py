@@ -13,16 +13,16 @@ import pyarrow as pa
 
 from adrank.contracts import settings
 from adrank.kafka.producer import DeliveryError
+from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver.archiver import Archiver, PartitionsChangedError
-from ingestion.archiver.checkpoints import TakenOverError
 from ingestion.archiver.consumer import OffsetLostError, TopicMissingError
 from ingestion.archiver.metrics import Metrics, MetricsPortError
 
 _ERRORS = (
     MetricsPortError,
     ObjectStoreError,
-    TakenOverError,
+    FencedError,
     OffsetLostError,
     TopicMissingError,
     DeliveryError,

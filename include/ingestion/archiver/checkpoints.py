@@ -11,20 +11,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from adrank.contracts import lake
+from adrank.contracts.base import FrozenModel
+from adrank.storage.documents import FencedError, VersionedDocument
 from adrank.storage.object_store import ConflictError, ObjectStore
 
 
-class TakenOverError(RuntimeError):
-    """Another archiver works on what this one believed to own."""
-
-
-class PendingFile(BaseModel):
+class PendingFile(FrozenModel):
     """A durable data file that no manifest names yet."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     hour: datetime
     name: str
@@ -33,10 +29,8 @@ class PendingFile(BaseModel):
     sha256: str
 
 
-class Checkpoint(BaseModel):
+class Checkpoint(FrozenModel):
     """Progress of one partition. ``clock`` and ``began`` are event time, ``idle_at`` is wall time."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     topic: str
     partition: int = Field(ge=0)
@@ -55,24 +49,28 @@ class Checkpoint(BaseModel):
 
 
 class OwnedCheckpoint:
-    """The checkpoint of a partition that this process owns. Build it with :meth:`take_over`."""
+    """The checkpoint of a partition that this process owns. Build it with :meth:`acquire`."""
 
-    def __init__(self, store: ObjectStore, current: Checkpoint, etag: str) -> None:
-        self._store = store
-        self._etag = etag
+    def __init__(self, document: VersionedDocument[Checkpoint], current: Checkpoint) -> None:
+        self._document = document
         self.current = current
 
     @classmethod
-    def take_over(cls, store: ObjectStore, topic: str, partition: int) -> Self:
+    def acquire(cls, store: ObjectStore, topic: str, partition: int) -> Self:
         """Own the partition from now on, from where its last owner was."""
-        found = store.find_version(lake.archiver_checkpoint(topic, partition))
-        known = Checkpoint.model_validate_json(found.body) if found else Checkpoint(topic=topic, partition=partition)
-        mine = known.model_copy(update={"writer": uuid.uuid4().hex})
-        return cls(store, mine, _write(store, mine, found.etag if found else None))
+        document = VersionedDocument.open(store, lake.archiver_checkpoint(topic, partition), Checkpoint)
+        owned = cls(document, document.current or Checkpoint(topic=topic, partition=partition))
+        owned.save(owned.current.model_copy(update={"writer": uuid.uuid4().hex}))
+        return owned
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the checkpoint, unless somebody else owns the partition: :class:`TakenOverError`."""
-        self._etag = _write(self._store, checkpoint, self._etag)
+        """Replace the checkpoint, unless somebody else owns the partition: :class:`FencedError`."""
+        try:
+            self._document.save(checkpoint)
+        except ConflictError as error:
+            raise FencedError(
+                f"partition {checkpoint.partition} of {checkpoint.topic} was taken over by another archiver: {error}"
+            ) from error
         self.current = checkpoint
 
 
@@ -80,13 +78,3 @@ def read(store: ObjectStore, topic: str, partitions: Iterable[int]) -> list[Chec
     """The checkpoints as they are now; None for a partition that nobody has owned yet."""
     bodies = (store.find(lake.archiver_checkpoint(topic, partition)) for partition in partitions)
     return [None if body is None else Checkpoint.model_validate_json(body) for body in bodies]
-
-
-def _write(store: ObjectStore, checkpoint: Checkpoint, etag: str | None) -> str:
-    key = lake.archiver_checkpoint(checkpoint.topic, checkpoint.partition)
-    try:
-        return store.put_if_match(key, checkpoint.model_dump_json(indent=1).encode(), etag)
-    except ConflictError as error:
-        raise TakenOverError(
-            f"partition {checkpoint.partition} of {checkpoint.topic} was taken over by another archiver: {error}"
-        ) from error

@@ -141,7 +141,7 @@ class Flusher:
         self._metrics.landed(roll.messages, roll.files, roll.refused, roll.rows)
 
     def _take_over(self, partition: int) -> OwnedCheckpoint:
-        return self._until_done(lambda: OwnedCheckpoint.take_over(self._store, self._events.topic, partition))
+        return self._until_done(lambda: OwnedCheckpoint.acquire(self._store, self._events.topic, partition))
 
     def _until_done(self, work: Callable[[], _T]) -> _T:
         return self._patience.until_done(work)

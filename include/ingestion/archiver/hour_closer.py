@@ -15,29 +15,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from adrank.contracts import lake, timestamps
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.manifests import DataFile, RawManifest
 from adrank.contracts.settings import Events
-from adrank.contracts.timestamps import HOUR, floor_hour
+from adrank.contracts.timestamps import DAY, HOUR, floor_hour
+from adrank.storage import documents, watermarks
+from adrank.storage.documents import FencedError, VersionedDocument
 from adrank.storage.object_store import ConflictError, ObjectStore
 from ingestion.archiver import checkpoints
-from ingestion.archiver.checkpoints import Checkpoint, PendingFile, TakenOverError
+from ingestion.archiver.checkpoints import Checkpoint, PendingFile
 
 _log = logging.getLogger(__name__)
 #: Least time after which a checkpoint says again that its partition is idle.
 IDLE_AGAIN: Final = timedelta(seconds=1)
-_TRIES: Final = 5
 _SAVE_EVERY: Final = 24
 #: A silence longer than this between what is in the lake and the first event is the beginning of another log.
 _LONGEST_GAP: Final = timedelta(days=35)
 
 
-class HoursState(BaseModel):
+class HoursState(FrozenModel):
     """How far hours are closed. ``watermark`` never goes back."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     next_hour: datetime | None = None
     watermark: datetime | None = None
@@ -59,9 +59,8 @@ class Hours:
         self._store = store
         self._events = events
         self._partitions = partitions
-        found = store.find_version(lake.archiver_hours(events.topic))
-        self._state = HoursState.model_validate_json(found.body) if found else HoursState()
-        self._etag = found.etag if found else None
+        self._document = VersionedDocument.open(store, lake.archiver_hours(events.topic), HoursState)
+        self._state = self._document.current or HoursState()
         self._save(self._state.model_copy(update={"writer": uuid.uuid4().hex}))
 
     def close(self) -> Closed:
@@ -98,15 +97,8 @@ class Hours:
     def _first_hour(self, known: Sequence[Checkpoint], pending: Mapping[datetime, Sequence[PendingFile]]) -> datetime:
         """Where closing begins: after the newest hour that is in the lake already, so that no hour is left out."""
         began = min([floor_hour(c.began) for c in known if c.began is not None] + list(pending))
-        day = began
-        while day > began - _LONGEST_GAP:
-            keys = self._store.keys(f"raw/events/{day:dt=%Y-%m-%d}/")
-            closed = [_hour_of(key) for key in keys if key.endswith(f"/{lake.MANIFEST}")]
-            earlier = [hour for hour in closed if hour < began]
-            if earlier:
-                return max(earlier) + HOUR
-            day -= timedelta(days=1)
-        return began
+        last = watermarks.last_closed_hour(self._store, since=began - _LONGEST_GAP + DAY, before=began)
+        return began if last is None else last + HOUR
 
     def _revise(
         self,
@@ -127,23 +119,23 @@ class Hours:
     def _publish(self, hour: datetime, files: Sequence[PendingFile], watermark: datetime) -> tuple[bool, bool]:
         """Have the hour's manifest name the files; returns (there was a manifest, it was written anew)."""
         key = lake.raw_events_manifest(hour)
-        for _ in range(_TRIES):
-            found = self._store.find_version(key)
-            old = RawManifest.model_validate_json(found.body) if found else None
-            manifest = _merged(hour, old, files, watermark)
-            if manifest == old:
-                return True, False
-            try:
-                if found is not None and old is not None:
-                    self._store.put(lake.raw_events_revision(hour, old.revision), found.body)
-                    self._store.put(lake.raw_events_revision(hour, manifest.revision), _json(manifest))
-                self._store.put_if_match(key, _json(manifest), found.etag if found else None)
-            except ConflictError:
-                continue
-            if old is not None:
-                _log.info("Hour %s is now revision %d", hour.isoformat(), manifest.revision)
-            return old is not None, True
-        raise TakenOverError(f"{key} is written by somebody else all the time")
+        old: RawManifest | None = None
+
+        def merged(found: RawManifest | None) -> RawManifest:
+            nonlocal old
+            old, manifest = found, _merged(hour, found, files, watermark)
+            if found is not None and manifest != found:
+                for kept in (found, manifest):
+                    self._store.put(lake.raw_events_revision(hour, kept.revision), documents.encode(kept))
+            return manifest
+
+        try:
+            manifest = documents.update(self._store, key, RawManifest, merged)
+        except ConflictError as error:
+            raise FencedError(f"{key} is written by somebody else all the time") from error
+        if old is not None and manifest != old:
+            _log.info("Hour %s is now revision %d", hour.isoformat(), manifest.revision)
+        return old is not None, manifest != old
 
     def _save_progress(self, next_hour: datetime, watermark: datetime | None) -> None:
         progress = self._state.model_copy(update={"next_hour": next_hour, "watermark": watermark})
@@ -151,11 +143,10 @@ class Hours:
             self._save(progress)
 
     def _save(self, state: HoursState) -> None:
-        key = lake.archiver_hours(self._events.topic)
         try:
-            self._etag = self._store.put_if_match(key, _json(state), self._etag)
+            self._document.save(state)
         except ConflictError as error:
-            raise TakenOverError(f"another archiver closes the hours of {self._events.topic}: {error}") from error
+            raise FencedError(f"another archiver closes the hours of {self._events.topic}: {error}") from error
         self._state = state
 
 
@@ -216,13 +207,3 @@ def _by_hour(known: Iterable[Checkpoint]) -> dict[datetime, list[PendingFile]]:
         for file in checkpoint.files:
             pending.setdefault(file.hour, []).append(file)
     return pending
-
-
-def _hour_of(key: str) -> datetime:
-    """``raw/events/dt=YYYY-MM-DD/hr=HH/...`` as the hour's start."""
-    day, hour = key.split("/")[2:4]
-    return datetime.fromisoformat(f"{day.removeprefix('dt=')}T{hour.removeprefix('hr=')}:00:00+00:00")
-
-
-def _json(model: BaseModel) -> bytes:
-    return model.model_dump_json(indent=2).encode()

@@ -33,7 +33,7 @@ class Patience:
             try:
                 return work()
             except _REFUSALS as error:
-                permanent = isinstance(error, ObjectStoreError) and not error.is_passing
+                permanent = isinstance(error, ObjectStoreError) and not error.is_transient
                 if permanent or self._stop.is_set():
                     raise
                 self._retried()

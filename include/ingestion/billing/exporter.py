@@ -26,11 +26,11 @@ from pydantic import ValidationError
 
 from adrank.contracts import lake
 from adrank.contracts import metrics as metric_names
+from adrank.contracts.manifests import BillingVerdict
 from adrank.contracts.settings import load
 from adrank.contracts.timestamps import DAY
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.billing.export import CONTROL, EXPORT
-from ingestion.billing.process import Verdict
 
 _log = logging.getLogger("ingestion.billing.exporter")
 #: Deliveries are looked for in this many days up to the newest that landed, and in all days after it.
@@ -104,9 +104,9 @@ def _waits(store: ObjectStore, day: datetime) -> bool:
     return verdict is None or verdict.outcome == "quarantined"
 
 
-def _verdict(store: ObjectStore, day: datetime) -> Verdict | None:
-    content = store.find(lake.billing_verdict(day) + "verdict.json")
-    return None if content is None else Verdict.model_validate_json(content)
+def _verdict(store: ObjectStore, day: datetime) -> BillingVerdict | None:
+    content = store.find(lake.billing_verdict(day))
+    return None if content is None else BillingVerdict.model_validate_json(content)
 
 
 def _days(prefixes: Iterable[str]) -> list[datetime]:

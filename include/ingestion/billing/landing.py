@@ -18,8 +18,10 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from adrank.contracts import lake
-from adrank.contracts.manifests import BillingManifest, DataFile, RawManifest
+from adrank.contracts.manifests import BillingManifest, DataFile
 from adrank.contracts.timestamps import DAY, as_utc
+from adrank.storage import documents
+from adrank.storage.documents import VersionedDocument
 from adrank.storage.object_store import ObjectStore
 from ingestion.billing.export import COLUMNS, BilledRow, BillingExportError
 from ingestion.landing.raw_events import LandingError
@@ -52,8 +54,8 @@ def land(
     listed = list(rows)
     body = _csv(listed)
     digest = hashlib.sha256(body).hexdigest()
-    there = store.find_version(lake.raw_billing_manifest(day))
-    current = None if there is None else _parsed(store, day, there.body)
+    document = _open(store, day)
+    current = document.current
     if current and (current.file.sha256, current.currency) == (digest, currency):
         return LandResult(current, changed=False)
     moments = [as_utc(day) + DAY + lag]
@@ -68,9 +70,8 @@ def land(
         file=DataFile(name=f"part-{digest[:16]}.csv", rows=len(listed), sha256=digest),
     )
     store.put(lake.raw_billing(day) + manifest.file.name, body)
-    document = manifest.model_dump_json(indent=2).encode()
-    store.put(lake.raw_billing_revision(day, manifest.revision), document)
-    store.put_if_match(lake.raw_billing_manifest(day), document, there.etag if there else None)
+    store.put(lake.raw_billing_revision(day, manifest.revision), documents.encode(manifest))
+    document.save(manifest)
     return LandResult(manifest, changed=True)
 
 
@@ -88,26 +89,15 @@ def quarantine(store: ObjectStore, day: datetime, files: Mapping[str, bytes], er
 
 def manifest_of(store: ObjectStore, day: datetime) -> BillingManifest | None:
     """The day's manifest, or None when nothing of that day has landed."""
-    content = store.find(lake.raw_billing_manifest(day))
-    return None if content is None else _parsed(store, day, content)
+    return _open(store, day).current
 
 
-def watermark(store: ObjectStore) -> datetime | None:
-    """The raw log's own clock: the watermark of its last closed hour, or None when no hour is closed."""
-    for day in reversed(store.folders("raw/events/")):
-        for hour in reversed(store.folders(day)):
-            content = store.find(hour + lake.MANIFEST)
-            if content is not None:
-                return RawManifest.model_validate_json(content).watermark
-    return None
-
-
-def _parsed(store: ObjectStore, day: datetime, content: bytes) -> BillingManifest:
+def _open(store: ObjectStore, day: datetime) -> VersionedDocument[BillingManifest]:
+    key = lake.raw_billing_manifest(day)
     try:
-        return BillingManifest.model_validate_json(content)
+        return VersionedDocument.open(store, key, BillingManifest)
     except ValidationError as error:
-        key = lake.uri(store.bucket, lake.raw_billing_manifest(day))
-        raise LandingError(f"{key} is no billing manifest: {error}") from error
+        raise LandingError(f"{lake.uri(store.bucket, key)} is no billing manifest: {error}") from error
 
 
 def _csv(rows: Iterable[BilledRow]) -> bytes:

@@ -14,6 +14,7 @@ import threading
 from typing import Final
 
 from adrank.contracts.settings import Settings, load
+from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.capture import database
 from ingestion.capture.checkpoint import CheckpointError, CheckpointStore
@@ -22,14 +23,23 @@ from ingestion.capture.engine import DebeziumEngine, EngineError
 from ingestion.capture.envelopes import EnvelopeError
 from ingestion.capture.sink import ChangeSink, StoppedError
 
-_KNOWN: Final = (CheckpointError, DatabaseError, EngineError, EnvelopeError, ObjectStoreError, StoppedError)
+_ERRORS: Final = (
+    CheckpointError,
+    DatabaseError,
+    EngineError,
+    EnvelopeError,
+    FencedError,
+    ObjectStoreError,
+    StoppedError,
+)
 _LOG: Final = logging.getLogger("ingestion.capture")
 
 
 def capture(settings: Settings, bucket: str, stop: threading.Event) -> None:
     """Capture until ``stop`` is set.
 
-    :raises DatabaseError, CheckpointError, EngineError, EnvelopeError, ObjectStoreError, StoppedError: see there.
+    :raises DatabaseError, CheckpointError, EngineError, EnvelopeError, FencedError, ObjectStoreError, StoppedError: see
+        there.
     """
     import boto3
 
@@ -75,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     start_http_server(settings.cdc.metrics_port, settings.cdc.metrics_host)
     try:
         capture(settings, chosen.bucket, stop)
-    except _KNOWN as error:
+    except _ERRORS as error:
         print(f"ingestion.capture: {error}", file=sys.stderr)
         return 1
     return 0

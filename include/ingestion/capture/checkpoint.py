@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from adrank.contracts import lake
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.manifests import DataFile
+from adrank.storage.documents import FencedError, VersionedDocument
 from adrank.storage.object_store import ConflictError, ObjectStore
 from ingestion.landing.changes import CdcTable
 
@@ -20,11 +22,7 @@ class CheckpointError(RuntimeError):
     """The checkpoint cannot be used; the message says why and what to do."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class LandedFile(_Strict):
+class LandedFile(FrozenModel):
     """A file that is durable and that no manifest names yet."""
 
     table: CdcTable
@@ -32,7 +30,7 @@ class LandedFile(_Strict):
     file: DataFile
 
 
-class Ahead(_Strict):
+class Ahead(FrozenModel):
     """Changes after the offset that have landed all the same: the first ``records`` at position ``lsn`` of the log.
 
     Several changes can have one position (a bulk load, a changed key); the engine can only go on behind all of them.
@@ -42,7 +40,7 @@ class Ahead(_Strict):
     records: int = Field(ge=1)
 
 
-class Checkpoint(_Strict):
+class Checkpoint(FrozenModel):
     """``log``: the database log that positions belong to. ``offset``: the engine's own, None before a whole snapshot.
 
     ``watermark``: the newest heartbeat. Hours in ``[since, closed)`` have their manifests.
@@ -61,23 +59,19 @@ class CheckpointStore:
     """The checkpoint of one slot. Of two processes that write it, the one that began earlier fails."""
 
     def __init__(self, store: ObjectStore, slot: str) -> None:
-        self._store = store
-        self.key = lake.cdc_checkpoint(slot)
-        self._etag: str | None = None
+        self._bucket = store.bucket
+        self._document = VersionedDocument.open(store, lake.cdc_checkpoint(slot), Checkpoint)
+        self.key = self._document.key
 
     def load(self, log: str) -> Checkpoint:
         """The checkpoint that is there, or the first one.
 
         :raises CheckpointError: it belongs to another database's log.
         """
-        found = self._store.find_version(self.key)
-        if found is None:
-            return Checkpoint(log=log)
-        self._etag = found.etag
-        checkpoint = Checkpoint.model_validate_json(found.body)
+        checkpoint = self._document.current or Checkpoint(log=log)
         if checkpoint.log != log:
             raise CheckpointError(
-                f"s3://{self._store.bucket}/{self.key} belongs to log {checkpoint.log}, the database's is {log}; "
+                f"s3://{self._bucket}/{self.key} belongs to log {checkpoint.log}, the database's is {log}; "
                 "go back to that database, or delete the checkpoint to begin with a new snapshot"
             )
         return checkpoint
@@ -85,10 +79,9 @@ class CheckpointStore:
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the checkpoint that this process wrote or loaded last.
 
-        :raises CheckpointError: another process has written it since.
+        :raises FencedError: another process has written it since.
         """
-        body = checkpoint.model_dump_json(indent=1).encode()
         try:
-            self._etag = self._store.put_if_match(self.key, body, self._etag)
+            self._document.save(checkpoint)
         except ConflictError as error:
-            raise CheckpointError(f"{error}: two capture processes have slot {self.key}; this one ends") from error
+            raise FencedError(f"{error}: two capture processes have slot {self.key}; this one ends") from error

@@ -237,7 +237,7 @@ class ChangeSink:
         late = [part for part in files if part[1] < closed]
 
         def extend(part: tuple[CdcTable, datetime]) -> None:
-            cdc_hours.extend(self._store, *part, files.get(part, ()), watermark)
+            cdc_hours.add_to_manifest(self._store, *part, files.get(part, ()), watermark)
 
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="manifests") as pool:
             self._persist(lambda: list(pool.map(extend, late)))

@@ -23,12 +23,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from adrank.contracts import settings
+from adrank.contracts import lake, settings
 from adrank.contracts.settings import Events
 from adrank.contracts.timestamps import HOUR, from_micros
+from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver import hour_closer, messages
-from ingestion.archiver.checkpoints import Checkpoint, OwnedCheckpoint, PendingFile, TakenOverError
+from ingestion.archiver.checkpoints import Checkpoint, OwnedCheckpoint, PendingFile
 from ingestion.archiver.hour_closer import Closed, Hours
 from ingestion.archiver.messages import Refusal
 from ingestion.landing import event_table
@@ -36,7 +37,6 @@ from ingestion.landing import event_table
 GROUP: Final = "connect-adrank-raw-events"
 _TIMEOUT: Final = 10
 _WORKERS: Final = 8
-_EVENTS: Final = "raw/events/"
 _TIME: Final = event_table.EVENT_SCHEMA.field("event_time").type
 
 
@@ -92,10 +92,10 @@ def close_hours(store: ObjectStore, events: Events, sink: SinkOffsets, refuse: C
 
     ``refuse`` is told of each file that no manifest will name, as the archiver names no such events: why, and its key.
 
-    :raises TakenOverError: somebody else does the same.
+    :raises FencedError: somebody else does the same.
     """
     committed = sink.committed()
-    owned = [OwnedCheckpoint.take_over(store, events.topic, partition) for partition in committed]
+    owned = [OwnedCheckpoint.acquire(store, events.topic, partition) for partition in committed]
     behind = [own for own in owned if committed[own.current.partition] > (own.current.next_offset or 0)]
     found = _files(store, events.topic) if behind else []
     for own in behind:
@@ -157,19 +157,16 @@ def _refused(file: SinkFile, events: Events, reached: datetime | None, now: date
 
 def _files(store: ObjectStore, topic: str) -> list[SinkFile]:
     """All files of the sink that are in the lake, by their names alone: a late event's file may be in any hour."""
-    shape = re.compile(rf"{_EVENTS}(dt=[\d-]+/hr=\d\d)/{re.escape(topic)}\+(\d+)\+(\d+)\.[^/]*parquet")
+    root = lake.raw_events_days()
+    shape = re.compile(rf"{root}(dt=[\d-]+/hr=\d\d)/{re.escape(topic)}\+(\d+)\+(\d+)\.[^/]*parquet")
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="listing") as pool:
-        listed = pool.map(lambda day: [shape.fullmatch(key) for key in store.keys(day)], store.folders(_EVENTS))
+        listed = pool.map(lambda day: [shape.fullmatch(key) for key in store.keys(day)], store.folders(root))
         return [
-            SinkFile(found[0], _hour(found[1]), int(found[2]), int(found[3]))
+            SinkFile(found[0], lake.hour_of(found[1]), int(found[2]), int(found[3]))
             for day in listed
             for found in day
             if found
         ]
-
-
-def _hour(partition: str) -> datetime:
-    return datetime.strptime(partition, "dt=%Y-%m-%d/hr=%H").replace(tzinfo=UTC)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -189,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         closed = close_hours(ObjectStore.connect(chosen.bucket, region=known.region), known.events, sink, refuse)
-    except (SinkUnreadableError, TakenOverError, ObjectStoreError) as error:
+    except (SinkUnreadableError, FencedError, ObjectStoreError) as error:
         print(error, file=sys.stderr)
         return 1
     finally:

@@ -7,20 +7,21 @@ readers have folded without it then holds no more: the claims of later snapshots
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CdcManifest, DataFile
 from adrank.contracts.timestamps import HOUR
+from adrank.storage import documents
 from adrank.storage.object_store import ConflictError, ObjectStore
 
 CdcTable = Literal["ads", "sellers"]
 TABLES: Final[tuple[CdcTable, ...]] = get_args(CdcTable)
-_ATTEMPTS: Final = 5
 
 
 def write_changes(store: ObjectStore, table: CdcTable, hour: datetime, lines: Sequence[str]) -> DataFile:
@@ -32,7 +33,7 @@ def write_changes(store: ObjectStore, table: CdcTable, hour: datetime, lines: Se
     return file
 
 
-def extend(
+def add_to_manifest(
     store: ObjectStore, table: CdcTable, hour: datetime, files: Iterable[DataFile], watermark: datetime
 ) -> CdcManifest:
     """Name ``files`` in the hour's manifest beside those that it names already; the files must be there.
@@ -41,10 +42,33 @@ def extend(
     files: only then is it certain that no snapshot without them holds.
     """
     added = tuple(files)
-    manifest = _extended(store, table, hour, added, watermark)
+
+    def extended(former: CdcManifest | None) -> CdcManifest:
+        named = {file.name: file for file in (*(former.files if former else ()), *added)}
+        return CdcManifest(
+            table=table,
+            hour=hour,
+            watermark=max(watermark, former.watermark) if former else watermark,
+            files=tuple(named[name] for name in sorted(named)),
+            changes=sum(file.rows for file in named.values()),
+        )
+
+    manifest = documents.update(store, lake.raw_cdc_manifest(table, hour), CdcManifest, extended)
     if added:
         _invalidate_snapshots(store, table, hour)
     return manifest
+
+
+def land_cdc(
+    store: ObjectStore, table: CdcTable, hour: datetime, envelopes: Iterable[Mapping[str, Any]]
+) -> CdcManifest:
+    """Land an hour's Debezium envelopes as JSON lines and close it, by rule: its watermark is its end.
+
+    Land it before the hour's events. Landing more envelopes of the hour adds to it, the same ones again do nothing.
+    """
+    lines = [json.dumps(envelope, separators=(",", ":"), sort_keys=True) for envelope in envelopes]
+    files = [write_changes(store, table, hour, lines)] if lines else []
+    return add_to_manifest(store, table, hour, files, hour + HOUR)
 
 
 def close_empty_hours(store: ObjectStore, start: datetime, end: datetime, *, workers: int = 8) -> None:
@@ -55,14 +79,14 @@ def close_empty_hours(store: ObjectStore, start: datetime, end: datetime, *, wor
     wanted = {(table, hour) for table in TABLES for hour in timestamps.hours(start, end)}
     missing = sorted((hour, table) for table, hour in wanted - set(_closed(store, start, end)))
     with ThreadPoolExecutor(workers, thread_name_prefix="cdc-hours") as pool:
-        list(pool.map(lambda quiet: _close_quiet(store, quiet[1], quiet[0]), missing))
+        list(pool.map(lambda empty: _close_empty(store, empty[1], empty[0]), missing))
 
 
-def _close_quiet(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
+def _close_empty(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
     manifest = CdcManifest(table=table, hour=hour, watermark=hour + HOUR, changes=0)
     # Somebody else's manifest says at least as much.
     with suppress(ConflictError):
-        store.put_if_match(lake.raw_cdc_manifest(table, hour), _encoded(manifest), None)
+        store.put_if_match(lake.raw_cdc_manifest(table, hour), documents.encode(manifest), None)
 
 
 def _closed(store: ObjectStore, start: datetime, end: datetime) -> Iterable[tuple[CdcTable, datetime]]:
@@ -88,37 +112,3 @@ def _claims(store: ObjectStore, table: CdcTable, hour: datetime) -> Iterator[str
     for day in store.folders(lake.catalogue_table(table)):
         if day > lake.catalogue(table, hour):
             yield from store.keys(day + lake.CLAIM)
-
-
-def _extended(
-    store: ObjectStore, table: CdcTable, hour: datetime, files: tuple[DataFile, ...], watermark: datetime
-) -> CdcManifest:
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return _extend(store, table, hour, files, watermark)
-        except ConflictError:
-            continue
-    return _extend(store, table, hour, files, watermark)
-
-
-def _extend(
-    store: ObjectStore, table: CdcTable, hour: datetime, files: tuple[DataFile, ...], watermark: datetime
-) -> CdcManifest:
-    key = lake.raw_cdc_manifest(table, hour)
-    there = store.find_version(key)
-    before = None if there is None else CdcManifest.model_validate_json(there.body)
-    named = {file.name: file for file in (*(before.files if before else ()), *files)}
-    manifest = CdcManifest(
-        table=table,
-        hour=hour,
-        watermark=max(watermark, before.watermark) if before else watermark,
-        files=tuple(named[name] for name in sorted(named)),
-        changes=sum(file.rows for file in named.values()),
-    )
-    if manifest != before:
-        store.put_if_match(key, _encoded(manifest), there.etag if there else None)
-    return manifest
-
-
-def _encoded(manifest: CdcManifest) -> bytes:
-    return manifest.model_dump_json(indent=2).encode()

@@ -1,4 +1,4 @@
-"""Landing: the code that writes the raw layout of events and change data.
+"""Landing: the code that writes the raw layout of events.
 
 Files first, manifest last, so that a reader who trusts manifests never sees half an hour. Landing is idempotent: names
 are digests of content, so the same rows land as the same keys with the same bytes, in whatever order they come.
@@ -8,22 +8,21 @@ An hour without events has a manifest too. No data is deleted: a file that no ma
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from adrank.contracts import lake
-from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
+from adrank.contracts.manifests import DataFile, RawManifest
 from adrank.contracts.timestamps import HOUR, as_utc, floor_hour
+from adrank.storage import documents
 from adrank.storage.object_store import ObjectStore
-from ingestion.landing import changes, event_table
-from ingestion.landing.changes import CdcTable as CdcTable
+from ingestion.landing import event_table
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -78,18 +77,6 @@ def land_hours(store: ObjectStore, hours: Iterable[HourToLand], *, workers: int 
     return manifests
 
 
-def land_cdc(
-    store: ObjectStore, table: CdcTable, hour: datetime, envelopes: Iterable[Mapping[str, Any]]
-) -> CdcManifest:
-    """Land an hour's Debezium envelopes as JSON lines and close it, by rule: its watermark is its end.
-
-    Land it before the hour's events. Landing more envelopes of the hour adds to it, the same ones again do nothing.
-    """
-    lines = [json.dumps(envelope, separators=(",", ":"), sort_keys=True) for envelope in envelopes]
-    files = [changes.write_changes(store, table, hour, lines)] if lines else []
-    return changes.extend(store, table, hour, files, hour + HOUR)
-
-
 def land_rejected(store: ObjectStore, hour: datetime, table: pa.Table) -> str:
     """Keep refused events of one hour (event columns and ``reason``) where a person can look; returns the key."""
     return _land_part(store, lake.raw_rejected(hour), "parquet", event_table.parquet_bytes(table))
@@ -134,7 +121,7 @@ def _land_file(store: ObjectStore, raw: HourToLand) -> RawManifest:
 
 
 def _land_manifest(store: ObjectStore, manifest: RawManifest) -> None:
-    store.put(lake.raw_events_manifest(manifest.hour), manifest.model_dump_json(indent=2).encode())
+    store.put(lake.raw_events_manifest(manifest.hour), documents.encode(manifest))
 
 
 def _land_part(store: ObjectStore, prefix: str, suffix: str, body: bytes) -> str:

@@ -121,8 +121,8 @@ def read(directory: Path) -> ImportedLogs:
 def land(logs: ImportedLogs, store: ObjectStore, *, billing_lag: timedelta = _BILLING_LAG) -> None:
     """Land what :func:`read` returned: change data and billing first, event manifests last."""
     first, last = floor_hour(logs.first_time), floor_hour(logs.last_time)
-    raw_events.land_cdc(store, "ads", first, log_entities.snapshot("ads", logs.ads, logs.first_time))
-    raw_events.land_cdc(store, "sellers", first, log_entities.snapshot("sellers", logs.sellers, logs.first_time))
+    changes.land_cdc(store, "ads", first, log_entities.snapshot("ads", logs.ads, logs.first_time))
+    changes.land_cdc(store, "sellers", first, log_entities.snapshot("sellers", logs.sellers, logs.first_time))
     changes.close_empty_hours(store, first, last + HOUR)
     if logs.billing is not None:
         _land_billing(logs.billing, logs, store, billing_lag)

@@ -154,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             own = beside(spark)
             if not args.recompute and queries.is_whole(own, group, hours):
                 return "whole already"
-            with leases.held(bucket=args.bucket, group=group.name, days=hours, owner=args.owner) as lease:
+            with leases.hold(bucket=args.bucket, group=group.name, days=hours, owner=args.owner) as lease:
                 if args.recompute:
                     return described(queries.compute(own, group, hours, lease))
                 return queries.complete(own, group, hours, lease)

@@ -101,7 +101,7 @@ class HourOfFeatures:
         if whole and not late:
             return f"{self.hour.isoformat()} is whole already"
         done = []
-        with leases.held(bucket=self.bucket, group=group.name, days=[*late, self.hour], owner=self.owner) as lease:
+        with leases.hold(bucket=self.bucket, group=group.name, days=[*late, self.hour], owner=self.owner) as lease:
             if late:
                 done.append(f"late events: {described(queries.compute(spark, group, late, lease))}")
             if not whole:

@@ -3,7 +3,7 @@ Parquet files, written whole under their own names and listed for a manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
@@ -49,6 +49,10 @@ class LakeFiles:
         finally:
             stream.close()
 
+    def find(self, key: str) -> bytes | None:
+        """A text file's content, or None when it is not there."""
+        return self.read(key).encode() if self.exists(key) else None
+
     def write(self, key: str, text: str) -> None:
         """Replace a text file."""
         stream = self._system.create(self._path(self.root + key), True)
@@ -63,10 +67,12 @@ class LakeFiles:
 
     def names(self, prefix: str) -> list[str]:
         """Names of the files and folders directly under a prefix, sorted; none where there is no such folder."""
-        path = self._path(self.root + prefix)
-        if not self._system.exists(path):
-            return []
-        return sorted(str(status.getPath().getName()) for status in self._system.listStatus(path))
+        return sorted(str(status.getPath().getName()) for status in self._listed(prefix))
+
+    def folders(self, prefix: str) -> list[str]:
+        """The prefixes one level below ``prefix``, sorted, each with its closing slash."""
+        folders = (status for status in self._listed(prefix) if status.isDirectory())
+        return sorted(f"{prefix}{status.getPath().getName()}/" for status in folders)
 
     def last_written(self, folder: str) -> datetime | None:
         """When, by the store's clock, any file in a folder or below was last written; None where there is no file."""
@@ -101,3 +107,7 @@ class LakeFiles:
         """Delete a partition, its manifest first, so that nobody reads half of it."""
         self.delete(manifest)
         self.delete(folder.rstrip("/"))
+
+    def _listed(self, prefix: str) -> Sequence[Any]:
+        path = self._path(self.root + prefix)
+        return self._system.listStatus(path) if self._system.exists(path) else ()

@@ -12,9 +12,9 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import RawManifest
+from adrank.storage import watermarks
 from spark.lake.files import LakeFiles, in_parallel
 
-_ROOT: Final = "raw/events/"
 _STORED: Final = (
     "event_id string, event_type string, event_time timestamp, user_id string, ad_id string, position int, "
     "revenue double"
@@ -35,7 +35,7 @@ def closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawMa
 
     :raises HourNotReadyError: an hour is not closed, or missing from the middle of the log.
     """
-    first = first_landed(files)
+    first = watermarks.first_closed_hour(files)
     hours = [hour for hour in timestamps.hours(start, end) if first is None or hour >= first]
     closed = in_parallel(lambda hour: files.exists(lake.raw_events_manifest(hour)), hours)
     missing = [hour for hour, there in zip(hours, closed, strict=True) if not there]
@@ -67,17 +67,8 @@ def events(spark: SparkSession, files: LakeFiles, manifests: Iterable[RawManifes
 
 def _require_rows(log: DataFrame, promised: Mapping[str, int]) -> None:
     per_file = log.groupBy(F.col("_metadata.file_path").alias("path")).count().collect()
-    held = Counter({_ROOT + row["path"].split(_ROOT, 1)[1]: row["count"] for row in per_file})
+    root = lake.raw_events_days()
+    held = Counter({root + row["path"].split(root, 1)[1]: row["count"] for row in per_file})
     for key, rows in promised.items():
         if held[key] != rows:
             raise RawHourTornError(f"{key} holds {held[key]} rows, its manifest says {rows}")
-
-
-def first_landed(files: LakeFiles) -> datetime | None:
-    """The first closed hour of the whole log, wherever the window begins."""
-    for day in (name for name in files.names(_ROOT) if name.startswith("dt=")):
-        for hour in (name for name in files.names(_ROOT + day) if name.startswith("hr=")):
-            start = datetime.fromisoformat(f"{day.removeprefix('dt=')}T{hour.removeprefix('hr=')}:00:00+00:00")
-            if files.exists(lake.raw_events_manifest(start)):
-                return start
-    return None

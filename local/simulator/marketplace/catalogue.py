@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from adrank.contracts import timestamps
 from adrank.contracts.timestamps import HOUR
-from ingestion.landing.raw_events import CdcTable
+from ingestion.landing.changes import CdcTable
 from simulator.marketplace.searches import Bools, Floats, Ints
 from simulator.marketplace.settings import WorldSettings
 

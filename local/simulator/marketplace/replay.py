@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingestion.landing.raw_events import CdcTable
+from ingestion.landing.changes import CdcTable
 from ingestion.own_logs.importer import ImportedLogs
 from simulator.marketplace.searches import Floats, Ints, Outcome, Reactions, Searches
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ingestion.landing.raw_events import CdcTable
+from ingestion.landing.changes import CdcTable
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from adrank.contracts.events import SLOT_KEY
 from adrank.contracts.timestamps import HOUR, as_utc, floor_hour
-from ingestion.landing.raw_events import CdcTable
+from ingestion.landing.changes import CdcTable
 from simulator.marketplace.catalogue import Catalogue
 from simulator.marketplace.searches import Floats, Ints, Outcome, Reactions, Searches, ranks
 from simulator.marketplace.settings import WorldSettings

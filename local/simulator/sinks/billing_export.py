@@ -28,9 +28,9 @@ import pyarrow.parquet as pq
 from adrank.contracts import lake, settings, timestamps
 from adrank.contracts.manifests import RawManifest
 from adrank.contracts.timestamps import DAY, as_utc
+from adrank.storage import watermarks
 from adrank.storage.object_store import ObjectStore
-from ingestion.billing import landing
-from ingestion.billing.export import COLUMNS, CONTROL, EXPORT
+from ingestion.billing.export import COLUMNS
 
 CANCELLED_SHARE: Final = 0.03
 CORRECTED_SHARE: Final = 0.02
@@ -79,17 +79,16 @@ def export_day(store: ObjectStore, day: datetime, *, seed: int, currency: str) -
 
     :raises LogNotWholeError: the raw log has not passed the end of the day
     """
-    watermark = landing.watermark(store)
+    watermark = watermarks.raw_watermark(store)
     if watermark is None or watermark < day + DAY:
         reached = watermark.isoformat() if watermark else "nowhere"
         raise LogNotWholeError(f"the raw log reaches {reached}, not the end of {day:%Y-%m-%d}")
     billed = [charge for sale in _sales(store, day) for charge in charges(*sale, seed)]
     todays = sorted((c for c in billed if day <= c.billed_at < day + DAY), key=lambda c: (c.billed_at, c))
     total = sum((charge.amount for charge in todays), Decimal(0))
-    inbox = lake.billing_inbox(day)
-    store.put(inbox + EXPORT, _csv(todays, currency))
+    store.put(lake.billing_export(day), _csv(todays, currency))
     control = {"rows": len(todays), "total": str(total), "currency": currency}
-    store.put(inbox + CONTROL, json.dumps(control).encode())
+    store.put(lake.billing_control(day), json.dumps(control).encode())
     return ExportedDay(day, len(todays), total)
 
 

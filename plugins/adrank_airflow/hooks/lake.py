@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final, TypeVar, cast
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
@@ -14,6 +15,8 @@ from pydantic import BaseModel
 from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import AuditManifest, BillingManifest, CdcManifest, FeatureManifest, RawManifest
 from adrank.contracts.registry import FeatureGroup
+from adrank.storage import watermarks
+from adrank.storage.object_store import ObjectStore
 from adrank_airflow.errors import NoInputError
 
 _READERS: Final = 16
@@ -37,7 +40,7 @@ class LakeHook(S3Hook):
 
     def read_bytes(self, key: str) -> bytes:
         """The object's content."""
-        return cast(bytes, self.conn.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        return self._store.get(key)
 
     def read_json(self, key: str) -> Any:
         """The object's content, parsed."""
@@ -46,17 +49,20 @@ class LakeHook(S3Hook):
     def write_json(self, key: str, document: object) -> str:
         """Write a JSON document, stable byte for byte, and return its key."""
         body = json.dumps(document, indent=2, sort_keys=True, default=str).encode()
-        self.conn.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType="application/json")
+        self._store.put(key, body, "application/json")
         return key
+
+    def write_bytes(self, key: str, body: bytes) -> None:
+        """Write one object."""
+        self._store.put(key, body)
 
     def keys(self, prefix: str) -> list[str]:
         """All keys under a prefix, sorted."""
-        pages = self.conn.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        return sorted(item["Key"] for page in pages for item in page.get("Contents", ()))
+        return sorted(self._store.keys(prefix))
 
     def copy(self, source_key: str, key: str) -> None:
         """Copy one object inside the bucket."""
-        self.conn.copy_object(Bucket=self.bucket, Key=key, CopySource={"Bucket": self.bucket, "Key": source_key})
+        self._store.copy(source_key, key)
 
     def raw_manifests(self, start: datetime, end: datetime) -> list[RawManifest]:
         """Manifests of the closed raw hours in ``[start, end)``, in order; hours that are not there are left out."""
@@ -89,12 +95,10 @@ class LakeHook(S3Hook):
 
     def watermark(self) -> datetime:
         """Event time up to which the raw log is whole: that of the last closed hour."""
-        days = self._prefixes("raw/events/")
-        for day in reversed(days):
-            for hour in reversed(self._prefixes(day)):
-                if self.exists(hour + lake.MANIFEST):
-                    return RawManifest.model_validate(self.read_json(hour + lake.MANIFEST)).watermark
-        raise NoInputError(f"{self.uri('raw/events/')} holds no closed hour")
+        watermark = watermarks.raw_watermark(self._store)
+        if watermark is None:
+            raise NoInputError(f"{self.uri(lake.raw_events_days())} holds no closed hour")
+        return watermark
 
     def write_input_manifest(self, key: str, keys: Iterable[str]) -> str:
         """Write a SageMaker input manifest that names exactly ``keys``, and return its URI."""
@@ -105,17 +109,9 @@ class LakeHook(S3Hook):
         return self.uri(key)
 
     def _manifests(self, model: type[_Manifest], keys: Iterable[str]) -> list[_Manifest]:
-        client = self.conn
-
-        def read(key: str) -> _Manifest | None:
-            try:
-                body = client.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-            except client.exceptions.NoSuchKey:
-                return None
-            return model.model_validate_json(body)
-
         with ThreadPoolExecutor(_READERS) as readers:
-            return [manifest for manifest in readers.map(read, keys) if manifest is not None]
+            found = readers.map(self._store.find, keys)
+            return [model.model_validate_json(body) for body in found if body is not None]
 
     def _known(self, manifest: BillingManifest, as_of: datetime) -> BillingManifest | None:
         while manifest.landed_at > as_of and manifest.revision:
@@ -123,9 +119,9 @@ class LakeHook(S3Hook):
             manifest = BillingManifest.model_validate(former)
         return manifest if manifest.landed_at <= as_of else None
 
-    def _prefixes(self, prefix: str) -> list[str]:
-        pages = self.conn.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/")
-        return sorted(item["Prefix"] for page in pages for item in page.get("CommonPrefixes", ()))
+    @cached_property
+    def _store(self) -> ObjectStore:
+        return ObjectStore(self.bucket, self.conn)
 
 
 def _billing_keys(manifest: BillingManifest) -> tuple[str, str]:

@@ -90,7 +90,7 @@ class RequireBilledDayOperator(BaseOperator):
         del context
         settings = self.settings
         hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
-        verdict = hook.read_json(lake.billing_verdict(datetime.fromisoformat(self.day)) + "verdict.json")
+        verdict = hook.read_json(lake.billing_verdict(datetime.fromisoformat(self.day)))
         if verdict["outcome"] == "quarantined":
             kept = "nothing of that day" if verdict["revision"] is None else f"revision {verdict['revision']}"
             raise ExportQuarantinedError(

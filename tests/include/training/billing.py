@@ -35,7 +35,7 @@ class Directory(ObjectStore):
         return etag or ""
 
     def find_version(self, key: str) -> Version | None:
-        return Version((self.root / key).read_bytes(), "") if (self.root / key).exists() else None
+        return Version((self.root / key).read_bytes(), "", MONDAY, "") if (self.root / key).exists() else None
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         files = sorted(str(path.relative_to(self.root)) for path in self.root.rglob("*") if path.is_file())

@@ -14,6 +14,7 @@ from moto import mock_aws
 from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import raw_events
+from ingestion.landing.changes import land_cdc
 from simulator.marketplace.settings import WorldSettings
 from simulator.marketplace.world import World
 from simulator.sinks.event_sink import Changes
@@ -35,7 +36,7 @@ class LandedSink:
 
     def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
         for table, envelopes in changes:
-            raw_events.land_cdc(self._store, table, end - HOUR, envelopes)
+            land_cdc(self._store, table, end - HOUR, envelopes)
         raw_events.land_hour(self._store, end - HOUR, pa.concat_tables([*self._told, events]))
         self._told.clear()
 

@@ -22,12 +22,20 @@ from adrank.contracts.manifests.online import (
     PushManifest,
     ServedAudit,
 )
-from adrank.contracts.manifests.raw import BillingManifest, CatalogueManifest, CdcManifest, DataFile, RawManifest
+from adrank.contracts.manifests.raw import (
+    BillingManifest,
+    BillingVerdict,
+    CatalogueManifest,
+    CdcManifest,
+    DataFile,
+    RawManifest,
+)
 from adrank.contracts.manifests.training import TrainingSetManifest
 
 __all__ = [
     "AuditManifest",
     "BillingManifest",
+    "BillingVerdict",
     "CatalogueManifest",
     "CdcManifest",
     "DataFile",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from typing import Literal
 
 from pydantic import Field
 
@@ -77,3 +78,26 @@ class BillingManifest(FrozenModel):
     currency: str
     total: str
     file: DataFile
+
+
+class BillingVerdict(FrozenModel):
+    """What became of a day's export. ``key`` is the landed file, or the prefix of the quarantined copy.
+
+    ``revision``, ``rows`` and ``total`` are those of what the lake now holds of that day, whatever was refused; null
+    when it holds nothing. The counts are per run, for metrics. ``delivered`` are the SHA-256 digests of the files that
+    were looked at, by name: another delivery in the inbox has not been.
+    """
+
+    day: datetime
+    outcome: Literal["landed", "unchanged", "quarantined"]
+    key: str
+    file: str = ""
+    row: int | None = None
+    reason: str = ""
+    currency: str
+    revision: int | None = None
+    rows: int | None = None
+    total: str | None = None
+    landed_exports: int = 0
+    quarantined_exports: int = 0
+    delivered: dict[str, str] = {}

@@ -55,7 +55,7 @@ def test_every_prefix_of_an_hour_ends_in_a_slash_and_its_manifest_lies_in_it() -
     assert lake.push_manifest("redis", LATE) == "online/redis/dt=2026-03-01/hr=23/_MANIFEST.json"
     assert lake.raw_billing(LATE) == "raw/billing/dt=2026-03-01/"
     assert lake.raw_billing_revision(LATE, 2) == "raw/billing/dt=2026-03-01/_MANIFEST.rev=002.json"
-    assert lake.billing_verdict(LATE) == "verdicts/billing/dt=2026-03-01/"
+    assert lake.billing_verdict(LATE) == "verdicts/billing/dt=2026-03-01/verdict.json"
 
 
 def test_revisions_of_a_partition_sort_as_text() -> None:

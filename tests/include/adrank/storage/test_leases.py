@@ -39,7 +39,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 @pytest.fixture
 def store(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> dict[str, Any]:
     """Where to ask: the bucket, and a group of the test's own."""
-    monkeypatch.setattr(leases, "_LOOK_EVERY", timedelta(seconds=0.02))
+    monkeypatch.setattr(leases, "_POLL_INTERVAL", timedelta(seconds=0.02))
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{cloud.config.s3_port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", cloud.config.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", cloud.config.secret_key)
@@ -57,10 +57,10 @@ def test_the_second_waits_until_the_first_is_done(store: dict[str, Any]) -> None
 
     def second() -> None:
         asked.set()
-        with leases.held(**store, days=[DAY], owner="second"):
+        with leases.hold(**store, days=[DAY], owner="second"):
             order.append("second")
 
-    with leases.held(**store, days=[DAY], owner="first"):
+    with leases.hold(**store, days=[DAY], owner="first"):
         other = threading.Thread(target=second)
         other.start()
         asked.wait()
@@ -70,8 +70,8 @@ def test_the_second_waits_until_the_first_is_done(store: dict[str, Any]) -> None
 
 
 def test_who_waits_too_long_is_told_who_holds_what_until_when(store: dict[str, Any]) -> None:
-    with leases.held(**store, days=[DAY], owner="hourly run-7"):
-        with pytest.raises(LeaseHeldError) as refused, leases.held(**store, days=[DAY], owner="b", wait=NO_WAIT):
+    with leases.hold(**store, days=[DAY], owner="hourly run-7"):
+        with pytest.raises(LeaseHeldError) as refused, leases.hold(**store, days=[DAY], owner="b", wait=NO_WAIT):
             pytest.fail("was let in")
     told = str(refused.value)
     for part in (store["group"], "2026-03-01", "hourly run-7", f"until {datetime.now(UTC):%Y-%m-%dT%H}"):
@@ -79,10 +79,10 @@ def test_who_waits_too_long_is_told_who_holds_what_until_when(store: dict[str, A
 
 
 def test_another_day_and_another_group_are_free(store: dict[str, Any]) -> None:
-    with leases.held(**store, days=[DAY], owner="a"):
-        with leases.held(**store, days=[DAY + timestamps.DAY], owner="b", wait=NO_WAIT):
+    with leases.hold(**store, days=[DAY], owner="a"):
+        with leases.hold(**store, days=[DAY + timestamps.DAY], owner="b", wait=NO_WAIT):
             pass
-        with leases.held(bucket=store["bucket"], group="another", days=[DAY], owner="b", wait=NO_WAIT):
+        with leases.hold(bucket=store["bucket"], group="another", days=[DAY], owner="b", wait=NO_WAIT):
             pass
 
 
@@ -91,7 +91,7 @@ def test_of_many_at_once_one_holds_at_a_time_and_all_get_their_turn(store: dict[
 
     def ask(number: int) -> None:
         nonlocal inside, most
-        with leases.held(**store, days=[DAY], owner=f"owner-{number}") as lease:
+        with leases.hold(**store, days=[DAY], owner=f"owner-{number}") as lease:
             inside += 1
             most = max(most, inside)
             turns.append(number)
@@ -109,7 +109,7 @@ def test_days_are_taken_in_order_so_that_two_ranges_never_wait_for_each_other(st
 
     def ask(order: list[datetime]) -> None:
         for _ in range(3):
-            with leases.held(**store, days=order, owner=None, wait=timedelta(seconds=30)):
+            with leases.hold(**store, days=order, owner=None, wait=timedelta(seconds=30)):
                 pass
 
     with ThreadPoolExecutor(2) as pool:
@@ -117,7 +117,7 @@ def test_days_are_taken_in_order_so_that_two_ranges_never_wait_for_each_other(st
 
 
 def test_hours_of_one_day_are_one_lease(cloud: Cloud, store: dict[str, Any]) -> None:
-    with leases.held(**store, days=[DAY, DAY + 5 * HOUR], owner="a"):
+    with leases.hold(**store, days=[DAY, DAY + 5 * HOUR], owner="a"):
         assert record(cloud, store).day == DAY
         assert not record(cloud, store).released
     assert record(cloud, store).released
@@ -125,8 +125,8 @@ def test_hours_of_one_day_are_one_lease(cloud: Cloud, store: dict[str, Any]) -> 
 
 def test_a_killed_holder_is_waited_for_no_longer_than_its_lease_lives(store: dict[str, Any]) -> None:
     program = (
-        "import sys, time, datetime; from adrank import leases\n"
-        f"with leases.held(bucket={store['bucket']!r}, group={store['group']!r}, owner='dead',\n"
+        "import sys, time, datetime; from adrank.storage import leases\n"
+        f"with leases.hold(bucket={store['bucket']!r}, group={store['group']!r}, owner='dead',\n"
         f"    days=[datetime.datetime.fromisoformat('{DAY.isoformat()}')], ttl=datetime.timedelta(seconds=0.5)):\n"
         "    print('held', flush=True); time.sleep(600)"
     )
@@ -134,15 +134,15 @@ def test_a_killed_holder_is_waited_for_no_longer_than_its_lease_lives(store: dic
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         holder.kill()
-    with pytest.raises(LeaseHeldError, match="dead"), leases.held(**store, days=[DAY], owner="b", wait=NO_WAIT):
+    with pytest.raises(LeaseHeldError, match="dead"), leases.hold(**store, days=[DAY], owner="b", wait=NO_WAIT):
         pytest.fail("was let in")
-    with leases.held(**store, days=[DAY], owner="b", wait=timedelta(seconds=10)) as lease:
+    with leases.hold(**store, days=[DAY], owner="b", wait=timedelta(seconds=10)) as lease:
         lease.require_held()
 
 
 def test_a_living_holder_keeps_its_lease_however_short_it_lives(store: dict[str, Any]) -> None:
-    with leases.held(**store, days=[DAY], owner="a", ttl=SHORT) as lease:
-        with pytest.raises(LeaseHeldError), leases.held(**store, days=[DAY], owner="b", wait=timedelta(seconds=2.5)):
+    with leases.hold(**store, days=[DAY], owner="a", ttl=SHORT) as lease:
+        with pytest.raises(LeaseHeldError), leases.hold(**store, days=[DAY], owner="b", wait=timedelta(seconds=2.5)):
             pytest.fail("was let in")
         lease.require_held()
 
@@ -150,8 +150,8 @@ def test_a_living_holder_keeps_its_lease_however_short_it_lives(store: dict[str,
 def test_who_was_taken_over_notices_before_publishing_and_leaves_the_lease_to_its_new_holder(
     cloud: Cloud, store: dict[str, Any]
 ) -> None:
-    with leases.held(**store, days=[DAY], owner="step") as former:
-        with leases.held(**store, days=[DAY], owner="step", wait=NO_WAIT) as present:
+    with leases.hold(**store, days=[DAY], owner="step") as former:
+        with leases.hold(**store, days=[DAY], owner="step", wait=NO_WAIT) as present:
             with pytest.raises(LeaseLostError, match="is step's now"):
                 former.require_held()
             with pytest.raises(LeaseLostError):
@@ -163,27 +163,27 @@ def test_who_was_taken_over_notices_before_publishing_and_leaves_the_lease_to_it
 
 
 def test_a_retry_of_the_same_owner_does_not_wait_but_nobodys_retry_does(store: dict[str, Any]) -> None:
-    with leases.held(**store, days=[DAY], owner="step"):
-        with leases.held(**store, days=[DAY], owner="step", wait=NO_WAIT):
+    with leases.hold(**store, days=[DAY], owner="step"):
+        with leases.hold(**store, days=[DAY], owner="step", wait=NO_WAIT):
             pass
-    with leases.held(**store, days=[DAY], owner=None):
-        with pytest.raises(LeaseHeldError), leases.held(**store, days=[DAY], owner=None, wait=NO_WAIT):
+    with leases.hold(**store, days=[DAY], owner=None):
+        with pytest.raises(LeaseHeldError), leases.hold(**store, days=[DAY], owner=None, wait=NO_WAIT):
             pytest.fail("was let in")
 
 
 def test_an_error_in_the_block_gives_the_lease_back(store: dict[str, Any]) -> None:
-    with pytest.raises(RuntimeError, match="broken"), leases.held(**store, days=[DAY], owner="a"):
+    with pytest.raises(RuntimeError, match="broken"), leases.hold(**store, days=[DAY], owner="a"):
         raise RuntimeError("broken")
-    with leases.held(**store, days=[DAY], owner="b", wait=NO_WAIT):
+    with leases.hold(**store, days=[DAY], owner="b", wait=NO_WAIT):
         pass
 
 
 def test_who_does_not_get_every_day_gives_back_those_that_it_got(store: dict[str, Any]) -> None:
-    with leases.held(**store, days=[DAY + timestamps.DAY], owner="a"):
+    with leases.hold(**store, days=[DAY + timestamps.DAY], owner="a"):
         with (
             pytest.raises(LeaseHeldError),
-            leases.held(**store, days=[DAY, DAY + timestamps.DAY], owner="b", wait=NO_WAIT),
+            leases.hold(**store, days=[DAY, DAY + timestamps.DAY], owner="b", wait=NO_WAIT),
         ):
             pytest.fail("was let in")
-        with leases.held(**store, days=[DAY], owner="c", wait=NO_WAIT):
+        with leases.hold(**store, days=[DAY], owner="c", wait=NO_WAIT):
             pass

@@ -22,10 +22,11 @@ from adrank.contracts import metrics as names
 from adrank.contracts.manifests import RawManifest
 from adrank.contracts.timestamps import floor_hour
 from adrank.kafka.messages import encode
+from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ObjectStoreError
 from ingestion.archiver import checkpoints, dead_letters, replay
 from ingestion.archiver.archiver import Archiver
-from ingestion.archiver.checkpoints import OwnedCheckpoint, TakenOverError
+from ingestion.archiver.checkpoints import OwnedCheckpoint
 from ingestion.archiver.consumer import owned
 from ingestion.archiver.hour_closer import Hours
 from ingestion.archiver.metrics import Metrics
@@ -245,20 +246,20 @@ def test_files_that_no_checkpoint_knew_are_not_read(stream: Stream) -> None:
 
 
 def test_an_archiver_that_was_thought_dead_loses(stream: Stream) -> None:
-    zombie = OwnedCheckpoint.take_over(stream.lake, stream.events.topic, 0)
-    heir = OwnedCheckpoint.take_over(stream.lake, stream.events.topic, 0)
-    with pytest.raises(TakenOverError, match=f"partition 0 of {stream.events.topic} was taken over"):
+    zombie = OwnedCheckpoint.acquire(stream.lake, stream.events.topic, 0)
+    heir = OwnedCheckpoint.acquire(stream.lake, stream.events.topic, 0)
+    with pytest.raises(FencedError, match=f"partition 0 of {stream.events.topic} was taken over"):
         zombie.save(zombie.current.model_copy(update={"next_offset": 7}))
     heir.save(heir.current.model_copy(update={"next_offset": 8}))
-    assert OwnedCheckpoint.take_over(stream.lake, stream.events.topic, 0).current.next_offset == 8
+    assert OwnedCheckpoint.acquire(stream.lake, stream.events.topic, 0).current.next_offset == 8
 
 
 def test_a_running_archiver_ends_with_an_error_when_another_takes_over(stream: Stream) -> None:
     archiver = Archiver(stream.lake, stream.events, Metrics(), threading.Event(), 0, 1)
     for partition in range(3):
-        OwnedCheckpoint.take_over(stream.lake, stream.events.topic, partition)
+        OwnedCheckpoint.acquire(stream.lake, stream.events.topic, partition)
     stream.say(row("a", HOUR))
-    with pytest.raises(TakenOverError, match="taken over by another archiver"):
+    with pytest.raises(FencedError, match="taken over by another archiver"):
         archiver.run()
 
 
@@ -266,9 +267,9 @@ def test_two_cannot_close_the_hours_of_one_topic(stream: Stream) -> None:
     zombie = Hours(stream.lake, stream.events, 3)
     Hours(stream.lake, stream.events, 3)
     for partition in range(3):
-        owned = OwnedCheckpoint.take_over(stream.lake, stream.events.topic, partition)
+        owned = OwnedCheckpoint.acquire(stream.lake, stream.events.topic, partition)
         owned.save(owned.current.model_copy(update={"clock": HOUR, "began": HOUR}))
-    with pytest.raises(TakenOverError, match="another archiver closes the hours"):
+    with pytest.raises(FencedError, match="another archiver closes the hours"):
         zombie.close()
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from adrank.contracts import lake, timestamps
 from adrank.contracts import metrics as metric_names
+from adrank.contracts.manifests import BillingVerdict
 from adrank.contracts.settings import Billing, Settings
 from adrank.storage.object_store import ObjectStore
 from ingestion.billing import exporter
 from ingestion.billing.exporter import BillingMetrics
-from ingestion.billing.process import Verdict, settle
+from ingestion.billing.process import process_export
 from tests.include.ingestion.billing_exports import DAY, LINES, control, deliver
 
 CORRECTED = (*LINES, "sale-3,2026-03-01T10:00:00Z,1.00,EUR")
@@ -21,11 +22,11 @@ WRONG = (LINES[0].replace("EUR", "USD"),)
 NEXT = DAY + timestamps.DAY
 
 
-def judged(store: ObjectStore, *lines: str) -> Verdict:
+def judged(store: ObjectStore, *lines: str) -> BillingVerdict:
     """A delivery of ``DAY``, and what the job that looks at it leaves behind."""
     deliver(store, *lines)
-    verdict = settle(store, DAY, currency="EUR", lag=timedelta(hours=3))
-    store.put(lake.billing_verdict(DAY) + "verdict.json", verdict.model_dump_json().encode())
+    verdict = process_export(store, DAY, currency="EUR", lag=timedelta(hours=3))
+    store.put(lake.billing_verdict(DAY), verdict.model_dump_json().encode())
     return verdict
 
 
@@ -81,9 +82,9 @@ class TestDeliveriesThatNoVerdictIsAbout:
         assert unsettled(metrics, store) == 0
         deliver(store, *CORRECTED)
         assert unsettled(metrics, store) == 1
-        verdict = settle(store, DAY, currency="EUR", lag=timedelta(hours=3))
+        verdict = process_export(store, DAY, currency="EUR", lag=timedelta(hours=3))
         assert unsettled(metrics, store) == 1
-        store.put(lake.billing_verdict(DAY) + "verdict.json", verdict.model_dump_json().encode())
+        store.put(lake.billing_verdict(DAY), verdict.model_dump_json().encode())
         assert (verdict.revision, unsettled(metrics, store)) == (1, 0)
 
     def test_another_control_total_alone_is_another_delivery(self, metrics: BillingMetrics, store: ObjectStore) -> None:
@@ -142,7 +143,7 @@ def test_what_cannot_be_read_leaves_the_last_figures_and_their_age(
     before = metrics.registry.get_sample_value(metric_names.BILLING_READ)
     judged(store, *WRONG, LINES[1])
     if broken == "verdict":
-        store.put(lake.billing_verdict(DAY) + "verdict.json", b"{}")
+        store.put(lake.billing_verdict(DAY), b"{}")
         assert told(metrics, store) == (1, 1)
     else:
         assert told(metrics, ObjectStore(f"no-{store.bucket}", store._client)) == (1, 1)

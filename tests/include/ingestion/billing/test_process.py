@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from adrank.contracts import lake, timestamps
-from adrank.contracts.manifests import BillingManifest, RawManifest
+from adrank.contracts.manifests import BillingManifest, BillingVerdict, RawManifest
 from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
-from ingestion.billing import process
-from ingestion.billing.process import NothingDeliveredError, Verdict, settle
+from ingestion.billing import __main__
+from ingestion.billing.process import NothingDeliveredError, process_export
 from tests.include.ingestion.billing_exports import DAY, LINES, control, deliver, export
 
 LAG = timedelta(hours=3)
 
 
-def settled(store: ObjectStore, day: datetime = DAY) -> Verdict:
-    return settle(store, day, currency="EUR", lag=LAG)
+def settled(store: ObjectStore, day: datetime = DAY) -> BillingVerdict:
+    return process_export(store, day, currency="EUR", lag=LAG)
 
 
 def manifest(store: ObjectStore, day: datetime = DAY) -> BillingManifest:
@@ -235,14 +235,14 @@ class TestTheJob:
     def run(self, store: ObjectStore, base: Path, patch: pytest.MonkeyPatch, day: str = "2026-03-01") -> int:
         patch.setenv("SAGEMAKER_BASE_DIR", str(base))
         patch.setattr(ObjectStore, "connect", lambda bucket, region: store)
-        return process.main(["--day", day, "--bucket", store.bucket, "--currency", "EUR", "--lag", "PT1H"])
+        return __main__.main(["--day", day, "--bucket", store.bucket, "--currency", "EUR", "--lag", "PT1H"])
 
     def test_leaves_its_verdict_as_an_output(
         self, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         deliver(store, *LINES)
         assert self.run(store, tmp_path, monkeypatch) == 0
-        told = Verdict.model_validate_json((tmp_path / "processing/output/verdict/verdict.json").read_bytes())
+        told = BillingVerdict.model_validate_json((tmp_path / "processing/output/verdict/verdict.json").read_bytes())
         assert (told.outcome, told.day) == ("landed", DAY)
         assert Decimal(told.total or "") == Decimal("17.25")
         assert manifest(store).landed_at == DAY + timestamps.DAY + HOUR

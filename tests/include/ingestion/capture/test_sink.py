@@ -15,6 +15,7 @@ from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CdcManifest
 from adrank.contracts.settings import Cdc
 from adrank.contracts.timestamps import DAY
+from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ConflictError, ObjectStore, ObjectStoreError, Version
 from ingestion.capture import sink as landing
 from ingestion.capture.checkpoint import CheckpointError, CheckpointStore
@@ -67,7 +68,7 @@ class MemoryStore(ObjectStore):
 
     def find_version(self, key: str) -> Version | None:
         body = self.objects.get(key)
-        return None if body is None else Version(body, str(hash(body)))
+        return None if body is None else Version(body, str(hash(body)), HOUR, "")
 
     def get(self, key: str) -> bytes:
         return self.objects[key]
@@ -325,7 +326,7 @@ def test_of_two_processes_the_earlier_one_fails(store: ObjectStore) -> None:
     zombie, zombies_engine = start(store)
     lander, engine = start(store)
     lander.take(engine.deliver([change(1, 1), change(2, 2)]))
-    with pytest.raises(CheckpointError, match="two capture processes"):
+    with pytest.raises(FencedError, match="two capture processes"):
         zombie.take(zombies_engine.deliver([change(1, 1)]))
 
 

@@ -23,17 +23,17 @@ def manifest(store: ObjectStore, table: str = "ads", hour: datetime = HOUR) -> C
 
 def test_more_files_of_an_hour_join_those_that_are_named_already(store: ObjectStore) -> None:
     first = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
-    changes.extend(store, "ads", HOUR, [first], END)
+    changes.add_to_manifest(store, "ads", HOUR, [first], END)
     second = changes.write_changes(store, "ads", HOUR, ['{"op":"u"}', '{"op":"d"}'])
-    changes.extend(store, "ads", HOUR, [second], END)
-    changes.extend(store, "ads", HOUR, [second, first], END)
+    changes.add_to_manifest(store, "ads", HOUR, [second], END)
+    changes.add_to_manifest(store, "ads", HOUR, [second, first], END)
     assert set(manifest(store).files) == {first, second}
     assert manifest(store).changes == 3
 
 
 def test_the_watermark_never_goes_back(store: ObjectStore) -> None:
     for minutes in (10, 0):
-        changes.extend(store, "ads", HOUR, [], END + timedelta(minutes=minutes))
+        changes.add_to_manifest(store, "ads", HOUR, [], END + timedelta(minutes=minutes))
     assert manifest(store).watermark == END + timedelta(minutes=10)
 
 
@@ -55,16 +55,16 @@ class Interrupted(ObjectStore):
 def test_who_is_overtaken_reads_again_and_tries_again(store: ObjectStore, times: int, lands: bool) -> None:
     interrupted: Any = Interrupted(store, times)
     if lands:
-        changes.extend(interrupted, "ads", HOUR, [], END)
+        changes.add_to_manifest(interrupted, "ads", HOUR, [], END)
         assert manifest(store).changes == 0
     else:
         with pytest.raises(ConflictError):
-            changes.extend(interrupted, "ads", HOUR, [], END)
+            changes.add_to_manifest(interrupted, "ads", HOUR, [], END)
 
 
 def test_quiet_hours_of_history_get_manifests_and_others_keep_theirs(store: ObjectStore) -> None:
     file = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
-    named = changes.extend(store, "ads", HOUR, [file], END)
+    named = changes.add_to_manifest(store, "ads", HOUR, [file], END)
     for _ in range(2):
         changes.close_empty_hours(store, HOUR - timestamps.HOUR, END + timestamps.HOUR)
     assert manifest(store) == named
@@ -90,9 +90,9 @@ def test_a_change_deletes_the_claims_of_the_snapshots_behind_its_hour_and_no_oth
         snapshot(store, "ads", day + later * DAY, attempt="2")
     everything = set(store.keys("catalogue/"))
     file = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
-    changes.extend(store, "ads", HOUR, [], END)
+    changes.add_to_manifest(store, "ads", HOUR, [], END)
     assert set(store.keys("catalogue/")) == everything, "an hour that is closed without a change outdates nothing"
-    changes.extend(store, "ads", HOUR, [file], END)
+    changes.add_to_manifest(store, "ads", HOUR, [file], END)
     left = set(store.keys("catalogue/"))
     assert {key for key in left if "_CLAIM" in key} == kept
     assert {key for key in everything - left if "_CLAIM" not in key} == set(), "only claims go"
@@ -100,9 +100,9 @@ def test_a_change_deletes_the_claims_of_the_snapshots_behind_its_hour_and_no_oth
 
 def test_a_change_that_was_named_before_its_process_died_still_outdates_snapshots(store: ObjectStore) -> None:
     file = changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])
-    changes.extend(store, "ads", HOUR, [file], END)
+    changes.add_to_manifest(store, "ads", HOUR, [file], END)
     claim = snapshot(store, "ads", floor_day(HOUR) + DAY)
-    changes.extend(store, "ads", HOUR, [file], END)
+    changes.add_to_manifest(store, "ads", HOUR, [file], END)
     assert store.find(claim) is None
 
 
@@ -123,5 +123,5 @@ class BuiltMeanwhile(ObjectStore):
 def test_a_snapshot_that_begins_on_top_of_an_outdated_one_is_outdated_too(store: ObjectStore) -> None:
     snapshot(store, "ads", floor_day(HOUR) + DAY)
     busy: Any = BuiltMeanwhile(store, floor_day(HOUR) + 2 * DAY)
-    changes.extend(busy, "ads", HOUR, [changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])], END)
+    changes.add_to_manifest(busy, "ads", HOUR, [changes.write_changes(store, "ads", HOUR, ['{"op":"c"}'])], END)
     assert not [key for key in store.keys("catalogue/") if "_CLAIM" in key]

@@ -15,7 +15,7 @@ from adrank.contracts import lake, timestamps
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import RawManifest
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
-from ingestion.landing import event_table, raw_events
+from ingestion.landing import changes, event_table, raw_events
 from ingestion.landing.event_table import EVENT_SCHEMA, EventTableError, context_maps
 
 HOUR = datetime(2026, 3, 1, 5, tzinfo=UTC)
@@ -136,7 +136,7 @@ def test_a_later_revision_says_since_when_it_can_be_read(store: ObjectStore) -> 
 
 def test_change_data_lands_as_json_lines_under_its_table(store: ObjectStore) -> None:
     envelope = {"op": "c", "ts_ms": 1, "before": None, "after": {"ad_id": "a"}, "source": {"table": "ads", "lsn": 1}}
-    manifest = raw_events.land_cdc(store, "ads", HOUR, [envelope, {**envelope, "op": "u"}])
+    manifest = changes.land_cdc(store, "ads", HOUR, [envelope, {**envelope, "op": "u"}])
     assert (manifest.changes, manifest.watermark) == (2, HOUR + timestamps.HOUR)
     key = lake.raw_cdc("ads", HOUR) + manifest.files[0].name
     assert [json.loads(line)["op"] for line in store.get(key).splitlines()] == ["c", "u"]

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CatalogueManifest
 from adrank.storage.object_store import ObjectStore
-from ingestion.landing import raw_events
+from ingestion.landing import changes
 from spark.catalogue import change_data, snapshots, views
 from spark.catalogue.snapshots import keep
 from spark.lake.files import LakeFiles
@@ -111,7 +111,7 @@ def test_a_change_that_lands_behind_a_snapshot_is_in_history_at_once_and_in_the_
 ) -> None:
     settled(raw_lake)
     assert keep(spark, files, "ads", at(24))
-    raw_events.land_cdc(ObjectStore.connect(BUCKET), "ads", at(4), [change("u", at(4), 6, "k", 7)])
+    changes.land_cdc(ObjectStore.connect(BUCKET), "ads", at(4), [change("u", at(4), 6, "k", 7)])
     everything = versions(spark, files, at(24), at(48))
     assert "7.0" in str(everything)
     assert keep(spark, files, "ads", at(24))

@@ -40,7 +40,7 @@ def revise(start: datetime, end: datetime) -> list[datetime]:
     raws = raw_events.closed_hours(files, lateness.horizon_start(start - HOUR), end)
     queries = FeatureQueries.of(files, f"s3://{BUCKET}/code/sql", raws, [group], ())
     if late := queries.outdated(group, timestamps.hours(start, end)):
-        with leases.held(bucket=BUCKET, group=GROUP, days=late, owner="step") as lease:
+        with leases.hold(bucket=BUCKET, group=GROUP, days=late, owner="step") as lease:
             queries.compute(spark, group, late, lease)
     return late
 
@@ -143,7 +143,7 @@ def others() -> Iterator[ExitStack]:
 
 def take_over(others: ExitStack) -> None:
     others.enter_context(
-        leases.held(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step", wait=timedelta(seconds=0.1))
+        leases.hold(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step", wait=timedelta(seconds=0.1))
     )
 
 
@@ -160,7 +160,7 @@ def test_who_lost_the_lease_touches_nothing(raw_lake: TestLake, spark: SparkSess
     landed(raw_lake, 1)
     run(raw_lake, GROUP, at(0), at(1))
     before = content(raw_lake, f"features/{GROUP}/")
-    with leases.held(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step") as lost:
+    with leases.hold(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step") as lost:
         take_over(others)
         with pytest.raises(LeaseLostError):
             write(spark, lost)
@@ -182,6 +182,6 @@ def test_who_lost_the_lease_while_it_cleared_writes_no_data(
 
     withdrawn = LakeFiles.withdraw
     monkeypatch.setattr(LakeFiles, "withdraw", withdraw)
-    with leases.held(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step") as lost, pytest.raises(LeaseLostError):
+    with leases.hold(bucket=BUCKET, group=GROUP, days=[at(0)], owner="step") as lost, pytest.raises(LeaseLostError):
         write(spark, lost)
     assert set(content(raw_lake, f"features/{GROUP}/")) == {"dt=2026-03-01/hr=00/rev=000/part-theirs.parquet"}

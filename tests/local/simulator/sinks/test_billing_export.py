@@ -44,7 +44,7 @@ def test_two_nights_bill_nearly_all_sales_of_a_day_at_nearly_their_price(store: 
     for day in (DAY, DAY + timestamps.DAY):
         exported = export_day(store, day, seed=7, currency="EUR")
         assert exported.rows > 0, "sales of the late evening are billed the next day"
-        verdict = process.settle(store, day, currency="EUR", lag=timedelta(0))
+        verdict = process.process_export(store, day, currency="EUR", lag=timedelta(0))
         assert (verdict.outcome, verdict.rows, verdict.total) == ("landed", exported.rows, str(exported.total))
         for line in store.get(verdict.key).decode().splitlines()[1:]:
             event_id, _, amount, _ = line.split(",")

@@ -11,7 +11,6 @@ the event's own context. Labels are what the impression led to within the maturi
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from adrank.contracts import registry
+from adrank.contracts.entry_points.training import BuildTrainingSet
 from adrank.contracts.events import SLOT_KEY
 from adrank.contracts.manifests import TrainingSetManifest
 from adrank.contracts.settings import Labels
@@ -174,26 +174,20 @@ def _write(connection: duckdb.DuckDBPyConnection, view: str, split: str, path: P
 
 def main() -> None:
     """Run as a processing job."""
-    parser = argparse.ArgumentParser(description="Build a point-in-time training set.")
-    parser.add_argument("--as-of", type=datetime.fromisoformat, required=True)
-    parser.add_argument("--window-days", type=int, required=True)
-    parser.add_argument("--test-fraction", type=float, required=True)
-    parser.add_argument("--labels", type=Labels.model_validate_json, required=True)
-    parser.add_argument("--billing-maturity", type=billed_revenue.duration, default=billed_revenue.MATURITY)
-    options = parser.parse_args()
+    args = BuildTrainingSet.parse()
     build(
         sagemaker_job.processing_input("events"),
         sagemaker_job.optional_input("features"),
         sagemaker_job.optional_input("ads"),
         sagemaker_job.processing_output("training_set"),
-        as_of=options.as_of,
-        window_days=options.window_days,
-        test_fraction=options.test_fraction,
-        labels=options.labels,
+        as_of=args.as_of,
+        window_days=args.window_days,
+        test_fraction=args.test_fraction,
+        labels=args.labels,
         billing=sagemaker_job.optional_input("billing"),
-        billing_maturity=options.billing_maturity,
+        billing_maturity=args.billing_maturity,
     )
 
 
 if __name__ == "__main__":
-    sagemaker_job.run("processing", main)
+    sagemaker_job.run_job("processing", main)

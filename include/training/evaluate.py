@@ -12,7 +12,6 @@ estimated on the training split (:func:`examination`).
 
 from __future__ import annotations
 
-import argparse
 import logging
 import tarfile
 import tempfile
@@ -25,7 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from adrank.contracts import packages, registry
-from adrank.contracts.settings import Gate
+from adrank.contracts.entry_points.training import Evaluate
 from adrank.decisions.gate import Difference, GateEvidence, Objective, ObjectiveEvidence, PackageEvidence
 from adrank.ranking.examination import curve, fit
 from adrank.ranking.ranker import Ranker, load_golden, load_package
@@ -174,12 +173,7 @@ def _unpacked(directory: Path, into: Path) -> Path:
 
 def main() -> None:
     """Run as a processing job."""
-    parser = argparse.ArgumentParser(description="Measure a candidate for the gate.")
-    parser.add_argument("--confidence", type=float, default=Gate().confidence)
-    parser.add_argument("--min-propensity", type=float, default=Gate().min_propensity)
-    parser.add_argument("--candidate-digest")
-    parser.add_argument("--production-digest")
-    options = parser.parse_args()
+    args = Evaluate.parse()
     data = training_set.read(sagemaker_job.processing_input("training_set"))
     production = sagemaker_job.optional_input("production")
     with tempfile.TemporaryDirectory() as scratch:
@@ -188,13 +182,13 @@ def main() -> None:
             _unpacked(sagemaker_job.processing_input("candidate"), Path(scratch) / "candidate"),
             _unpacked(production, Path(scratch) / "production") if production else None,
             sagemaker_job.processing_output("evidence"),
-            confidence=options.confidence,
-            min_propensity=options.min_propensity,
-            candidate_digest=options.candidate_digest or None,
-            production_digest=options.production_digest or None,
+            confidence=args.confidence,
+            min_propensity=args.min_propensity,
+            candidate_digest=args.candidate_digest or None,
+            production_digest=args.production_digest or None,
         )
     _log.info("%s", evidence.model_dump_json())
 
 
 if __name__ == "__main__":
-    sagemaker_job.run("processing", main)
+    sagemaker_job.run_job("processing", main)

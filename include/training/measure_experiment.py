@@ -9,7 +9,6 @@ the provisional figure of what may yet be billed, which the look counts apart; s
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from typing import Any, Final
 
 import duckdb
 
+from adrank.contracts.entry_points.training import MeasureExperiment
 from adrank.contracts.experiments import Experiment, Variant
 from adrank.contracts.timestamps import as_utc, micros
 from adrank.decisions.experiment import METRICS, ExperimentStatistics, MetricSums, VariantStatistics
@@ -133,19 +133,14 @@ def _statistics(row: Mapping[str, Any] | None) -> VariantStatistics:
 
 def main() -> None:
     """Run as a processing job."""
-    parser = argparse.ArgumentParser(description="Measure one look at an experiment.")
-    parser.add_argument("--experiment", type=Experiment.model_validate_json, required=True)
-    parser.add_argument("--start", type=datetime.fromisoformat, required=True)
-    parser.add_argument("--end", type=datetime.fromisoformat, required=True)
-    parser.add_argument("--billing-maturity", type=billed_revenue.duration, default=billed_revenue.MATURITY)
-    options = parser.parse_args()
+    args = MeasureExperiment.parse()
     statistics = measure(
         sagemaker_job.optional_input("events"),
-        options.experiment,
-        options.start,
-        options.end,
+        args.experiment,
+        args.start,
+        args.end,
         billing=sagemaker_job.optional_input("billing"),
-        billing_maturity=options.billing_maturity,
+        billing_maturity=args.billing_maturity,
     )
     look = statistics.model_dump_json(indent=2)
     (sagemaker_job.processing_output("look") / "look.json").write_text(look, encoding="utf-8")
@@ -153,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sagemaker_job.run("processing", main)
+    sagemaker_job.run_job("processing", main)

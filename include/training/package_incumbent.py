@@ -5,14 +5,24 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
 from adrank.contracts import packages, registry
+from adrank.contracts.entry_points.command_line import EntryPointArguments
 from adrank.ranking.ranker import SLOT_FEATURE
 from training.model import package
+
+
+class PackageIncumbent(EntryPointArguments):
+    """Write the fixed-slot ranker's package."""
+
+    program = "training.package_incumbent"
+
+    out: Path = Field(description="package directory")
+    archive: Path | None = Field(default=None, description="also write this model.tar.gz")
 
 
 def package_incumbent(directory: Path) -> str:
@@ -24,13 +34,10 @@ def package_incumbent(directory: Path) -> str:
 
 def main() -> None:
     """Write the package and print its digest."""
-    parser = argparse.ArgumentParser(description="Write the fixed-slot ranker's package.")
-    parser.add_argument("--out", type=Path, required=True, help="package directory")
-    parser.add_argument("--archive", type=Path, help="also write this model.tar.gz")
-    options = parser.parse_args()
-    print(package_incumbent(options.out))
-    if options.archive:
-        packages.pack(options.out, options.archive)
+    args = PackageIncumbent.parse()
+    print(package_incumbent(args.out))
+    if args.archive:
+        packages.pack(args.out, args.archive)
 
 
 if __name__ == "__main__":

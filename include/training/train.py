@@ -16,28 +16,19 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from adrank.contracts import packages
+from adrank.contracts.entry_points.training import Hyperparameters, TrainHyperparameters
 from adrank.contracts.timestamps import from_micros
 from adrank.runtime import sagemaker_job
 from training.dataset import training_set
 from training.dataset.training_set import Split, TrainingSet
 from training.model import lambdarank, ndcg, tracking
 from training.model import package as model_package
-from training.model.lambdarank import Hyperparameters
 
 _log = logging.getLogger(__name__)
 _GOLDEN_REQUESTS: Final = 20
-
-
-class RunParameters(Hyperparameters):
-    """The job's hyperparameters: the model's, and where the run is kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    mlflow_experiment: str
-    run_name: str
 
 
 @dataclass(frozen=True)
@@ -105,10 +96,10 @@ def _mean_or_none(per_query: NDArray[np.float64]) -> float | None:
 
 def main() -> None:
     """Run as a training job."""
-    base = sagemaker_job.base()
+    base = sagemaker_job.base_dir()
     path = base / "input" / "config" / "hyperparameters.json"
     try:
-        parameters = RunParameters.model_validate_json(path.read_bytes())
+        parameters = TrainHyperparameters.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as broken:
         raise sagemaker_job.JobError(f"{path} cannot be used: {broken}") from broken
     data = training_set.read(base / "input" / "data" / "training_set")
@@ -147,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sagemaker_job.run("training", main)
+    sagemaker_job.run_job("training", main)

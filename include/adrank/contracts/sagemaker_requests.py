@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any, Literal
 
+from adrank.contracts.entry_points.serving import ServedRowsEnvironment, ServingEnvironment, StoresEnvironment
 from adrank.contracts.settings import Settings
 
 Role = Literal["staging", "production"]
@@ -14,18 +15,18 @@ Role = Literal["staging", "production"]
 def serving_environment(settings: Settings, package_digest: str) -> dict[str, str]:
     """What the inference container of a package is told."""
     online = settings.online
-    return {
-        "ADRANK_PACKAGE_DIGEST": package_digest,
-        "REDIS_HOST": online.redis_host,
-        "REDIS_PORT": str(online.redis_port),
-        "REDIS_TLS": str(online.redis_tls).lower(),
-        "REDIS_TIMEOUT_MS": str(online.redis_timeout_ms),
-        "FEATURES_TABLE": online.features_table,
-        "DYNAMODB_TIMEOUT_MS": str(online.dynamodb_timeout_ms),
-        "AWS_REGION": settings.region,
-        "ADRANK_SERVED_SAMPLE": str(settings.audit.served_sample),
-        "ADRANK_SERVED_BUCKET": settings.lake.bucket,
-    }
+    stores = StoresEnvironment(
+        redis_host=online.redis_host,
+        redis_port=online.redis_port,
+        redis_tls=online.redis_tls,
+        redis_timeout_ms=online.redis_timeout_ms,
+        features_table=online.features_table,
+        dynamodb_timeout_ms=online.dynamodb_timeout_ms,
+        region=settings.region,
+    )
+    served = ServedRowsEnvironment(share=settings.audit.served_sample, bucket=settings.lake.bucket)
+    sections = (ServingEnvironment(package_digest=package_digest), stores, served)
+    return {name: value for section in sections for name, value in section.variables().items()}
 
 
 def model_request(settings: Settings, package_digest: str, model_data_url: str) -> dict[str, Any]:

@@ -15,16 +15,17 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import uvicorn
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adrank.contracts import registry
+from adrank.contracts.entry_points.serving import ServingEnvironment
 from adrank.contracts.packages import PackageDigestError
 from adrank.online.vectors import UnknownFeatureError
 from adrank.ranking.ranker import BrokenPackageError
-from serving.inference.config import ConfigError, ServingConfig
 from serving.inference.requests import InvalidRequestError, parse
 from serving.inference.service import RankingService, load_service
 
@@ -37,7 +38,7 @@ _REFUSALS: Final = (
     PackageDigestError,
     BrokenPackageError,
     UnknownFeatureError,
-    ConfigError,
+    ValidationError,
     registry.RegistryMismatchError,
 )
 
@@ -81,15 +82,15 @@ def main() -> int:
     """Serve until told to stop; exits 1, saying why, when the package may not be served."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        config = ServingConfig.from_env()
-        service = load_service(config, registry.load())
+        environment = ServingEnvironment.read()
+        service = load_service(environment, registry.load())
     except _REFUSALS as refusal:
         _LOG.error("refusing to start: %s", refusal)
         return 1
     uvicorn.run(
-        create_app(service, config.threads),
-        host=config.host,
-        port=config.port,
+        create_app(service, environment.threads),
+        host=environment.host,
+        port=environment.port,
         loop="uvloop",
         http="httptools",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,

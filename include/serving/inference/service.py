@@ -9,11 +9,11 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
+from adrank.contracts.entry_points.serving import ServedRowsEnvironment, ServingEnvironment, StoresEnvironment
 from adrank.contracts.registry import Entity, Registry, user_category
 from adrank.online.reader import FetchResult, OnlineReader
 from adrank.online.vectors import VectorLayout
 from adrank.ranking.ranker import Ranker, load_package
-from serving.inference.config import ServingConfig, served_from_env, stores_from_env
 from serving.inference.requests import GoldenRequest, InvalidRequestError, ProbeRequest, RankRequest, Request
 from serving.inference.served_rows import ServedRequest, ServedRowsLog
 from serving.inference.stores import open_reader, open_served_log
@@ -118,21 +118,23 @@ class RankingService:
         }
 
 
-def load_service(config: ServingConfig, registry: Registry) -> RankingService:
+def load_service(environment: ServingEnvironment, registry: Registry) -> RankingService:
     """Load and check the package; open the stores that it needs.
 
     :raises PackageDigestError: the package is not the one asked for
     :raises RegistryMismatchError: it was built against another registry
     :raises BrokenPackageError: it cannot be read
-    :raises ConfigError: it needs stores that the environment does not name
+    :raises ValidationError: it needs stores that the environment does not name
     """
-    ranker = load_package(config.model_dir, config.package_digest)
-    registry.require(ranker.card.fingerprint, ranker.features, f"model package at {config.model_dir}")
+    ranker = load_package(environment.model_dir, environment.package_digest)
+    registry.require(ranker.card.fingerprint, ranker.features, f"model package at {environment.model_dir}")
     layout = VectorLayout.of(registry, ranker.features)
-    reader = open_reader(registry, stores_from_env(), config.threads) if layout.groups else None
-    sampled = served_from_env() if layout.groups else None
-    served = open_served_log(layout, sampled) if sampled else None
-    service = RankingService(registry, ranker, reader, served)
+    reader, served_rows = None, None
+    if layout.groups:
+        stores, sampled = StoresEnvironment.read(), ServedRowsEnvironment.read()
+        reader = open_reader(registry, stores, environment.threads)
+        served_rows = open_served_log(layout, sampled, stores.region) if sampled.share else None
+    service = RankingService(registry, ranker, reader, served_rows)
     service.warm()
     _LOG.info("serving package %s with %d features", ranker.digest[:12], len(ranker.features))
     return service

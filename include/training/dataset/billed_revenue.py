@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import duckdb
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from adrank.contracts.manifests import BillingManifest
 from adrank.contracts.settings import Billing
@@ -89,14 +89,6 @@ def unmatched(connection: duckdb.DuckDBPyConnection, source: str, start_us: int,
     if found.events:
         _log.warning("%d events were billed %.2f and match no answer of the log", *found)
     return found
-
-
-def duration(text: str) -> timedelta:
-    """An ISO 8601 duration of a command line."""
-    try:
-        return TypeAdapter(timedelta).validate_python(text)
-    except ValidationError as error:
-        raise ValueError(f"{text!r} is not an ISO 8601 duration such as P2D") from error
 
 
 def _visible(billing: Path, as_of: datetime) -> Mapping[Path, BillingManifest]:

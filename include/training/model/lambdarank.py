@@ -21,8 +21,8 @@ from typing import Any, Final
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
+from adrank.contracts.entry_points.training import Hyperparameters
 from training.dataset.training_set import Split
 from training.model import ndcg
 
@@ -33,19 +33,6 @@ _CHECKPOINTS: Final = 30
 _MAX_GRADE: Final = 30
 #: Below this many rows a thread pool gains nothing, and on a busy machine its spinning costs a multiple.
 _ROWS_WORTH_THREADS: Final = 500_000
-
-
-class Hyperparameters(BaseModel):
-    """What a run may set. ``num_boost_round`` and ``num_leaves`` are upper limits; the folds choose within them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    learning_rate: float = Field(gt=0)
-    num_leaves: int = Field(ge=2)
-    min_data_in_leaf: int = Field(ge=1)
-    num_boost_round: int = Field(ge=1)
-    seed: int
-    folds: int = Field(ge=1)
 
 
 @dataclass(frozen=True)

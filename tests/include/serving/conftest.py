@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from adrank.contracts import registry
+from adrank.contracts.entry_points.serving import ServingEnvironment
 from serving.inference.app import create_app
-from serving.inference.config import ServingConfig
 from serving.inference.service import load_service
 from tests.include.serving.containers import served
 from tests.include.serving.packages import fixed_slots_package, learned_package
@@ -72,5 +72,5 @@ def environment(
 def container(learned: tuple[Path, str], environment: Callable[[Path, str], dict[str, str]]) -> Iterator[httpx.Client]:
     """The learned model, served."""
     environment(*learned)
-    with served(create_app(load_service(ServingConfig.from_env(), registry.load()))) as client:
+    with served(create_app(load_service(ServingEnvironment.read(), registry.load()))) as client:
         yield client

@@ -164,7 +164,7 @@ def test_the_job_reads_and_writes_where_sagemaker_says(
     as_of = (NOON + 24 * HOUR).astimezone(UTC).isoformat()
     arguments = ["job", "--as-of", as_of, "--window-days", "1", "--test-fraction", "0.5"]
     monkeypatch.setattr("sys.argv", [*arguments, "--labels", Labels().model_dump_json()])
-    sagemaker_job.run("processing", build_training_set.main)
+    sagemaker_job.run_job("processing", build_training_set.main)
     manifest = json.loads((tmp_path / "processing/output/training_set/manifest.json").read_text())
     assert manifest["rows"] == 4
 
@@ -174,5 +174,5 @@ def test_a_failed_job_says_why_in_the_message_file(tmp_path: Path, monkeypatch: 
     arguments = ["job", "--as-of", NOON.isoformat(), "--window-days", "1", "--test-fraction", "0.5"]
     monkeypatch.setattr("sys.argv", [*arguments, "--labels", Labels().model_dump_json()])
     with pytest.raises(SystemExit, match="1"):
-        sagemaker_job.run("processing", build_training_set.main)
+        sagemaker_job.run_job("processing", build_training_set.main)
     assert "processing input 'events' is missing" in (tmp_path / "output/message").read_text()

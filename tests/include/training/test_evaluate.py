@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from adrank.contracts import packages
+from adrank.contracts.entry_points.training import Hyperparameters
 from adrank.contracts.settings import Gate
 from adrank.decisions import gate
 from adrank.runtime import sagemaker_job
@@ -21,7 +22,6 @@ from training import evaluate
 from training import train as training
 from training.dataset import training_set
 from training.dataset.training_set import TrainingSet
-from training.model.lambdarank import Hyperparameters
 from training.package_incumbent import package_incumbent
 
 PARAMETERS = Hyperparameters(learning_rate=0.2, num_leaves=4, min_data_in_leaf=20, num_boost_round=10, seed=20, folds=1)
@@ -200,7 +200,7 @@ class TestJob:
         (base / "processing/input/production").mkdir()
         packages.pack(directory / "incumbent", base / "processing/input/production/model.tar.gz")
         monkeypatch.setattr("sys.argv", ["job", "--min-propensity", "1"])
-        sagemaker_job.run("processing", evaluate.main)
+        sagemaker_job.run_job("processing", evaluate.main)
         output = base / "processing/output/evidence"
         evidence = gate.GateEvidence.model_validate_json((output / "evidence.json").read_bytes())
         assert evidence.production is not None
@@ -212,11 +212,11 @@ class TestJob:
     def test_a_candidate_that_is_no_archive_is_named(self, base: Path) -> None:
         (base / "processing/input/candidate/model.tar.gz").write_bytes(b"no archive")
         with pytest.raises(SystemExit, match="1"):
-            sagemaker_job.run("processing", evaluate.main)
+            sagemaker_job.run_job("processing", evaluate.main)
         assert "model.tar.gz cannot be unpacked" in (base / "output/message").read_text()
 
     def test_a_missing_archive_is_named(self, base: Path) -> None:
         (base / "processing/input/candidate/model.tar.gz").unlink()
         with pytest.raises(SystemExit, match="1"):
-            sagemaker_job.run("processing", evaluate.main)
+            sagemaker_job.run_job("processing", evaluate.main)
         assert "holds 0 model archives" in (base / "output/message").read_text()

@@ -112,7 +112,7 @@ def test_the_job_writes_the_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write_events(tmp_path / "processing/input/events", search("s1", "u1", "control"))
     times = ["--start", NOON.isoformat(), "--end", (NOON + HOUR).isoformat()]
     monkeypatch.setattr("sys.argv", ["job", "--experiment", EXPERIMENT.model_dump_json(), *times])
-    sagemaker_job.run("processing", main)
+    sagemaker_job.run_job("processing", main)
     stored = (tmp_path / "processing/output/look/look.json").read_bytes()
     found = ExperimentStatistics.model_validate_json(stored)
     assert (found.experiment_id, found.variants["control"].users) == ("ab-1", 1)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from adrank.contracts import packages
+from adrank.contracts.entry_points.training import Hyperparameters
 from adrank.ranking.ranker import load_golden, load_package
 from adrank.runtime import sagemaker_job
 from tests.include.training.synthetic import write_set
@@ -20,7 +21,6 @@ from training.dataset import training_set
 from training.dataset.training_set import TrainingSet, TrainingSetError
 from training.model import lambdarank, ndcg
 from training.model import package as model_package
-from training.model.lambdarank import Hyperparameters
 
 PARAMETERS = Hyperparameters(learning_rate=0.2, num_leaves=7, min_data_in_leaf=20, num_boost_round=30, seed=20, folds=3)
 
@@ -143,9 +143,9 @@ def test_the_job_logs_one_mlflow_run_however_often_it_is_retried(
     strings = {name: str(value) for name, value in PARAMETERS.model_dump().items()}
     config.write_text(json.dumps({**strings, "mlflow_experiment": "ranking", "run_name": "job-1"}))
 
-    sagemaker_job.run("training", training.main)
+    sagemaker_job.run_job("training", training.main)
     result = json.loads((tmp_path / "ml/output/data/result.json").read_text())
-    sagemaker_job.run("training", training.main)
+    sagemaker_job.run_job("training", training.main)
     assert json.loads((tmp_path / "ml/output/data/result.json").read_text()) == result
     assert packages.package_digest(tmp_path / "ml/model") == result["package_digest"]
 
@@ -173,7 +173,7 @@ def test_bad_hyperparameters_are_named_in_the_failure_file(tmp_path: Path, monke
     config.parent.mkdir(parents=True)
     config.write_text(json.dumps({"num_leaves": "1"}))
     with pytest.raises(SystemExit, match="1"):
-        sagemaker_job.run("training", training.main)
+        sagemaker_job.run_job("training", training.main)
     failure = (tmp_path / "output/failure").read_text()
     assert "hyperparameters.json cannot be used" in failure
     assert "num_leaves" in failure

@@ -15,15 +15,16 @@ import boto3
 import httpx
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from adrank.contracts import lake, registry
+from adrank.contracts.entry_points.serving import ServedRowsEnvironment, ServingEnvironment, StoresEnvironment
 from adrank.contracts.online_layout import pack
 from adrank.contracts.sagemaker_requests import serving_environment
 from adrank.contracts.settings import Settings
 from adrank.online.reader import FetchResult
 from adrank.online.vectors import GroupDecoder, VectorLayout
 from serving.inference.app import create_app
-from serving.inference.config import ConfigError, ServedConfig, ServingConfig, served_from_env
 from serving.inference.served_rows import ServedRequest, ServedRowsLog
 from serving.inference.service import load_service
 from tests.include.serving.containers import request, served
@@ -223,16 +224,16 @@ def test_a_share_of_nothing_takes_nothing(store: Lake, make_log: Callable[..., S
 def test_the_environment_of_a_model_says_where_and_how_much() -> None:
     settings = Settings()
     environment = serving_environment(settings, "digest")
-    expected = ServedConfig(bucket=settings.lake.bucket, share=0.01, region=settings.region)
-    assert served_from_env(environment) == expected
-    assert served_from_env({**environment, "ADRANK_SERVED_SAMPLE": "0"}) is None
-    assert served_from_env({}) is None
+    assert ServedRowsEnvironment.read(environment) == ServedRowsEnvironment(bucket=settings.lake.bucket, share=0.01)
+    assert StoresEnvironment.read(environment).region == settings.region
+    assert not ServedRowsEnvironment.read({**environment, "ADRANK_SERVED_SAMPLE": "0"}).share
+    assert not ServedRowsEnvironment.read({}).share
 
 
 @pytest.mark.parametrize("share", ["2", "-0.1", "some"])
 def test_an_impossible_share_is_refused(share: str) -> None:
-    with pytest.raises(ConfigError, match="ADRANK_SERVED_SAMPLE"):
-        served_from_env({"ADRANK_SERVED_SAMPLE": share})
+    with pytest.raises(ValidationError, match="ADRANK_SERVED_SAMPLE"):
+        ServedRowsEnvironment.read({"ADRANK_SERVED_SAMPLE": share})
 
 
 @pytest.fixture
@@ -253,7 +254,7 @@ def test_a_container_logs_what_it_served_and_writes_it_when_it_ends(
     monkeypatch.setenv("ADRANK_SERVED_SAMPLE", "1")
     monkeypatch.setenv("ADRANK_SERVED_BUCKET", BUCKET)
     rows.put("ad_engagement", "a0", (7, 8, 9))
-    app = create_app(load_service(ServingConfig.from_env(), REGISTRY))
+    app = create_app(load_service(ServingEnvironment.read(), REGISTRY))
     with served(app) as client:
         _rank(client, request(2))
         _rank(client, request(1, event_time=None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +210,6 @@ def test_a_sum_is_the_double_next_to_the_exact_one(tmp_path: Path) -> None:
     connection = duckdb_sql.connect()
     billed_revenue.read(connection, billing, WEEK)
     assert dict(connection.execute("SELECT * FROM billed").fetchall()) == {"e": 100.0, "f": 123456789012.000001}
-
-
-def test_a_duration_is_spelled_as_iso_8601() -> None:
-    assert billed_revenue.duration("P2DT1H") == timedelta(hours=49)
-    with pytest.raises(ValueError, match="not an ISO 8601 duration"):
-        billed_revenue.duration("two days")
 
 
 def test_the_revenue_of_imported_logs_is_that_of_their_billing(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 from numpy.typing import NDArray
 
 from adrank.contracts import registry
+from adrank.contracts.entry_points.training import Hyperparameters
 from adrank.contracts.registry import user_category
 from adrank.contracts.timestamps import micros
 from adrank.decisions.gate import Difference
@@ -39,7 +40,6 @@ from tests.include.training.logs import (
 )
 from training.dataset import training_set
 from training.model import lambdarank
-from training.model.lambdarank import Hyperparameters
 from training.model.ndcg import paired_difference
 
 HOURS, SEARCHES_PER_HOUR, ADS, CANDIDATES = 48, 20, 40, 8

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -97,3 +97,11 @@ def test_a_range_without_a_whole_hour_is_refused(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit):
         ComputeFeatures.parse(ComputeFeatures.command_line(**told))
     assert "error: there is no whole hour from 2026-03-01T00:00:00+00:00 to" in capsys.readouterr().err
+
+
+def test_a_maturity_is_spelled_as_iso_8601(capsys: pytest.CaptureFixture[str]) -> None:
+    told = MeasureExperiment.command_line(experiment=EXPERIMENT, start=START, end=END)
+    assert MeasureExperiment.parse([*told, "--billing-maturity", "P2DT1H"]).billing_maturity == timedelta(hours=49)
+    with pytest.raises(SystemExit):
+        MeasureExperiment.parse([*told, "--billing-maturity", "two days"])
+    assert "argument --billing-maturity: " in capsys.readouterr().err

@@ -38,7 +38,7 @@ from stack.environment import process_environment, url
 from stack.servers import kafka
 from stack.servers.programs import programs
 from stack.settings import StackSettings
-from tests.support.kafka_broker import eventually
+from tests.support.child_process import eventually
 
 STORES = ("objects", "broker-objects")
 PROGRAMS = (*STORES, "kafka", "archiver", "broker-retention")

@@ -6,27 +6,22 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from adrank.contracts.settings import Settings
 from adrank.contracts.timestamps import floor_hour
 from demo.plan import environment
-from demo.report.record import DemoRecord
-from demo.runs.dag_runs import Airflow
 from demo.runs.progress import Progress
 from demo.sources import SimulatedHistory
 from demo.stages import Demo, Options
 from simulator.marketplace.settings import documented_world
 from stack import lifecycle
-from stack.airflow_client import AirflowClient
-from stack.environment import aws_client
 from stack.settings import PORT_LABELS, StackSettings
-from tests.local.stack.conftest import free_ports
+from tests.e2e.lived import Lived
+from tests.support.ports import free_ports
 
 #: A third of a day of event time is enough where the true lift is this large.
 _SHORT = {
@@ -36,22 +31,6 @@ _SHORT = {
     "ADRANK_ROLLOUT__STEP_PERCENT": "25",
     "ADRANK_ROLLOUT__STEP_WAIT": "PT6S",
 }
-
-
-@dataclass(frozen=True)
-class Lived:
-    """A lifecycle that has been lived through, and the stack that it left running."""
-
-    stack: StackSettings
-    record: DemoRecord
-    settings: Settings
-
-    @property
-    def airflow(self) -> Airflow:
-        return Airflow(AirflowClient(self.stack))
-
-    def client(self, service: str) -> Any:
-        return aws_client(self.stack, service)
 
 
 @pytest.fixture(scope="package")

@@ -25,7 +25,7 @@ from ingestion.landing import event_table, raw_events
 from stack.airflow_client import AirflowClient
 from stack.stall import ProgressWatch
 from stack.supervisor import orphans
-from tests.e2e.conftest import Lived
+from tests.e2e.lived import Lived
 
 pytestmark = [pytest.mark.verify, pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1800)]
 HOURLY = "ranking_features_hourly"

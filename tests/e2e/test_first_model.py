@@ -15,7 +15,7 @@ from demo.runs.dag_runs import DagRun, Question
 from stack.environment import url
 from stack.stall import ProgressWatch
 from tests.e2e import browser
-from tests.e2e.conftest import Lived
+from tests.e2e.lived import Lived
 
 pytestmark = [pytest.mark.verify, pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1200)]
 

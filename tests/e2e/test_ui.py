@@ -8,7 +8,7 @@ from demo.report.record import WEEKLY_STAGES
 from demo.runs import weekly
 from stack.environment import url
 from tests.e2e import browser
-from tests.e2e.conftest import Lived
+from tests.e2e.lived import Lived
 
 pytestmark = [pytest.mark.verify, pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1200)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from demo.report.record import STAGES
 from demo.report.summary import summary
-from tests.e2e.conftest import Lived
+from tests.e2e.lived import Lived
 
 pytestmark = [pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1500)]
 

@@ -20,7 +20,9 @@ from adrank.contracts.manifests import CdcManifest
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing.changes import CdcTable
 from simulator.sinks import operational_database
-from tests.support.kafka_broker import StoreProcess, eventually, free_port
+from tests.support.child_process import eventually
+from tests.support.kafka_broker import StoreProcess
+from tests.support.ports import free_port
 from tests.support.postgres_server import HOST, PostgresServer
 
 EVENT_CLOCK = {"TIME_COLUMN": "updated_at", "HEARTBEAT_EVERY": "PT0S"}

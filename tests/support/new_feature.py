@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import pytest
 from pyspark.sql import SparkSession
 from redis import Redis
 
@@ -24,11 +22,9 @@ from adrank.ranking.ranker import CONTEXT_PREFIX
 from spark.jobs.compute_features import main as compute
 from spark.jobs.push_features import main as push
 from spark.jobs.validate_features import main as validate
-from tests.include.spark.conftest import BUCKET, TestLake, _lake_root, _store, at, event, raw_lake, spark
 from tests.support.online_stores import RedisServer
+from tests.support.spark_lake import BUCKET, TestLake, at, event
 from training import build_training_set
-
-__all__ = ["_lake_root", "_store", "raw_lake", "spark"]
 
 INCLUDE = Path(adrank.__file__).parents[1]
 DOCS = Path(__file__).parents[2] / "docs" / "generate.py"
@@ -61,14 +57,9 @@ def computed(raw_lake: TestLake, hour: datetime) -> None:
             path.write_text(nothing.model_dump_json())
 
 
-@pytest.fixture
-def server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.stop()
-
-
-def test_it_arrives_everywhere(raw_lake: TestLake, spark: SparkSession, server: RedisServer, tmp_path: Path) -> None:
+def test_it_arrives_everywhere(
+    raw_lake: TestLake, spark: SparkSession, redis_server: RedisServer, tmp_path: Path
+) -> None:
     computed(raw_lake, at(0))
     manifest = FeatureManifest.model_validate(raw_lake.read_json(lake.features_manifest(GROUP.name, at(0))))
     offline = pq.read_table(raw_lake.path(lake.features(GROUP.name, at(0))) / manifest.files[0])
@@ -80,9 +71,18 @@ def test_it_arrives_everywhere(raw_lake: TestLake, spark: SparkSession, server: 
     looked_at = {finding["expectation"] for finding in results["findings"] if finding["columns"] == NAME}
     assert looked_at == {"expect_column_values_to_be_between", "expect_column_values_to_be_of_type"}
 
-    where = ["--redis-host", "127.0.0.1", "--redis-port", str(server.port), "--table", "t", "--region", "eu-west-1"]
+    where = [
+        "--redis-host",
+        "127.0.0.1",
+        "--redis-port",
+        str(redis_server.port),
+        "--table",
+        "t",
+        "--region",
+        "eu-west-1",
+    ]
     push(["--bucket", BUCKET, "--store", "redis", "--hour", at(0).isoformat(), *where])
-    packed = Redis(port=server.port).get(redis_key(GROUP, "a"))
+    packed = Redis(port=redis_server.port).get(redis_key(GROUP, "a"))
     assert isinstance(packed, bytes)
     layout = VectorLayout.of(registry.load(), [NAME, f"{CONTEXT_PREFIX}distance"])
     rows = {GROUP.name: GroupDecoder(GROUP).decode([packed])}

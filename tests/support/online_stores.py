@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from adrank.contracts import registry
 from adrank.contracts.online_layout import dynamodb_key, pack, redis_key
+from tests.support.ports import free_port
 
 TABLE = "features-under-test"
 REGION = "eu-west-1"
@@ -80,13 +80,6 @@ class OnlineRows:
                 TableName=TABLE,
                 Item={"entity_id": {"S": dynamodb_key(group, entity_id)}, "packed": {"B": packed}},
             )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import psycopg2
 
 from stack.servers import postgres
+from tests.support.ports import free_port
 
 HOST = "127.0.0.1"
 USER = "adrank"
@@ -27,7 +27,7 @@ class PostgresServer:
 
     def __init__(self) -> None:
         self.password = secrets.token_hex(12)
-        self.port = _free_port()
+        self.port = free_port()
         self._home = Path(tempfile.mkdtemp(prefix="adrank-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -92,9 +92,3 @@ class PostgresServer:
         command = [str(postgres.binary("initdb")), "--pgdata", str(self._home / "data"), "--username", USER]
         options = ["--pwfile", str(password), "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8"]
         subprocess.run([*command, *options, "--no-sync"], user=user, cwd="/", check=True, capture_output=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -10,10 +10,11 @@ from typing import Any
 import boto3
 
 from localcloud.settings import LocalcloudSettings
-from tests.support.kafka_broker import _Process, eventually, free_port
+from tests.support.child_process import ChildProcess, eventually
+from tests.support.ports import free_port
 
 
-class TableServer(_Process):
+class TableServer(ChildProcess):
     """Tables below a directory."""
 
     def __init__(self, directory: Path) -> None:

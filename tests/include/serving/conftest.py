@@ -15,18 +15,7 @@ from serving.inference.app import create_app
 from serving.inference.service import load_service
 from tests.include.serving.containers import served
 from tests.include.serving.packages import fixed_slots_package, learned_package
-from tests.support.online_stores import (
-    REGION,
-    TABLE,
-    RedisServer,
-    account,
-    dynamodb,
-    redis_server,
-    rows,
-    shared_redis,
-)
-
-__all__ = ["account", "dynamodb", "redis_server", "rows", "shared_redis"]
+from tests.support.online_stores import REGION, TABLE, RedisServer
 
 
 @pytest.fixture(scope="session")

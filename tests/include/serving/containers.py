@@ -12,7 +12,8 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
-from tests.support.online_stores import AS_OF, free_port
+from tests.support.online_stores import AS_OF
+from tests.support.ports import free_port
 
 
 def request(ads: int = 3, **changes: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from adrank.contracts.settings import Settings
 from demo import signals
 from demo.report.record import Task
 from ingestion.archiver.metrics import Metrics
-from tests.local.demo.conftest import T0
+from tests.local.demo.records import T0
 
 END = T0 + timedelta(hours=54)
 

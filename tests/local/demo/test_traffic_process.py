@@ -13,7 +13,7 @@ from demo.plan import DemoPlan
 from demo.report.record import TrafficSecond, TrafficTotals
 from demo.traffic_process import MAX_LAG, MAX_OPEN_HOURS, TrafficError, TrafficProcess, command, seconds, totals
 from simulator.traffic.__main__ import arguments_parser
-from tests.local.demo.conftest import T0
+from tests.local.demo.records import T0
 
 GENTLE = """
 import pathlib, signal, sys, threading

@@ -10,10 +10,8 @@ import socket
 import subprocess
 import sys
 import tarfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +19,8 @@ import boto3
 from botocore.config import Config as ClientConfig
 
 from localcloud.settings import LocalcloudSettings
+from tests.support.child_process import eventually
+from tests.support.ports import free_port
 
 IMAGE = "000000000000.dkr.ecr.eu-west-1.amazonaws.com/toy:current"
 ROLE = "arn:aws:iam::000000000000:role/toy"
@@ -31,24 +31,6 @@ MODULES = {
     "dynamodb": "localcloud.storage.dynamodb",
 }
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
-def eventually(what: Callable[[], T], wanted: Callable[[T], bool] = bool, seconds: float = 60) -> T:
-    """Poll until it is as wanted; the last value is in the failure."""
-    give_up = time.monotonic() + seconds
-    while True:
-        seen = what()
-        if wanted(seen):
-            return seen
-        assert time.monotonic() < give_up, f"still {seen!r} after {seconds} s"
-        time.sleep(0.05)
 
 
 class Cloud:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.localcloud.cloud import IMAGE, ROLE, Cloud, eventually
+from tests.local.localcloud.cloud import IMAGE, ROLE, Cloud
+from tests.support.child_process import eventually
 
 pytestmark = pytest.mark.stack
 

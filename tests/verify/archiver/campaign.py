@@ -29,7 +29,9 @@ from adrank.kafka.messages import encode
 from ingestion.archiver import checkpoints, dead_letters
 from serving.router.event_log import EventLog
 from stack.servers.broker_retention import Retention
-from tests.support.kafka_broker import Broker, StoreProcess, eventually, free_port
+from tests.support.child_process import eventually
+from tests.support.kafka_broker import Broker, StoreProcess
+from tests.support.ports import free_port
 from tests.verify.archiver.topic_reader import CountedLog, TopicReader
 
 START = datetime(2026, 5, 4, 10, tzinfo=UTC)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kafka_broker import Broker, StoreProcess, eventually
+from tests.support.child_process import eventually
+from tests.support.kafka_broker import Broker, StoreProcess
 from tests.verify.archiver.campaign import PARTITIONS, Campaign
 
 pytestmark = pytest.mark.verify

@@ -10,7 +10,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 
 from adrank.contracts.settings import Events
 from stack.servers.broker_log import BrokerLog
-from tests.support.kafka_broker import StoreProcess, eventually
+from tests.support.child_process import eventually
+from tests.support.kafka_broker import StoreProcess
 
 
 class TopicReader:

@@ -20,8 +20,8 @@ from adrank.storage.leases import LeaseRecord
 from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 from deploy import publish
 from localcloud.emr import spark_submit
-from tests.include.spark.conftest import FIRST, TestLake, at, event
 from tests.local.localcloud.cloud import Cloud
+from tests.support.spark_lake import FIRST, TestLake, at, event
 
 pytestmark = [pytest.mark.verify, pytest.mark.spark, pytest.mark.stack, pytest.mark.timeout(900)]
 GROUP = "ad_engagement"

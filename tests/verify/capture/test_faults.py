@@ -12,7 +12,7 @@ from adrank.contracts import lake
 from adrank.contracts.timestamps import HOUR, floor_hour
 from ingestion.landing.changes import CdcTable
 from tests.support.change_capture import CaptureWorld
-from tests.support.kafka_broker import eventually
+from tests.support.child_process import eventually
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(300)]
 

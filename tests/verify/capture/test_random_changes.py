@@ -26,7 +26,7 @@ from adrank.contracts.timestamps import EPOCH, HOUR, floor_hour
 from spark.catalogue import views
 from spark.lake.files import LakeFiles
 from tests.support.change_capture import EVENT_CLOCK, CaptureWorld
-from tests.support.kafka_broker import eventually
+from tests.support.child_process import eventually
 
 pytestmark = [pytest.mark.verify, pytest.mark.timeout(900)]
 

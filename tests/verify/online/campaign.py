@@ -33,8 +33,9 @@ from adrank.runtime.retry import RetryUntil
 from localcloud.emr.spark_submit import configuration
 from localcloud.faults.armed import Faults
 from localcloud.settings import LocalcloudSettings
+from tests.support.child_process import eventually
 from tests.support.feature_lake import FeatureLake, Numbers
-from tests.support.kafka_broker import eventually, free_port
+from tests.support.ports import free_port
 from tests.support.table_server import TableServer
 
 INCLUDE = Path(__file__).resolve().parents[3] / "include"

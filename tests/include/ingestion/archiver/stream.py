@@ -23,7 +23,8 @@ from ingestion.archiver.archiver import Archiver
 from ingestion.archiver.metrics import Metrics
 from ingestion.landing.event_table import EVENT_SCHEMA
 from serving.router.event_log import EventLog
-from tests.support.kafka_broker import Broker, StoreProcess, eventually
+from tests.support.child_process import eventually
+from tests.support.kafka_broker import Broker, StoreProcess
 
 HOUR = datetime(2026, 5, 4, 10, tzinfo=UTC)
 T = TypeVar("T")

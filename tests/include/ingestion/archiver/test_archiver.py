@@ -33,7 +33,8 @@ from ingestion.archiver.metrics import Metrics
 from ingestion.landing import raw_events
 from ingestion.landing.event_table import EVENT_SCHEMA, empty
 from tests.include.ingestion.archiver.stream import HOUR, Stream, row, value
-from tests.support.kafka_broker import StoreProcess, free_port
+from tests.support.kafka_broker import StoreProcess
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.stack
 MINUTE = timedelta(minutes=1)

@@ -25,7 +25,8 @@ from serving.inference.app import create_app
 from serving.inference.service import load_service
 from tests.include.serving.containers import request, served
 from tests.include.serving.packages import FEATURES, learned_package
-from tests.support.online_stores import AS_OF, OnlineRows, free_port
+from tests.support.online_stores import AS_OF, OnlineRows
+from tests.support.ports import free_port
 
 REGISTRY = registry.load()
 INCLUDE = Path(app.__file__).resolve().parents[2]

@@ -23,20 +23,13 @@ from ingestion.archiver import messages as archived_messages
 from serving.router import event_log
 from serving.router.event_log import EventLog, EventLogError
 from serving.router.router import Exposure, RankResult
-from tests.support.kafka_broker import Broker, free_port
+from tests.support.kafka_broker import Broker
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.stack
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 CONNECT = Path(__file__).resolve().parents[4] / "include" / "ingestion" / "connect"
 OFTEN = timedelta(milliseconds=50)
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    made = Broker(tmp_path_factory.mktemp("broker"))
-    made.start()
-    yield made
-    made.kill()
 
 
 @pytest.fixture

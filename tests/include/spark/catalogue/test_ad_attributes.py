@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from adrank.contracts import registry
 from adrank.contracts.timestamps import HOUR
-from tests.include.spark.conftest import at
+from tests.support.spark_lake import at
 
 pytestmark = pytest.mark.spark
 

@@ -17,8 +17,8 @@ from ingestion.landing import changes
 from spark.catalogue import change_data, snapshots, views
 from spark.catalogue.snapshots import keep
 from spark.lake.files import LakeFiles
-from tests.include.spark.conftest import BUCKET, TestLake, at
 from tests.support.catalogue_changes import change, landed, orderly
+from tests.support.spark_lake import BUCKET, TestLake, at
 
 pytestmark = pytest.mark.spark
 

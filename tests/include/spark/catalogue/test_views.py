@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from adrank.contracts import lake
 from spark.catalogue import change_data, views
 from spark.lake.files import LakeFiles
-from tests.include.spark.conftest import BUCKET, TestLake, at
+from tests.support.spark_lake import BUCKET, TestLake, at
 
 LOG = "adrank.7711377497355110251"
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)

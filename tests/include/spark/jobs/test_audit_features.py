@@ -28,9 +28,10 @@ from spark.lake.feature_manifests import manifest_of
 from spark.lake.feature_partitions import read
 from spark.lake.files import LakeFiles
 from spark.online.stored_rows import StoredRows, sample, without_row
-from tests.include.spark.conftest import BUCKET, FEATURES_TABLE, TestLake, at
 from tests.support.feature_lake import FeatureLake, Numbers, values
-from tests.support.online_stores import REGION, RedisServer, free_port
+from tests.support.online_stores import REGION, RedisServer
+from tests.support.ports import free_port
+from tests.support.spark_lake import BUCKET, FEATURES_TABLE, TestLake, at
 from tests.support.table_server import TableServer
 
 pytestmark = pytest.mark.spark

@@ -25,7 +25,7 @@ from spark.jobs import check_windows
 from spark.jobs.check_windows import NoWindowsError, TileMissingError
 from spark.lake import raw_events
 from spark.lake.files import LakeFiles
-from tests.include.spark.conftest import BUCKET, FIRST, TestLake, at, event
+from tests.support.spark_lake import BUCKET, FIRST, TestLake, at, event
 
 pytestmark = pytest.mark.spark
 SQL = Path(__file__).resolve().parents[4] / "include" / "sql"

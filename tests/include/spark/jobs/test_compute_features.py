@@ -22,7 +22,7 @@ from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import floor_hour
 from spark.application.parts import PartsFailedError
 from spark.jobs.compute_features import main as compute
-from tests.include.spark.conftest import BUCKET, TestLake, at, event
+from tests.support.spark_lake import BUCKET, TestLake, at, event
 
 pytestmark = pytest.mark.spark
 SQL = Path(__file__).resolve().parents[4] / "include" / "sql"

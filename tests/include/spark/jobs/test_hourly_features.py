@@ -18,8 +18,8 @@ from adrank.contracts.manifests import AuditManifest, FeatureManifest, FeatureRu
 from adrank.contracts.online_layout import redis_key, unpack
 from spark.application.parts import PartsFailedError
 from spark.jobs import compute_features, hourly_features
-from tests.include.spark.conftest import BUCKET, FEATURES_TABLE, TestLake, at, event
 from tests.support.online_stores import REGION, RedisServer
+from tests.support.spark_lake import BUCKET, FEATURES_TABLE, TestLake, at, event
 from tests.support.table_server import TableServer
 
 pytestmark = pytest.mark.spark

@@ -17,9 +17,9 @@ from adrank.online.push_state import REFRESH_SLICES, PushFencedError
 from adrank.online.redis_writer import EvictingRedisError, RedisWriter
 from spark.jobs.push_features import main
 from spark.online import push
-from tests.include.spark.conftest import BUCKET, TestLake, at
 from tests.support.feature_lake import FeatureLake, Numbers, values
 from tests.support.online_stores import RedisServer
+from tests.support.spark_lake import BUCKET, TestLake, at
 
 pytestmark = pytest.mark.spark
 
@@ -29,17 +29,9 @@ NAMES = [f"ad{n}" for n in range(200)]
 DUE = [sum(zlib.crc32(name.encode()) % REFRESH_SLICES == number for name in NAMES) for number in range(REFRESH_SLICES)]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def store(server: RedisServer) -> Iterator[Redis]:
-    client = Redis(port=server.port)
-    client.flushall()
+def store(redis_server: RedisServer) -> Iterator[Redis]:
+    client = Redis(port=redis_server.port)
     yield client
     client.close()
 
@@ -78,8 +70,8 @@ class Pusher:
 
 
 @pytest.fixture
-def pusher(raw_lake: TestLake, spark: SparkSession, store: Redis, server: RedisServer) -> Pusher:
-    return Pusher(raw_lake, store, server.port)
+def pusher(raw_lake: TestLake, spark: SparkSession, store: Redis, redis_server: RedisServer) -> Pusher:
+    return Pusher(raw_lake, store, redis_server.port)
 
 
 def ads(numbers: Numbers) -> Mapping[str, Numbers]:

@@ -23,7 +23,7 @@ from spark.jobs import validate_features
 from spark.jobs.validate_features import main as validate
 from spark.jobs.validate_features import written
 from spark.lake.files import LakeFiles
-from tests.include.spark.conftest import BUCKET, TestLake, at
+from tests.support.spark_lake import BUCKET, TestLake, at
 
 pytestmark = pytest.mark.spark
 BOUNDS = RowRatioBounds(least=0.5, most=2, min_rows_compared=3)

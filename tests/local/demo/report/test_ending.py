@@ -21,7 +21,7 @@ from stack import lifecycle, paths
 from stack.ports import PortTakenError
 from stack.settings import StackSettings
 from stack.supervisor.client import StackStoppedError, SupervisorError
-from tests.local.demo.conftest import T0
+from tests.local.demo.records import T0
 
 
 class Supervisor:

@@ -8,7 +8,7 @@ import pytest
 
 from demo.report.record import DemoRecord
 from demo.report.report import html
-from tests.local.demo.conftest import DIGEST
+from tests.local.demo.records import DIGEST
 
 PARTS = ("features", "training", "gate", "registry", "experiment", "approval", "production")
 

@@ -7,7 +7,7 @@ import pytest
 
 from demo.report.record import DemoRecord, Stage, Task, group_stage, group_state
 from demo.report.summary import shift_seconds, summary
-from tests.local.demo.conftest import DIGEST, at
+from tests.local.demo.records import DIGEST, at
 
 
 def shape(value: Any) -> Any:

@@ -5,7 +5,7 @@ import pytest
 from demo.report.record import DemoRecord, Task
 from demo.runs.narration import look_line
 from demo.runs.progress import Progress, TaskPrinter
-from tests.local.demo.conftest import at
+from tests.local.demo.records import at
 
 
 class StageBrokeError(RuntimeError):

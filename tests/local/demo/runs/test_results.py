@@ -12,7 +12,7 @@ from demo.report.record import Interval, Task
 from demo.runs.dag_runs import Airflow, DagRun
 from demo.runs.results import Collector
 from tests.local.demo.airflow_edge import AirflowEdge
-from tests.local.demo.conftest import at
+from tests.local.demo.records import at
 
 RUN = DagRun("ranking_training_weekly", "demo-1", "success", None)
 BASE = "/dags/ranking_training_weekly/dagRuns/demo-1/taskInstances"

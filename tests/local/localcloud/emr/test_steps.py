@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.localcloud.cloud import Cloud, eventually
+from tests.local.localcloud.cloud import Cloud
+from tests.support.child_process import eventually
 
 pytestmark = pytest.mark.stack
 

@@ -14,7 +14,9 @@ import redis
 from localcloud.faults import __main__ as faults_command
 from localcloud.faults import armed as faults
 from localcloud.faults.armed import Faults, Next, Refuse
-from tests.local.localcloud.cloud import Cloud, eventually, free_port
+from tests.local.localcloud.cloud import Cloud
+from tests.support.child_process import eventually
+from tests.support.ports import free_port
 
 
 def test_counted_faults_befall_matching_names_and_run_out(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.local.localcloud.cloud import IMAGE, ROLE, Cloud, eventually
+from tests.local.localcloud.cloud import IMAGE, ROLE, Cloud
+from tests.support.child_process import eventually
 
 pytestmark = pytest.mark.stack
 

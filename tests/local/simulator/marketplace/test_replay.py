@@ -14,7 +14,7 @@ from simulator.marketplace.replay import Replay
 from simulator.marketplace.searches import Ints, Searches
 from simulator.traffic.ranking import request
 from tests.include.ingestion.logs import Row, write
-from tests.local.simulator.conftest import LIVE_START
+from tests.local.simulator.small_world import LIVE_START
 
 DAY = datetime(2025, 6, 1, tzinfo=UTC)
 EXAMINATION = [1.0, 0.5, 0.25]

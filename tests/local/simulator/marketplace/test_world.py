@@ -24,7 +24,7 @@ from simulator.history import answers_after, history, land_history
 from simulator.marketplace.catalogue import Catalogue
 from simulator.marketplace.settings import WorldSettings, documented_world
 from simulator.marketplace.world import World, daily_curve
-from tests.local.simulator.conftest import LIVE_START, small_settings
+from tests.local.simulator.small_world import LIVE_START, small_settings
 
 
 def digest(world: World) -> str:

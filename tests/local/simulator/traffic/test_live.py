@@ -32,7 +32,7 @@ from simulator.traffic.clock import EventClock, SearchBudget
 from simulator.traffic.live import LiveTraffic, Plan
 from simulator.traffic.progress import Progress
 from simulator.traffic.ranking import RankCall, Ranked, UnusableRankingError, positions
-from tests.local.simulator.conftest import LIVE_START, LandedSink, small_settings
+from tests.local.simulator.small_world import LIVE_START, LandedSink, small_settings
 
 FAST = 1e9
 CONTROL = Exposure("model-a", "exp-1", "control")

@@ -29,7 +29,7 @@ from simulator.marketplace.world import World
 from simulator.sinks.operational_database import HEARTBEAT, OperationalDatabase, ensure_schema
 from simulator.traffic.__main__ import main
 from tests.include.ingestion.logs import events, write
-from tests.local.simulator.conftest import LIVE_START
+from tests.local.simulator.small_world import LIVE_START
 from tests.support.kafka_broker import Broker
 from tests.support.postgres_server import USER, PostgresServer
 

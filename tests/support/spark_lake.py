@@ -8,12 +8,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
 
 from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS
@@ -21,8 +20,10 @@ from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
 from adrank.contracts.timestamps import HOUR, floor_hour
 from localcloud.settings import LocalcloudSettings
 from tests.support.kafka_broker import StoreProcess
-from tests.support.online_stores import RedisServer
 from tests.support.table_server import TableServer
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 BUCKET = "adrank-lake"
 FEATURES_TABLE = "adrank-features"
@@ -105,7 +106,7 @@ class TestLake:
 
 
 @pytest.fixture(scope="session")
-def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
+def lake_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
     store = StoreProcess(tmp_path_factory.mktemp("lake"), bucket=BUCKET)
     store.start()
     yield store
@@ -113,15 +114,18 @@ def _store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreProcess]:
 
 
 @pytest.fixture(scope="session")
-def _lake_root(_store: StoreProcess) -> Path:
-    root = _store.config.lake_dir / BUCKET
+def lake_root(lake_store: StoreProcess) -> Path:
+    root = lake_store.config.lake_dir / BUCKET
     for prefix in _PREFIXES:
         (root / prefix).mkdir(exist_ok=True)
     return root
 
 
 @pytest.fixture(scope="session")
-def spark(_lake_root: Path) -> Iterator[SparkSession]:
+def spark(lake_root: Path) -> Iterator[SparkSession]:
+    """One for the run, on two cores."""
+    from pyspark.sql import SparkSession
+
     builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
     options = {
         "spark.driver.host": "127.0.0.1",
@@ -138,7 +142,7 @@ def spark(_lake_root: Path) -> Iterator[SparkSession]:
         "spark.hadoop.fs.file.impl": _RAW,
     }
     for prefix in _PREFIXES:
-        options[f"spark.hadoop.fs.viewfs.mounttable.{BUCKET}.link./{prefix}"] = (_lake_root / prefix).as_uri()
+        options[f"spark.hadoop.fs.viewfs.mounttable.{BUCKET}.link./{prefix}"] = (lake_root / prefix).as_uri()
     for key, value in options.items():
         builder = builder.config(key, value)
     session = builder.getOrCreate()
@@ -149,31 +153,35 @@ def spark(_lake_root: Path) -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def raw_lake(_store: StoreProcess, _lake_root: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> TestLake:
+def raw_lake(
+    lake_store: StoreProcess, lake_root: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+) -> TestLake:
     """The lake, emptied; what Spark kept of another test's files of the same names is forgotten."""
     spark.catalog.clearCache()
     for prefix in _PREFIXES:
-        shutil.rmtree(_lake_root / prefix)
-        (_lake_root / prefix).mkdir()
-    for key, value in _store.client_environment.items():
+        shutil.rmtree(lake_root / prefix)
+        (lake_root / prefix).mkdir()
+    for key, value in lake_store.client_environment.items():
         monkeypatch.setenv(key, value)
-    return TestLake(_lake_root)
+    return TestLake(lake_root)
 
 
-@pytest.fixture(scope="module")
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TableServer]:
+@pytest.fixture(scope="session")
+def shared_tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TableServer]:
     server = TableServer(tmp_path_factory.mktemp("tables"))
     server.start()
     server.create(FEATURES_TABLE)
     yield server
     server.kill()
+
+
+@pytest.fixture
+def tables(shared_tables: TableServer) -> TableServer:
+    """A server with an empty table of features."""
+    client = shared_tables.connect()
+    for key in client.scan(TableName=FEATURES_TABLE, ProjectionExpression="entity_id")["Items"]:
+        client.delete_item(TableName=FEATURES_TABLE, Key=key)
+    return shared_tables
 
 
 def event(event_id: str, kind: str, moment: datetime, ad: str) -> dict[str, Any]:

@@ -8,43 +8,22 @@ import random
 import re
 import shutil
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from adrank.contracts import lake, registry
-from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import floor_hour
 from spark.application.parts import PartsFailedError
-from spark.jobs.compute_features import main as compute
-from tests.support.spark_lake import BUCKET, TestLake, at, event
+from tests.include.spark.jobs.steps import ad, manifest, rows, run
+from tests.support.spark_lake import TestLake, at, event
 
 pytestmark = pytest.mark.spark
 SQL = Path(__file__).resolve().parents[4] / "include" / "sql"
-
-
-def run(lake_: TestLake, group: str, start: datetime, end: datetime, *more: str) -> None:
-    """As a process of its own: nothing that Spark kept for an earlier one is there."""
-    SparkSession.active().catalog.clearCache()
-    shutil.copytree(SQL, lake_.path("code/sql"), dirs_exist_ok=True)
-    arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
-    compute([*arguments, "--queries", f"s3://{BUCKET}/code/sql", *more])
-
-
-def manifest(lake_: TestLake, group: str, hour: datetime, revision: int = 0) -> FeatureManifest:
-    return FeatureManifest.model_validate(lake_.read_json(lake.features_manifest(group, hour, revision)))
-
-
-def rows(lake_: TestLake, group: str, hour: datetime, revision: int = 0) -> dict[str, dict[str, Any]]:
-    prefix, named = lake_.path(lake.features(group, hour, revision)), manifest(lake_, group, hour, revision)
-    found = [row for name in named.files for row in pq.read_table(prefix / name).to_pylist()]
-    assert len(found) == named.rows
-    return {row["entity_id"]: row for row in found}
 
 
 def test_ad_engagement_counts_each_event_once_in_a_half_open_window_of_168_hours(
@@ -118,18 +97,6 @@ def test_windows_of_a_random_log_are_what_counting_by_hand_gives(raw_lake: TestL
             assert [row["seller_impressions_7d"], row["seller_contacts_7d"]] == [shown, contacts]
             assert row["seller_avg_contact_rate"] == pytest.approx(contacts / shown)
             assert row["seller_item_count"] == 3
-
-
-def ad(ad_id: str, price: float | None, seller: str = "s", created: datetime | None = None) -> dict[str, Any]:
-    micros = None if created is None else int(created.timestamp() * 1e6)
-    return {
-        "ad_id": ad_id,
-        "seller_id": seller,
-        "category": "bikes",
-        "price": price,
-        "created_at": micros,
-        "image_quality_score": 0.5,
-    }
 
 
 def test_ad_attributes_are_what_was_true_at_the_end_of_the_hour(raw_lake: TestLake, spark: SparkSession) -> None:

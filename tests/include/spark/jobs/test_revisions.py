@@ -20,7 +20,7 @@ from adrank.storage.leases import LeaseLostError
 from spark.jobs.compute_features import FeatureQueries
 from spark.lake import feature_partitions, raw_events
 from spark.lake.files import LakeFiles
-from tests.include.spark.jobs.test_compute_features import manifest, rows, run
+from tests.include.spark.jobs.steps import manifest, rows, run
 from tests.support.spark_lake import BUCKET, TestLake, at, event
 
 pytestmark = pytest.mark.spark

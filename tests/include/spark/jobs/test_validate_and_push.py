@@ -22,8 +22,7 @@ from spark.jobs.push_features import NotValidatedError, require_validated
 from spark.jobs.push_features import main as push
 from spark.lake.feature_manifests import LayoutMismatchError, manifest_of
 from spark.lake.files import LakeFiles
-from tests.include.spark.jobs.test_compute_features import ad, run
-from tests.include.spark.jobs.test_validate_features import validate_hours, validate_revised
+from tests.include.spark.jobs.steps import ad, run, validate_hours, validate_revised
 from tests.support.spark_lake import BUCKET, TestLake, at, event
 
 pytestmark = pytest.mark.spark

@@ -17,29 +17,16 @@ from adrank.contracts import lake, registry
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.registry import FeatureGroup, Registry
 from adrank.contracts.timestamps import DAY, HOUR
-from expectations.hour_suite import HourRowCounts, RowRatioBounds
+from expectations.hour_suite import HourRowCounts
 from expectations.validation import ExpectationOutcome, ValidationRun
-from spark.jobs import validate_features
-from spark.jobs.validate_features import main as validate
 from spark.jobs.validate_features import written
 from spark.lake.files import LakeFiles
+from tests.include.spark.jobs.steps import BOUNDS, validate_hours, validate_revised
 from tests.support.spark_lake import BUCKET, TestLake, at
 
 pytestmark = pytest.mark.spark
-BOUNDS = RowRatioBounds(least=0.5, most=2, min_rows_compared=3)
 ENGAGEMENT, AFFINITY, SELLERS = map(registry.load().group, ("ad_engagement", "user_affinity", "seller_stats"))
 Row = Mapping[str, Any]
-
-
-def validate_hours(start: int, end: int, run: str = "manual__1") -> None:
-    where = ["--bucket", BUCKET, "--start", at(start).isoformat(), "--end", at(end).isoformat(), "--run", run]
-    validate([*where, "--row-ratio", "0.5", "2", "--min-rows-compared", "3"])
-
-
-def validate_revised(start: int, end: int, revised_from: datetime) -> None:
-    """Hours from ``revised_from`` on that were computed are looked at too."""
-    spark = SparkSession.active()
-    validate_features.validate(spark, LakeFiles(spark, BUCKET), at(start), at(end), revised_from, "manual__1", BOUNDS)
 
 
 def row(group: FeatureGroup, entity: str | None, end: datetime, **values: float) -> dict[str, Any]:

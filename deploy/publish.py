@@ -17,7 +17,7 @@ from adrank.contracts import settings
 
 _INCLUDE: Final = Path(__file__).resolve().parents[1] / "include"
 # What entry points import: the library, and the packages beside it that Spark jobs share.
-_ARCHIVED: Final = ("adrank", "expectations", "spark")
+ARCHIVED: Final = ("adrank", "expectations", "spark")
 #: The first time stamp that a zip archive can hold.
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -45,7 +45,7 @@ def archive(include: Path) -> bytes:
     """The zip for ``--py-files``: sorted entries, one fixed time stamp."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
-        for package in _ARCHIVED:
+        for package in ARCHIVED:
             for path in sorted((include / package).rglob("*")):
                 if path.suffix in (".py", ".yaml", ".json", ".sql"):
                     entry = zipfile.ZipInfo(path.relative_to(include).as_posix(), _EPOCH)

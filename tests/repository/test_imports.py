@@ -61,10 +61,9 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
     "ingestion": (("connect", "own_logs"), ("archiver", "billing", "capture"), ("landing",)),
     "spark": (
         ("jobs",),
-        ("aggregation", "audit_metrics", "parts"),
+        ("aggregation", "application"),
         ("catalogue", "online"),
         ("lake",),
-        ("session",),
     ),
     "training": (
         ("build_training_set", "evaluate", "measure_experiment", "package_incumbent", "train"),

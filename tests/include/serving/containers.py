@@ -48,16 +48,3 @@ def served(app: Starlette) -> Iterator[httpx.Client]:
     finally:
         server.should_exit = True
         thread.join(10)
-
-
-def request(ads: int = 3, **changes: Any) -> dict[str, Any]:
-    candidates = [
-        {"ad_id": f"a{n}", "seller_id": "s1", "category": f"c{n % 2}", "context": {"query_match": 10.0 * n}}
-        for n in range(ads)
-    ]
-    return {
-        "search_id": "q1",
-        "user_id": "u|1",
-        "event_time": AS_OF.isoformat(),
-        "candidates": candidates,
-    } | changes

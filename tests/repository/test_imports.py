@@ -255,6 +255,7 @@ def test_no_exception_has_outlived_its_reason() -> None:
         pytest.param("include/serving/a.py", "import adrank.contracts.lake", id="a module of neither program"),
         pytest.param("include/ingestion/landing/a.py", "import adrank.decisions.gate", id="landing that judges"),
         pytest.param("deploy/a.py", "from adrank.storage import object_store", id="deploy past the contracts"),
+        pytest.param("deploy/a.py", "from stack import environment", id="production that needs the equipment"),
         pytest.param("include/spark/jobs/a.py", "import deploy.publish", id="a job that deploys"),
         pytest.param("plugins/adrank_airflow/hooks/a.py", "from deploy import resources", id="a plugin that deploys"),
         pytest.param("local/localcloud/storage/a.py", "from adrank.contracts import lake", id="AWS that knows us"),

@@ -1,1 +1,1 @@
-"""EMR entry points: thin mains around the SQL in ``include/sql/features/``."""
+"""Features of ads and sellers from raw events and change data, by Spark: ``jobs`` are its entry points."""

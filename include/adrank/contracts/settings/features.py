@@ -13,7 +13,7 @@ class Lake(FrozenModel):
     """The S3 bucket that holds everything, and where the jobs' code was published."""
 
     bucket: str = "adrank-lake"
-    code_prefix: str = Field(default="code/current", description="prefix that `make publish` wrote")
+    code_prefix: str = Field(default="code/current", description="prefix below which `python -m deploy.publish` writes")
     browse_url: str = Field(
         default="https://{bucket}.s3.{region}.amazonaws.com/{key}",
         description="where people read an object: what links in the Airflow UI lead to",

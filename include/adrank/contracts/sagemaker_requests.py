@@ -1,15 +1,19 @@
-"""How a package becomes SageMaker resources: names that say what they hold, and the container's environment."""
+"""What SageMaker is asked for: jobs, models, endpoints and the shift between two of them, as request dictionaries."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
 
+from adrank.contracts import lake
 from adrank.contracts.entry_points.serving import ServedRowsEnvironment, ServingEnvironment, StoresEnvironment
-from adrank.contracts.settings import Settings
+from adrank.contracts.settings import Rollout, Settings
 
 Role = Literal["staging", "production"]
+_VOLUME_GB: Final = 100
+_PROCESSING_DIR: Final = "/opt/ml/processing"
 
 
 def serving_environment(settings: Settings, package_digest: str) -> dict[str, str]:
@@ -57,3 +61,134 @@ def config_request(settings: Settings, role: Role, model: str) -> dict[str, Any]
             }
         ],
     }
+
+
+def deployment_config(rollout: Rollout) -> dict[str, Any]:
+    """UpdateEndpoint's DeploymentConfig for a blue/green shift watched by alarms."""
+    size = {"Type": "CAPACITY_PERCENT", "Value": rollout.step_percent}
+    routing: dict[str, Any] = {
+        "Type": rollout.strategy,
+        "WaitIntervalInSeconds": int(rollout.step_wait.total_seconds()),
+    }
+    if rollout.strategy == "LINEAR":
+        routing["LinearStepSize"] = size
+    elif rollout.strategy == "CANARY":
+        routing["CanarySize"] = size
+    return {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": routing,
+            "TerminationWaitInSeconds": int(rollout.termination_wait.total_seconds()),
+            "MaximumExecutionTimeoutInSeconds": max(600, int(rollout.timeout.total_seconds())),
+        },
+        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in rollout.alarms]},
+    }
+
+
+def processing_request(
+    settings: Settings,
+    name: str,
+    entrypoint: str,
+    arguments: Sequence[str],
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
+    tags: Mapping[str, str],
+) -> dict[str, Any]:
+    """CreateProcessingJob arguments for a module of the training image.
+
+    :param inputs: name -> URI: of a ``.manifest``, which lists files exactly, or of a prefix; an empty one is left out.
+    :param outputs: name -> key prefix in the lake.
+    """
+    sagemaker = settings.sagemaker
+    return {
+        "ProcessingJobName": name,
+        "RoleArn": sagemaker.role_arn,
+        "AppSpecification": {
+            "ImageUri": sagemaker.training_image,
+            "ContainerEntrypoint": ["python", "-m", entrypoint],
+            **({"ContainerArguments": list(arguments)} if arguments else {}),
+        },
+        "ProcessingResources": {"ClusterConfig": _instances(sagemaker.processing_instance)},
+        "ProcessingInputs": [
+            {
+                "InputName": key,
+                "S3Input": {
+                    "S3Uri": uri,
+                    "LocalPath": f"{_PROCESSING_DIR}/input/{key}",
+                    "S3DataType": "ManifestFile" if uri.endswith(".manifest") else "S3Prefix",
+                    "S3InputMode": "File",
+                },
+            }
+            for key, uri in inputs.items()
+            if uri
+        ],
+        "ProcessingOutputConfig": {
+            "Outputs": [
+                {
+                    "OutputName": key,
+                    "S3Output": {
+                        "S3Uri": lake.uri(settings.lake.bucket, prefix),
+                        "LocalPath": f"{_PROCESSING_DIR}/output/{key}",
+                        "S3UploadMode": "EndOfJob",
+                    },
+                }
+                for key, prefix in outputs.items()
+            ]
+        },
+        "StoppingCondition": _stopping(settings),
+        "Environment": {"AWS_REGION": settings.region},
+        "Tags": _tags(tags),
+    }
+
+
+def training_request(
+    settings: Settings,
+    name: str,
+    hyperparameters: Mapping[str, str],
+    training_set: str,
+    output_prefix: str,
+    tags: Mapping[str, str],
+) -> dict[str, Any]:
+    """CreateTrainingJob arguments for the training module.
+
+    :param training_set: key prefix of the ``training_set`` channel.
+    :param output_prefix: key prefix under which ``<job>/output/model.tar.gz`` will lie.
+    """
+    return {
+        "TrainingJobName": name,
+        "RoleArn": settings.sagemaker.role_arn,
+        "AlgorithmSpecification": {
+            "TrainingImage": settings.sagemaker.training_image,
+            "TrainingInputMode": "File",
+            "ContainerEntrypoint": ["python", "-m", "training.train"],
+        },
+        "HyperParameters": {**hyperparameters, "run_name": name},
+        "InputDataConfig": [
+            {
+                "ChannelName": "training_set",
+                "DataSource": {
+                    "S3DataSource": {
+                        "S3DataType": "S3Prefix",
+                        "S3Uri": lake.uri(settings.lake.bucket, training_set),
+                        "S3DataDistributionType": "FullyReplicated",
+                    }
+                },
+            }
+        ],
+        "OutputDataConfig": {"S3OutputPath": lake.uri(settings.lake.bucket, output_prefix.rstrip("/"))},
+        "ResourceConfig": _instances(settings.sagemaker.training_instance),
+        "StoppingCondition": _stopping(settings),
+        "Environment": {"MLFLOW_TRACKING_URI": settings.training.mlflow_tracking_uri},
+        "Tags": _tags(tags),
+    }
+
+
+def _instances(kind: str) -> dict[str, Any]:
+    return {"InstanceCount": 1, "InstanceType": kind, "VolumeSizeInGB": _VOLUME_GB}
+
+
+def _stopping(settings: Settings) -> dict[str, int]:
+    return {"MaxRuntimeInSeconds": int(settings.sagemaker.job_timeout.total_seconds())}
+
+
+def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]

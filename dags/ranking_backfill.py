@@ -90,11 +90,10 @@ with DAG(
     choose_engine = VerdictBranchOperator(
         task_id="choose_engine",
         verdict="{{ params.engine }}",
-        branches={engine: task_group for engine, (task_group, *_) in ENGINES.items()},
     )
 
     for engine, (task_group, step, validation) in ENGINES.items():
-        with TaskGroup(task_group, tooltip=f"All of the work, by {engine}"):
+        with TaskGroup(task_group, tooltip=f"All of the work, by {engine}") as work:
             compute = step.partial(
                 task_id="compute",
                 entry_point="compute_features.py",
@@ -122,6 +121,7 @@ with DAG(
                         arguments=["--store", store, "--hour", LAST_HOUR, *SETTINGS.online.arguments(SETTINGS.region)],
                     )
 
+        choose_engine.follow(work, engine)
         # Of the engine that was not chosen `validate` has to be skipped by name: it runs when all before it is skipped.
         choose_engine >> [compute, validate]
         compute >> validate >> push

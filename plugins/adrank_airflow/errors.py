@@ -58,3 +58,7 @@ class UnauditedFeaturesError(AirflowFailException):
 
 class ExportQuarantinedError(AirflowFailException):
     """A billing export was refused; trying again would read the same verdict."""
+
+
+class UnknownFieldError(ValueError):
+    """A DAG refers to a field that the task does not return."""

@@ -34,7 +34,7 @@ def test_both_engines_do_the_same_work(backfill: Any) -> None:
     assert emr.partial_kwargs["leased"]
     for name in ("validate", *(f"push.{store}" for store in STORES)):
         emr, submit = (backfill.get_task(f"{engine}.{name}") for engine in ENGINES.values())
-        assert submit.application == spark_command.application(emr.settings.lake, emr.entry_point)
+        assert submit.application == spark_command.entry_point_uri(emr.settings.lake, emr.entry_point)
         assert (submit.arguments, submit.queries, submit.leased) == (emr.arguments, emr.queries, emr.leased)
         assert (submit.trigger_rule, submit.pool) == (emr.trigger_rule, emr.pool)
 

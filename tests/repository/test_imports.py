@@ -54,9 +54,10 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("task_groups",),
         ("operators.features", "operators.release", "operators.training"),
         ("operators.checks", "operators.verdicts", "operators.jobs", "sensors"),
+        ("xcom",),
         ("base",),
         ("hooks", "triggers"),
-        ("dag_defaults", "errors", "xcom"),
+        ("dag_defaults", "errors", "links"),
     ),
     "ingestion": (("connect", "own_logs"), ("archiver", "billing", "capture"), ("landing",)),
     "spark": (

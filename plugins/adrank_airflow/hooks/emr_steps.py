@@ -40,7 +40,7 @@ class EmrStepsHook(EmrHook):
 
     def submit(self, cluster_id: str, step_name: str, command: Sequence[str]) -> str:
         """Add one step and return its id. A failing step leaves the cluster to its other tenants."""
-        answer = self.conn.add_job_flow_steps(
+        response = self.conn.add_job_flow_steps(
             JobFlowId=cluster_id,
             Steps=[
                 {
@@ -50,7 +50,7 @@ class EmrStepsHook(EmrHook):
                 }
             ],
         )
-        return cast(str, answer["StepIds"][0])
+        return cast(str, response["StepIds"][0])
 
     def describe(self, cluster_id: str, step_id: str) -> dict[str, Any]:
         """The step as EMR describes it."""
@@ -62,17 +62,17 @@ class EmrStepsHook(EmrHook):
 
     def missing_log_key(self, cluster_id: str, step_id: str) -> tuple[str, str] | None:
         """Bucket and key where the step's stderr will be; nothing when it is there, or is shipped nowhere."""
-        place = self._log_location(cluster_id, step_id)
-        if place is None or self._s3.check_for_key(f"{place[1]}stderr.gz", place[0]):
+        location = self._log_location(cluster_id, step_id)
+        if location is None or self._s3.check_for_key(f"{location[1]}stderr.gz", location[0]):
             return None
-        return place[0], f"{place[1]}stderr.gz"
+        return location[0], f"{location[1]}stderr.gz"
 
     def log_tail(self, cluster_id: str, step_id: str) -> list[str]:
         """The last lines of the step's stderr and stdout, from the cluster's log location."""
-        place = self._log_location(cluster_id, step_id)
-        if place is None:
+        location = self._log_location(cluster_id, step_id)
+        if location is None:
             return ["the cluster has no LogUri: step logs are only on its nodes"]
-        (bucket, prefix), s3 = place, self._s3
+        (bucket, prefix), s3 = location, self._s3
         lines: list[str] = []
         for stream in ("stderr", "stdout"):
             key = f"{prefix}{stream}.gz"

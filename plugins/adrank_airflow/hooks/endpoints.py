@@ -67,10 +67,10 @@ class EndpointsHook(SageMakerHook):
         runtime = AwsBaseHook(
             aws_conn_id=self.aws_conn_id, region_name=self.region_name, client_type="sagemaker-runtime"
         ).conn
-        answer = runtime.invoke_endpoint(
+        response = runtime.invoke_endpoint(
             EndpointName=endpoint, ContentType="application/json", Body=json.dumps(request).encode()
         )
-        return cast(dict[str, Any], json.loads(answer["Body"].read()))
+        return cast(dict[str, Any], json.loads(response["Body"].read()))
 
     def _exists(self, describe: Any) -> bool:
         try:

@@ -16,15 +16,15 @@ class ExperimentsHook(AwsBaseHook):
 
     def get(self, endpoint: str, experiment_id: str) -> Experiment | None:
         """One experiment."""
-        answer = self.conn.get_item(
+        response = self.conn.get_item(
             TableName=self.table,
             Key={"endpoint": {"S": endpoint}, "experiment_id": {"S": experiment_id}},
             ConsistentRead=True,
         )
-        item = answer.get("Item")
+        item = response.get("Item")
         return None if item is None else Experiment.model_validate_json(item["document"]["S"])
 
-    def all(self, endpoint: str) -> list[Experiment]:
+    def of_endpoint(self, endpoint: str) -> list[Experiment]:
         """Every experiment that ``endpoint`` was the control of; at most one is running in good order."""
         pages = self.conn.get_paginator("query").paginate(
             TableName=self.table,

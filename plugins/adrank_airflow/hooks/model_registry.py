@@ -75,9 +75,9 @@ class ModelRegistryHook(BaseHook):
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        known = self.by_digest(package_digest)
-        if known is not None:
-            return known
+        registered = self.by_digest(package_digest)
+        if registered is not None:
+            return registered
         source = f"{self.client.get_run(run_id).info.artifact_uri}/package"
         version = self.client.create_model_version(
             self.model,
@@ -87,7 +87,7 @@ class ModelRegistryHook(BaseHook):
         )
         return RegisteredPackage(str(version.version), package_digest, model_data_url)
 
-    def move(self, alias: Alias, version: str, by: str, why: str) -> None:
+    def set_alias(self, alias: Alias, version: str, by: str, why: str) -> None:
         """Point an alias at a version and keep who moved it, when, from where and why."""
         before = self.by_alias(alias)
         if before is not None and before.version == version:
@@ -99,7 +99,7 @@ class ModelRegistryHook(BaseHook):
             self.model, f"alias_move.{now:%Y%m%dT%H%M%S%fZ}", json.dumps({**move, "at": now.isoformat()})
         )
 
-    def clear(self, alias: Alias) -> None:
+    def delete_alias(self, alias: Alias) -> None:
         """Remove an alias."""
         if self.by_alias(alias) is not None:
             self.client.delete_registered_model_alias(self.model, alias)

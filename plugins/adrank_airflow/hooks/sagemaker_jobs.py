@@ -9,22 +9,24 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from typing import Any, Final, Literal, cast
+from collections.abc import Callable
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.providers.amazon.aws.hooks.sagemaker import SageMakerHook
 
 JobKind = Literal["processing", "training"]
-_API: Final[dict[JobKind, tuple[str, str, str, str]]] = {
-    "processing": (
-        "list_processing_jobs",
-        "ProcessingJobSummaries",
-        "ProcessingJobName",
-        "ProcessingJobStatus",
-    ),
-    "training": ("list_training_jobs", "TrainingJobSummaries", "TrainingJobName", "TrainingJobStatus"),
-}
+
+
+def name_field(kind: JobKind) -> str:
+    """What SageMaker calls the name of such a job."""
+    return f"{kind.capitalize()}JobName"
+
+
+def failure_reason(description: dict[str, Any]) -> str:
+    """Why a job that SageMaker so describes did not complete."""
+    return str(description.get("FailureReason") or description.get("ExitMessage") or "no reason given")
 
 
 class SageMakerJobsHook(SageMakerHook):
@@ -33,11 +35,22 @@ class SageMakerJobsHook(SageMakerHook):
     def __init__(self, aws_conn_id: str, region_name: str) -> None:
         super().__init__(aws_conn_id=aws_conn_id, region_name=region_name)  # type: ignore[no-untyped-call]
 
+    def attach_or_submit(self, kind: JobKind, base: str, request: Callable[[str], dict[str, Any]]) -> str:
+        """Name of the live job of that base, or else of the next, created as ``request`` asks of its name."""
+        name = self.live_job(kind, base)
+        if name is None:
+            name = self.next_name(kind, base)
+            self.submit(kind, request(name))
+            self.log.info("Submitted %s job %s", kind, name)
+        else:
+            self.log.info("Attached to %s job %s, which an earlier try submitted", kind, name)
+        return name
+
     def tries(self, kind: JobKind, base: str) -> list[tuple[str, str]]:
         """(name, status) of every job of that base, oldest first."""
-        operation, summaries, name, status = _API[kind]
-        pages = self.conn.get_paginator(operation).paginate(NameContains=base)
-        found = [(job[name], job[status]) for page in pages for job in page[summaries]]
+        pages = self.conn.get_paginator(f"list_{kind}_jobs").paginate(NameContains=base)
+        summaries = (job for page in pages for job in page[f"{kind.capitalize()}JobSummaries"])
+        found = [(job[name_field(kind)], job[f"{kind.capitalize()}JobStatus"]) for job in summaries]
         mine = [(job, state) for job, state in found if job.removeprefix(f"{base}-").isdigit()]
         return sorted(mine, key=lambda job: int(job[0].removeprefix(f"{base}-")))
 
@@ -53,20 +66,15 @@ class SageMakerJobsHook(SageMakerHook):
 
     def submit(self, kind: JobKind, request: dict[str, Any]) -> None:
         """Create the job."""
-        (self.conn.create_processing_job if kind == "processing" else self.conn.create_training_job)(**request)
+        getattr(self.conn, f"create_{kind}_job")(**request)
 
     def describe(self, kind: JobKind, name: str) -> dict[str, Any]:
         """The job as SageMaker describes it."""
-        if kind == "processing":
-            return cast(dict[str, Any], self.conn.describe_processing_job(ProcessingJobName=name))
-        return cast(dict[str, Any], self.conn.describe_training_job(TrainingJobName=name))
+        return cast(dict[str, Any], getattr(self.conn, f"describe_{kind}_job")(**{name_field(kind): name}))
 
     def stop(self, kind: JobKind, name: str) -> None:
         """Stop a running job."""
-        if kind == "processing":
-            self.conn.stop_processing_job(ProcessingJobName=name)
-        else:
-            self.conn.stop_training_job(TrainingJobName=name)
+        getattr(self.conn, f"stop_{kind}_job")(**{name_field(kind): name})
 
     def training_result(self, description: dict[str, Any]) -> dict[str, Any]:
         """``result.json`` out of a finished training job's ``output.tar.gz``: ids, digests and a few figures."""

@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseBranchOperator, BaseOperator
+from airflow.sdk import BaseBranchOperator, BaseOperator, TaskGroup
 
-from adrank.contracts.settings import Settings
 from adrank.decisions import gate
+from adrank_airflow.base import AdrankTask
 from adrank_airflow.errors import ProductionMismatchError
-from adrank_airflow.hooks.endpoints import EndpointsHook
-from adrank_airflow.hooks.lake import LakeHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class JudgeCandidateOperator(BaseOperator):
+class JudgeCandidateOperator(AdrankTask):
     """Apply the gate to the evidence of an evaluation job; the verdict and its inputs stay in the lake for replay.
 
     :param evidence_prefix: key prefix of the evaluation's output; templated.
     """
 
+    returns = ("verdict", "reasons", "key")
     template_fields: Sequence[str] = ("evidence_prefix",)
 
-    def __init__(self, *, settings: Settings, evidence_prefix: str, **kwargs: Any) -> None:
+    def __init__(self, *, evidence_prefix: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.settings = settings
         self.evidence_prefix = evidence_prefix
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return verdict, reasons and the key of the stored verdict."""
         del context
-        hook = LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
-        evidence = gate.GateEvidence.model_validate(hook.read_json(f"{self.evidence_prefix}evidence.json"))
+        evidence = gate.GateEvidence.model_validate(self.lake.read_json(f"{self.evidence_prefix}evidence.json"))
         verdict = gate.judge(evidence, self.settings.gate)
         for reason in verdict.reasons:
             self.log.info("%s: %s", verdict.verdict, reason)
-        key = hook.write_json(
+        key = self.lake.write_json(
             f"{self.evidence_prefix}verdict.json",
             {
                 "verdict": verdict.model_dump(mode="json"),
@@ -52,16 +49,21 @@ class JudgeCandidateOperator(BaseOperator):
 class VerdictBranchOperator(BaseBranchOperator):
     """Follow one branch of the graph per verdict; an unexpected verdict fails rather than passing for a yes.
 
+    What to follow is said by :meth:`follow`, once it is there.
+
     :param verdict: templated.
-    :param branches: verdict -> task id to follow.
     """
 
     template_fields: Sequence[str] = ("verdict",)
 
-    def __init__(self, *, verdict: str, branches: Mapping[str, str], **kwargs: Any) -> None:
+    def __init__(self, *, verdict: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.verdict = verdict
-        self.branches = dict(branches)
+        self.branches: dict[str, str] = {}
+
+    def follow(self, branch: BaseOperator | TaskGroup, *verdicts: str) -> None:
+        """Follow ``branch``, which is downstream of this task, on any of ``verdicts``."""
+        self.branches |= dict.fromkeys(verdicts, branch.node_id)
 
     def choose_branch(self, context: Context) -> str | Iterable[str] | None:
         """The task to follow."""
@@ -71,7 +73,7 @@ class VerdictBranchOperator(BaseBranchOperator):
         return self.branches[self.verdict]
 
 
-class ExperimentBranchOperator(BaseBranchOperator):
+class ExperimentBranchOperator(AdrankTask, BaseBranchOperator):
     """Compare with production where there is one; a first model has nothing to be tested against.
 
     :param production_digest: package that the gate compared with; empty when the registry names none; templated.
@@ -81,20 +83,17 @@ class ExperimentBranchOperator(BaseBranchOperator):
 
     template_fields: Sequence[str] = ("production_digest",)
 
-    def __init__(self, *, settings: Settings, production_digest: str, compare: str, first: str, **kwargs: Any) -> None:
+    def __init__(self, *, production_digest: str, compare: BaseOperator, first: BaseOperator, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.settings = settings
         self.production_digest = production_digest
-        self.compare = compare
-        self.first = first
+        self.compare = compare.task_id
+        self.first = first.task_id
 
     def choose_branch(self, context: Context) -> str | Iterable[str] | None:
         """The task to follow; registry and endpoint must agree whether anything is in production."""
         del context
-        settings, named = self.settings, self.production_digest
-        hook = EndpointsHook(aws_conn_id=settings.airflow.aws_conn_id, region_name=settings.region)
-        endpoint = settings.sagemaker.production_endpoint
-        serves = hook.describe(endpoint) is not None
+        named, endpoint = self.production_digest, self.settings.sagemaker.production_endpoint
+        serves = self.endpoints.describe(endpoint) is not None
         if serves != bool(named):
             registered = f"names {named[:12]}" if named else "names nothing"
             raise ProductionMismatchError(

@@ -7,31 +7,25 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseSensorOperator
 
 from adrank.contracts import lake, registry
-from adrank.contracts.settings import Settings
 from adrank.contracts.timestamps import DAY, HOUR, floor_hour
+from adrank_airflow.base import AdrankTask
 from adrank_airflow.errors import DeadlineError
-from adrank_airflow.hooks.lake import LakeHook
-from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
 from adrank_airflow.triggers.polling import run_deadline
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class LakeKeysSensor(BaseOperator):
+class LakeKeysSensor(AdrankTask, BaseSensorOperator):
     """Waits until the lake holds :meth:`keys`."""
 
     ui_color = "#e8e8e8"
 
-    def __init__(self, *, settings: Settings, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.settings = settings
-
     @property
-    def patience(self) -> timedelta:
+    def wait_timeout(self) -> timedelta:
         """How long after the run began the keys may still come."""
         return self.settings.airflow.raw_ready_timeout
 
@@ -39,24 +33,15 @@ class LakeKeysSensor(BaseOperator):
     def keys(self) -> list[str]:
         """What has to be there."""
 
+    def poke(self, context: Context) -> bool:
+        """Whether they are."""
+        del context
+        return all(self.lake.exists(key) for key in self.keys())
+
     def execute(self, context: Context) -> None:
         """Go on if the keys exist, else defer until they do or the run's deadline passes."""
-        settings = self.settings
-        hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
-        if all(hook.exists(key) for key in self.keys()):
-            return
-        self.defer(
-            trigger=LakeKeysTrigger(
-                bucket=settings.lake.bucket,
-                keys=self.keys(),
-                deadline=run_deadline(context, self.patience).isoformat(),
-                poll_seconds=settings.emr.poll_seconds,
-                min_defer_seconds=self.settings.airflow.min_defer_seconds,
-                aws_conn_id=settings.airflow.aws_conn_id,
-                region_name=settings.region,
-            ),
-            method_name="finish",
-        )
+        if not self.poke(context):
+            self.defer_until_keys(self.keys(), run_deadline(context, self.wait_timeout))
 
     def finish(self, context: Context, event: dict[str, Any]) -> None:
         """Go on, or name what is missing."""
@@ -134,7 +119,7 @@ class BillingExportSensor(LakeKeysSensor):
         self.day = day
 
     @property
-    def patience(self) -> timedelta:
+    def wait_timeout(self) -> timedelta:
         """How long a night waits for its export."""
         return self.settings.billing.export_timeout
 

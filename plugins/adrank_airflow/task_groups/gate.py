@@ -8,49 +8,48 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator, TaskGroup
 
 from adrank.contracts.settings import Settings
+from adrank_airflow import xcom
+from adrank_airflow.base import AdrankTask
 from adrank_airflow.dag_defaults import AS_OF
 from adrank_airflow.operators.jobs.sagemaker_job import SageMakerProcessingJobOperator
 from adrank_airflow.operators.verdicts import JudgeCandidateOperator, VerdictBranchOperator
-from adrank_airflow.xcom import of
 
 
 class Gate(NamedTuple):
-    """The gate group: where it is entered, its decision, and where a reject ends."""
+    """The gate group: where it is entered, its verdict, its decision, and where a reject ends."""
 
     evaluate_candidate: BaseOperator
-    gate_decision: BaseOperator
+    judge_candidate: AdrankTask
+    gate_decision: VerdictBranchOperator
     rejected: BaseOperator
 
 
-def gate(settings: Settings, run: str) -> Gate:
-    """Evidence under the run's prefix, the verdict on it, and the way that it sends the run."""
+def gate(settings: Settings, run: str, plan_inputs: AdrankTask, train_model: AdrankTask) -> Gate:
+    """Evidence under the run's prefix, the verdict on it, and the way that it sends the run.
+
+    The decision has yet to be told what to follow on ``pass``.
+    """
     with TaskGroup("gate", tooltip="Candidate against production on the same frozen slice"):
         evaluate_candidate = SageMakerProcessingJobOperator(
             task_id="evaluate_candidate",
-            settings=settings,
             job="evaluate",
             as_of=AS_OF,
             entrypoint="training.evaluate",
             arguments=[
                 *settings.evaluation_arguments(),
-                f"--candidate-digest={of('train.train_model', 'package_digest')}",
-                f"--production-digest={of('prepare.plan_inputs', 'production_digest')}",
+                f"--candidate-digest={xcom.field(train_model, 'package_digest')}",
+                f"--production-digest={xcom.field(plan_inputs, 'production_digest')}",
             ],
             inputs={
                 "training_set": f"s3://{settings.lake.bucket}/{run}training_set/",
-                "candidate": of("train.train_model", "model_data_url"),
-                "production": of("prepare.plan_inputs", "production_model"),
+                "candidate": xcom.field(train_model, "model_data_url"),
+                "production": xcom.field(plan_inputs, "production_model"),
             },
             outputs={"evidence": f"{run}evidence/"},
         )
-        judge_candidate = JudgeCandidateOperator(
-            task_id="judge_candidate", settings=settings, evidence_prefix=f"{run}evidence/"
-        )
-        gate_decision = VerdictBranchOperator(
-            task_id="gate_decision",
-            verdict=of("gate.judge_candidate", "verdict"),
-            branches={"pass": "register.register_package", "reject": "gate.rejected"},
-        )
+        judge_candidate = JudgeCandidateOperator(task_id="judge_candidate", evidence_prefix=f"{run}evidence/")
+        gate_decision = VerdictBranchOperator(task_id="gate_decision", verdict=xcom.field(judge_candidate, "verdict"))
         rejected = EmptyOperator(task_id="rejected")
+        gate_decision.follow(rejected, "reject")
         evaluate_candidate >> judge_candidate >> gate_decision >> rejected
-    return Gate(evaluate_candidate, gate_decision, rejected)
+    return Gate(evaluate_candidate, judge_candidate, gate_decision, rejected)

@@ -8,11 +8,12 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import BaseOperator, TaskGroup
 
 from adrank.contracts.settings import Settings
+from adrank_airflow import xcom
+from adrank_airflow.base import AdrankTask
 from adrank_airflow.operators.release.approval import CheckApprovalOperator, CollectEvidenceOperator
 from adrank_airflow.operators.release.endpoint import DeployEndpointOperator, RestoreProductionOperator
 from adrank_airflow.operators.release.serving_checks import VerifyServingOperator
 from adrank_airflow.operators.training.model_registry import PromoteAliasesOperator
-from adrank_airflow.xcom import of
 
 
 class Candidate(NamedTuple):
@@ -21,33 +22,49 @@ class Candidate(NamedTuple):
     package_digest: str
     version: str
     model_data_url: str
+    golden_key: str
+
+    @classmethod
+    def registered_by(cls, register_package: AdrankTask) -> Candidate:
+        """What that task registered."""
+        return cls(*(xcom.field(register_package, name) for name in cls._fields))
 
 
 class Approval(NamedTuple):
-    """The approval group: where it is entered, and its two answers' tasks."""
+    """The approval group: where it is entered, and where the approver answers."""
 
-    collect_evidence: BaseOperator
+    collect_evidence: AdrankTask
     approve_promotion: BaseOperator
 
 
-def approval(settings: Settings, candidate: Candidate, prefix: str) -> Approval:
-    """Evidence in the body, bound to the package digest; assigned approvers; silence is a no."""
+def approval(
+    settings: Settings,
+    candidate: Candidate,
+    prefix: str,
+    *,
+    train_model: AdrankTask,
+    judge_candidate: AdrankTask,
+    await_verdict: AdrankTask,
+) -> Approval:
+    """Evidence in the body, bound to the package digest; assigned approvers; silence is a no.
+
+    :param await_verdict: had the experiment's verdict; skipped where there was no experiment.
+    """
     with TaskGroup("approval", tooltip="A product manager decides on the evidence"):
         collect_evidence = CollectEvidenceOperator(
             task_id="collect_evidence",
-            settings=settings,
             prefix=prefix,
             package_digest=candidate.package_digest,
             version=candidate.version,
-            figures={name: of("train.train_model", name) for name in ("ndcg_at_10", "logged_order_ndcg_at_10")},
-            gate_verdict_key=of("gate.judge_candidate", "key"),
-            experiment_verdict_key=of("ab_test.await_verdict", "key"),
+            figures={name: xcom.field(train_model, name) for name in ("ndcg_at_10", "logged_order_ndcg_at_10")},
+            gate_verdict_key=xcom.field(judge_candidate, "key"),
+            experiment_verdict_key=xcom.field_or_empty(await_verdict, "key"),
             trigger_rule="none_failed_min_one_success",
         )
         approve_promotion = ApprovalOperator(
             task_id="approve_promotion",
             subject=f"Put ranking-model version {candidate.version} into production?",
-            body=of("approval.collect_evidence", "body"),
+            body=xcom.field(collect_evidence, "body"),
             defaults="Reject",
             response_timeout=settings.approval.timeout,
             execution_timeout=None,
@@ -60,17 +77,16 @@ def approval(settings: Settings, candidate: Candidate, prefix: str) -> Approval:
 class Production(NamedTuple):
     """The production group: where it is entered, and the two ways in which it ends."""
 
-    check_approval: BaseOperator
-    move_aliases: BaseOperator
+    check_approval: AdrankTask
+    move_aliases: AdrankTask
     restore_production: BaseOperator
 
 
-def production(settings: Settings, candidate: Candidate, prefix: str, approved: Approval) -> Production:
+def production(candidate: Candidate, prefix: str, approved: Approval) -> Production:
     """Check the approval, shift traffic, ask the endpoint what it serves, then move the aliases; or go back."""
     with TaskGroup("production", tooltip="Blue/green, verified, then the aliases"):
         check_approval = CheckApprovalOperator(
             task_id="check_approval",
-            settings=settings,
             prefix=prefix,
             package_digest=candidate.package_digest,
             approved=approved.collect_evidence.output,
@@ -78,28 +94,24 @@ def production(settings: Settings, candidate: Candidate, prefix: str, approved: 
         )
         shift_traffic = DeployEndpointOperator(
             task_id="shift_traffic",
-            settings=settings,
             role="production",
             package_digest=candidate.package_digest,
             model_data_url=candidate.model_data_url,
         )
         verify_production = VerifyServingOperator(
             task_id="verify_production",
-            settings=settings,
             role="production",
             package_digest=candidate.package_digest,
-            endpoint_config=of("production.shift_traffic", "endpoint_config"),
+            endpoint_config=xcom.field(shift_traffic, "endpoint_config"),
         )
         move_aliases = PromoteAliasesOperator(
             task_id="move_aliases",
-            settings=settings,
             version=candidate.version,
             why="approved and verified in production",
         )
         restore_production = RestoreProductionOperator(
             task_id="restore_production",
-            settings=settings,
-            approved_digest=of("production.check_approval", "package_digest"),
+            approved_digest=xcom.field_or_empty(check_approval, "package_digest"),
             trigger_rule="one_failed",
         )
         check_approval >> shift_traffic >> verify_production >> move_aliases

@@ -13,7 +13,7 @@ ResourceKind = Literal["emr_step", "processing", "training", "endpoint"]
 
 
 @dataclass(frozen=True)
-class _Work:
+class _ResourceApi:
     service: str
     describe: str
     status_path: tuple[str, ...]
@@ -22,8 +22,8 @@ class _Work:
     cancel: str | None = None
 
 
-_KINDS: Final[dict[ResourceKind, _Work]] = {
-    "emr_step": _Work(
+_APIS: Final[dict[ResourceKind, _ResourceApi]] = {
+    "emr_step": _ResourceApi(
         "emr",
         "describe_step",
         ("Step", "Status", "State"),
@@ -31,7 +31,7 @@ _KINDS: Final[dict[ResourceKind, _Work]] = {
         frozenset({"FAILED", "CANCELLED", "INTERRUPTED"}),
         "cancel_steps",
     ),
-    "processing": _Work(
+    "processing": _ResourceApi(
         "sagemaker",
         "describe_processing_job",
         ("ProcessingJobStatus",),
@@ -39,7 +39,7 @@ _KINDS: Final[dict[ResourceKind, _Work]] = {
         frozenset({"Failed", "Stopped"}),
         "stop_processing_job",
     ),
-    "training": _Work(
+    "training": _ResourceApi(
         "sagemaker",
         "describe_training_job",
         ("TrainingJobStatus",),
@@ -47,7 +47,7 @@ _KINDS: Final[dict[ResourceKind, _Work]] = {
         frozenset({"Failed", "Stopped"}),
         "stop_training_job",
     ),
-    "endpoint": _Work(
+    "endpoint": _ResourceApi(
         "sagemaker",
         "describe_endpoint",
         ("EndpointStatus",),
@@ -66,7 +66,7 @@ class AwsResourceTrigger(PollingTrigger):
         to say so; Airflow then makes no events of the task's outlets.
     """
 
-    own_fields = ("kind", "reference", "result")
+    arguments = ("kind", "reference", "result")
 
     def __init__(
         self, kind: ResourceKind, reference: dict[str, str], result: dict[str, str] | None = None, **waiting: Any
@@ -79,26 +79,26 @@ class AwsResourceTrigger(PollingTrigger):
     @property
     def service(self) -> str:
         """The service that does the work."""
-        return _KINDS[self.kind].service
+        return _APIS[self.kind].service
 
-    async def look(self, client: Any) -> dict[str, Any] | None:
+    async def poll(self, client: Any) -> dict[str, Any] | None:
         """The work's status, once it has ended."""
-        work = _KINDS[self.kind]
-        answer = await getattr(client, work.describe)(**self.reference)
-        for step in work.status_path:
-            answer = answer[step]
-        return {"status": str(answer)} if answer == work.done or answer in work.failed else None
+        api = _APIS[self.kind]
+        status = await getattr(client, api.describe)(**self.reference)
+        for name in api.status_path:
+            status = status[name]
+        return {"status": str(status)} if status == api.done or status in api.failed else None
 
     def event(self, happened: dict[str, Any]) -> TriggerEvent:
         """Success of the task itself, where that is all there is to say."""
-        if self.result is not None and happened["status"] == _KINDS[self.kind].done:
+        if self.result is not None and happened["status"] == _APIS[self.kind].done:
             return TaskSuccessEvent(xcoms={"return_value": dict(self.result)})
         return super().event(happened)
 
     async def on_kill(self) -> None:
         """Cancel the work when a person kills the waiting task."""
-        work = _KINDS[self.kind]
-        if work.cancel is None:
+        api = _APIS[self.kind]
+        if api.cancel is None:
             return
         arguments: dict[str, Any] = dict(self.reference)
         if self.kind == "emr_step":
@@ -108,4 +108,4 @@ class AwsResourceTrigger(PollingTrigger):
                 "StepCancellationOption": "TERMINATE_PROCESS",
             }
         async with await self.client() as client:
-            await getattr(client, work.cancel)(**arguments)
+            await getattr(client, api.cancel)(**arguments)

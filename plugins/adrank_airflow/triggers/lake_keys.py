@@ -12,7 +12,7 @@ from adrank_airflow.triggers.polling import PollingTrigger
 class LakeKeysTrigger(PollingTrigger):
     """Fires ``{"status": "ready"}``, or ``{"status": "deadline", "missing": [first keys still missing]}``."""
 
-    own_fields = ("bucket", "keys")
+    arguments = ("bucket", "keys")
 
     def __init__(self, bucket: str, keys: list[str], **waiting: Any) -> None:
         super().__init__(**waiting)
@@ -25,7 +25,7 @@ class LakeKeysTrigger(PollingTrigger):
         """The object store."""
         return "s3"
 
-    async def look(self, client: Any) -> dict[str, Any] | None:
+    async def poll(self, client: Any) -> dict[str, Any] | None:
         """Look at the keys in order, remembering those that were there."""
         while self._missing and await self._exists(client, self._missing[0]):
             self._missing.pop(0)

@@ -1,6 +1,6 @@
-"""Look at AWS again and again until something happened or an absolute deadline has passed.
+"""Poll AWS until something happened or an absolute deadline has passed.
 
-The deadline is absolute: a restart of the triggerer or a retry of the task does not buy more time. The first look comes
+The deadline is absolute: a restart of the triggerer or a retry of the task does not buy more time. The first poll comes
 only after ``min_defer_seconds``, when the scheduler has noted that the task deferred; a trigger that fires sooner has
 its task failed by the executor's late report (apache/airflow #72716).
 """
@@ -28,15 +28,15 @@ def run_deadline(context: Context, timeout: timedelta) -> datetime:
 
 
 class PollingTrigger(BaseTrigger):
-    """Fires what :meth:`look` returns, or :meth:`timeout_event`.
+    """Fires what :meth:`poll` returns, or :meth:`timeout_event`.
 
     :param deadline: ISO time after which waiting is given up.
-    :param poll_seconds: pause between two looks.
+    :param poll_seconds: pause between two polls.
     :param min_defer_seconds: pause before the first.
     """
 
-    #: Constructor arguments of the subclass itself.
-    own_fields: ClassVar[tuple[str, ...]]
+    #: The subclass's own arguments.
+    arguments: ClassVar[tuple[str, ...]]
 
     def __init__(
         self, deadline: str, poll_seconds: float, min_defer_seconds: float, aws_conn_id: str, region_name: str
@@ -51,10 +51,10 @@ class PollingTrigger(BaseTrigger):
     @property
     @abstractmethod
     def service(self) -> str:
-        """The AWS service that is looked at."""
+        """The AWS service that is polled."""
 
     @abstractmethod
-    async def look(self, client: Any) -> dict[str, Any] | None:
+    async def poll(self, client: Any) -> dict[str, Any] | None:
         """What happened, or nothing yet."""
 
     def timeout_event(self) -> dict[str, Any]:
@@ -67,17 +67,17 @@ class PollingTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments, for the triggerer that takes over."""
-        fields = (*self.own_fields, "deadline", "poll_seconds", "min_defer_seconds", "aws_conn_id", "region_name")
+        fields = (*self.arguments, "deadline", "poll_seconds", "min_defer_seconds", "aws_conn_id", "region_name")
         return f"{type(self).__module__}.{type(self).__qualname__}", {name: getattr(self, name) for name in fields}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look until something happened; an AWS error is logged and looked past until the deadline."""
+        """Poll until something happened; an AWS error is logged and looked past until the deadline."""
         deadline = datetime.fromisoformat(self.deadline)
         await asyncio.sleep(self.min_defer_seconds)
         async with await self.client() as client:
             while True:
                 try:
-                    happened = await self.look(client)
+                    happened = await self.poll(client)
                 except (BotoCoreError, ClientError) as error:
                     self.log.warning("%s: %s", self, error)
                     happened = None

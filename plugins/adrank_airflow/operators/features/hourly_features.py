@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureRun
 from adrank.contracts.settings import Settings
-from adrank_airflow.hooks.lake import LakeHook
-from adrank_airflow.operators.features.validation import DataDocsLink, Validation
+from adrank_airflow.base import AdrankTask
+from adrank_airflow.operators.features.validation import DataDocsMixin
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-ENTRY_POINT: Final = "hourly_features.py"
 
 
 class HourlyFeaturesOperator(EmrSparkStepOperator):
@@ -38,7 +35,7 @@ class HourlyFeaturesOperator(EmrSparkStepOperator):
         lookback = settings.events.allowed_lateness / timedelta(hours=1)
         super().__init__(
             settings=settings,
-            entry_point=ENTRY_POINT,
+            entry_point="hourly_features.py",
             arguments=[
                 *("--hour", hour, "--run", "{{ run_id }}", "--late-lookback-hours", f"{lookback:g}"),
                 *settings.cdc.history_arguments(),
@@ -53,13 +50,13 @@ class HourlyFeaturesOperator(EmrSparkStepOperator):
 
     def before_submit(self, context: Context) -> None:
         """Withdraw what an earlier step reported: of a step that never began, nothing is to be believed."""
-        hook, key = _hook(self.settings), lake.feature_run(datetime.fromisoformat(self.hour), context["run_id"])
-        if hook.exists(key):
-            before = FeatureRun.model_validate(hook.read_json(key))
-            hook.write_json(key, before.model_copy(update={"parts": ()}).model_dump(mode="json"))
+        key = lake.feature_run(datetime.fromisoformat(self.hour), context["run_id"])
+        if self.lake.exists(key):
+            before = FeatureRun.model_validate(self.lake.read_json(key))
+            self.lake.write_json(key, before.model_copy(update={"parts": ()}).model_dump(mode="json"))
 
 
-class FeaturePartOperator(BaseOperator):
+class FeaturePartOperator(AdrankTask):
     """Succeed, fail or be skipped as the part of the hour's application that is called like this task.
 
     Does no work: whoever wants the part done again clears the step.
@@ -70,16 +67,15 @@ class FeaturePartOperator(BaseOperator):
     template_fields: Sequence[str] = ("hour",)
     ui_color = "#e4edf7"
 
-    def __init__(self, *, settings: Settings, hour: str, **kwargs: Any) -> None:
+    def __init__(self, *, hour: str, **kwargs: Any) -> None:
         # A part may have done its work although the step failed.
         super().__init__(**{"trigger_rule": "all_done", **kwargs})
-        self.settings = settings
         self.hour = hour
 
     def execute(self, context: Context) -> str:
         """Return what the part did, in one line."""
-        hook, key = _hook(self.settings), lake.feature_run(datetime.fromisoformat(self.hour), context["run_id"])
-        report = FeatureRun.model_validate(hook.read_json(key)) if hook.exists(key) else None
+        key = lake.feature_run(datetime.fromisoformat(self.hour), context["run_id"])
+        report = FeatureRun.model_validate(self.lake.read_json(key)) if self.lake.exists(key) else None
         outcome = next((part for part in report.parts if part.name == self.task_id), None) if report else None
         if outcome is None:
             raise AirflowFailException(f"the step ended before {self.task_id} did; its own task says why")
@@ -92,16 +88,10 @@ class FeaturePartOperator(BaseOperator):
         return outcome.detail
 
 
-class ValidationPartOperator(Validation, FeaturePartOperator):
+class ValidationPartOperator(DataDocsMixin, FeaturePartOperator):
     """The validation of the hour, with a link to what it found."""
-
-    operator_extra_links: Collection[BaseOperatorLink] = (DataDocsLink(),)
 
     @property
     def last_hour(self) -> datetime:
         """The hour."""
         return datetime.fromisoformat(self.hour)
-
-
-def _hook(settings: Settings) -> LakeHook:
-    return LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)

@@ -5,20 +5,19 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperatorLink
 
 from adrank.contracts import lake, timestamps
 from adrank.contracts.settings import Settings
+from adrank_airflow.base import AdrankTask
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
     from airflow.sdk.types import TaskInstanceKey
-
-ENTRY_POINT: Final = "validate_features.py"
 
 
 class DataDocsLink(BaseOperatorLink):
@@ -28,10 +27,10 @@ class DataDocsLink(BaseOperatorLink):
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
         """The address of the Data Docs' first page; empty where the task's hours were never known."""
-        return operator.data_docs(ti_key.run_id) if isinstance(operator, Validation) else ""
+        return operator.data_docs(ti_key.run_id) if isinstance(operator, DataDocsMixin) else ""
 
 
-class Validation:
+class DataDocsMixin:
     """What a validation has wherever it runs."""
 
     operator_extra_links: Collection[BaseOperatorLink] = (DataDocsLink(),)
@@ -47,11 +46,23 @@ class Validation:
         return self.settings.browse(f"{lake.data_docs(self.last_hour, run_id)}index.html")
 
 
-class RangeValidation(Validation):
-    """What a validation of a range of hours has wherever it runs."""
+class _RangeValidationOperator(DataDocsMixin, AdrankTask):
+    """Run Great Expectations on every group's partitions of a range of hours, by the Spark operator joined with it.
 
-    start: str
-    end: str
+    :param start: first hour (ISO); templated.
+    :param end: end of the last hour (ISO); templated.
+    """
+
+    def __init__(self, *, settings: Settings, start: str, end: str, **kwargs: Any) -> None:
+        bounds = settings.expectations.arguments()
+        super().__init__(
+            settings=settings,
+            entry_point="validate_features.py",
+            arguments=["--start", start, "--end", end, "--run", "{{ run_id }}", *bounds],
+            **kwargs,
+        )
+        self.start = start
+        self.end = end
 
     @property
     def last_hour(self) -> datetime:
@@ -60,46 +71,14 @@ class RangeValidation(Validation):
         return last
 
 
-class ValidateFeaturesOperator(RangeValidation, EmrSparkStepOperator):
-    """Run Great Expectations on every group's partitions of a range of hours, as one EMR step.
+class ValidateFeaturesOperator(_RangeValidationOperator, EmrSparkStepOperator):
+    """The validation of a range of hours as one EMR step."""
 
-    :param start: first hour (ISO); templated.
-    :param end: end of the last hour (ISO); templated.
-    """
-
+    operator_extra_links = (*DataDocsMixin.operator_extra_links, *EmrSparkStepOperator.operator_extra_links)
     template_fields: Sequence[str] = (*EmrSparkStepOperator.template_fields, "start", "end")
 
-    def __init__(self, *, settings: Settings, start: str, end: str, **kwargs: Any) -> None:
-        self.start = start
-        self.end = end
-        super().__init__(
-            settings=settings,
-            entry_point=ENTRY_POINT,
-            arguments=arguments(settings, start, end),
-            **kwargs,
-        )
 
-
-class SubmitValidationOperator(RangeValidation, SparkSubmitStepOperator):
-    """Run Great Expectations on every group's partitions of a range of hours, with spark-submit.
-
-    :param start: first hour (ISO); templated.
-    :param end: end of the last hour (ISO); templated.
-    """
+class SubmitValidationOperator(_RangeValidationOperator, SparkSubmitStepOperator):
+    """The validation of a range of hours, where the Spark connection says."""
 
     template_fields: Sequence[str] = (*SparkSubmitStepOperator.template_fields, "start", "end")
-
-    def __init__(self, *, settings: Settings, start: str, end: str, **kwargs: Any) -> None:
-        self.start = start
-        self.end = end
-        super().__init__(
-            settings=settings,
-            entry_point=ENTRY_POINT,
-            arguments=arguments(settings, start, end),
-            **kwargs,
-        )
-
-
-def arguments(settings: Settings, start: str, end: str) -> list[str]:
-    """The command line of a validation."""
-    return ["--start", start, "--end", end, "--run", "{{ run_id }}", *settings.expectations.arguments()]

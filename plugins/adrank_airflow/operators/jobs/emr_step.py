@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from airflow.sdk import BaseOperator
+from airflow.providers.amazon.aws.links.emr import EmrClusterLink, EmrLogsLink, get_log_uri
+from airflow.sdk import BaseOperatorLink
 
 from adrank.contracts.settings import Settings
+from adrank_airflow import links
+from adrank_airflow.base import AdrankTask
 from adrank_airflow.errors import DeadlineError, JobFailedError
-from adrank_airflow.hooks.emr_steps import DEAD_STEP, EmrStepsHook
+from adrank_airflow.hooks.emr_steps import DEAD_STEP
 from adrank_airflow.operators.jobs import spark_command
 from adrank_airflow.operators.jobs.spark_command import STEP_NAME
-from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
-from adrank_airflow.triggers.lake_keys import LakeKeysTrigger
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+CONSOLE_LINKS: Final = (EmrClusterLink(), EmrLogsLink())
 
-class EmrSparkStepOperator(BaseOperator):
+
+class EmrSparkStepOperator(AdrankTask):
     """Run a published Spark entry point on the shared cluster and wait for it off the worker.
 
     A step is recognised by its name, which holds DAG, task, run and, where tasks are mapped over them, hours: a retry
@@ -38,6 +41,8 @@ class EmrSparkStepOperator(BaseOperator):
         who submits a step under the name of an earlier one knows that one dead, and need not wait for what it held.
     """
 
+    returns = ("cluster_id", "step_id")
+    operator_extra_links: Collection[BaseOperatorLink] = CONSOLE_LINKS
     template_fields: Sequence[str] = ("hours", "arguments", "step_name")
     ui_color = "#f6e3c5"
 
@@ -53,8 +58,7 @@ class EmrSparkStepOperator(BaseOperator):
         step_name: str = STEP_NAME,
         **kwargs: Any,
     ) -> None:
-        super().__init__(pool=kwargs.pop("pool", settings.airflow.emr_pool), **kwargs)
-        self.settings = settings
+        super().__init__(settings=settings, pool=kwargs.pop("pool", settings.airflow.emr_pool), **kwargs)
         self.entry_point = entry_point
         self.arguments = list(arguments)
         self.hours = hours
@@ -63,23 +67,18 @@ class EmrSparkStepOperator(BaseOperator):
         self.step_name = step_name
         self._step: tuple[str, str] | None = None
 
-    @property
-    def hook(self) -> EmrStepsHook:
-        """Steps of the shared cluster."""
-        return EmrStepsHook(aws_conn_id=self.settings.airflow.aws_conn_id, region_name=self.settings.region)
-
     def command(self) -> list[str]:
         """The step's spark-submit command line."""
         code = self.settings.lake
-        script = spark_command.application(code, self.entry_point)
+        script = spark_command.entry_point_uri(code, self.entry_point)
         owner = self.step_name if self.leased else None
-        given = spark_command.arguments(code, self.arguments, self.hours, self.queries, owner)
-        return ["spark-submit", "--py-files", spark_command.library(code), script, *given]
+        words = spark_command.command_line(code, self.arguments, self.hours, self.queries, owner)
+        return ["spark-submit", "--py-files", spark_command.py_files(code), script, *words]
 
     def execute(self, context: Context) -> None:
         """Attach to the live step of this name, or submit it; then defer."""
-        hook, emr = self.hook, self.settings.emr
-        cluster_id = hook.find_cluster(emr.cluster_name)
+        hook = self.emr_steps
+        cluster_id = hook.find_cluster(self.settings.emr.cluster_name)
         step_id = hook.live_step(cluster_id, self.step_name)
         if step_id is None:
             self.before_submit(context)
@@ -88,65 +87,50 @@ class EmrSparkStepOperator(BaseOperator):
         else:
             self.log.info("Attached to step %s on %s, which an earlier try submitted", step_id, cluster_id)
         self._step = (cluster_id, step_id)
+        logs = get_log_uri(emr_client=hook.conn, job_flow_id=cluster_id)
+        links.persist(CONSOLE_LINKS, context, self, hook, job_flow_id=cluster_id, log_uri=logs)
         ids = {"cluster_id": cluster_id, "step_id": step_id}
         created = hook.describe(cluster_id, step_id)["Status"]["Timeline"]["CreationDateTime"]
-        self.defer(
-            trigger=AwsResourceTrigger(
-                kind="emr_step",
-                reference={"ClusterId": cluster_id, "StepId": step_id},
-                result=ids,
-                deadline=(created + emr.step_timeout).isoformat(),
-                poll_seconds=emr.poll_seconds,
-                min_defer_seconds=self.settings.airflow.min_defer_seconds,
-                aws_conn_id=self.settings.airflow.aws_conn_id,
-                region_name=self.settings.region,
-            ),
-            method_name="finish",
-            kwargs=ids,
-        )
+        reference = {"ClusterId": cluster_id, "StepId": step_id}
+        self.defer_until_job("emr_step", reference, created, result=ids, **ids)
 
     def before_submit(self, context: Context) -> None:
         """What has to be done before there is a step of this name again."""
 
     def finish(self, context: Context, event: dict[str, Any], cluster_id: str, step_id: str) -> dict[str, str]:
         """Return the step's ids, or fail with the reason and the step's own log."""
-        hook, status = self.hook, event["status"]
+        status = event["status"]
         if status == "deadline":
-            hook.cancel(cluster_id, step_id)
+            self.emr_steps.cancel(cluster_id, step_id)
             raise DeadlineError(f"step {step_id} did not end within {self.settings.emr.step_timeout}; it was cancelled")
         if status == "FAILED":
-            self._wait_for_log(cluster_id, step_id)
+            self._defer_until_log(cluster_id, step_id)
         if status in DEAD_STEP:
-            self.explain(context, event, cluster_id, step_id)
+            self.fail_with_log(context, event, cluster_id, step_id)
         return {"cluster_id": cluster_id, "step_id": step_id}
 
-    def _wait_for_log(self, cluster_id: str, step_id: str) -> None:
+    def _defer_until_log(self, cluster_id: str, step_id: str) -> None:
         """Defer while the step's log is on its nodes: EMR ships it some minutes after the step has ended."""
-        place = self.hook.missing_log_key(cluster_id, step_id)
-        if place is None:
+        missing = self.emr_steps.missing_log_key(cluster_id, step_id)
+        if missing is None:
             return
-        settings = self.settings
-        ended = self.hook.describe(cluster_id, step_id)["Status"]["Timeline"].get("EndDateTime", datetime.now(UTC))
-        self.defer(
-            trigger=LakeKeysTrigger(
-                bucket=place[0],
-                keys=[place[1]],
-                deadline=(ended + settings.emr.log_timeout).isoformat(),
-                poll_seconds=settings.emr.poll_seconds,
-                min_defer_seconds=settings.airflow.min_defer_seconds,
-                aws_conn_id=settings.airflow.aws_conn_id,
-                region_name=settings.region,
-            ),
-            method_name="explain",
-            kwargs={"cluster_id": cluster_id, "step_id": step_id},
+        bucket, key = missing
+        timeline = self.emr_steps.describe(cluster_id, step_id)["Status"]["Timeline"]
+        self.defer_until_keys(
+            [key],
+            timeline.get("EndDateTime", datetime.now(UTC)) + self.settings.emr.log_timeout,
+            bucket=bucket,
+            method_name="fail_with_log",
+            cluster_id=cluster_id,
+            step_id=step_id,
         )
 
-    def explain(self, context: Context, event: dict[str, Any], cluster_id: str, step_id: str) -> NoReturn:
+    def fail_with_log(self, context: Context, event: dict[str, Any], cluster_id: str, step_id: str) -> NoReturn:
         """Fail with the step's own log lines, as far as they have been shipped, and EMR's reason."""
         del context, event
-        for line in self.hook.log_tail(cluster_id, step_id):
+        for line in self.emr_steps.log_tail(cluster_id, step_id):
             self.log.error("%s", line)
-        status = self.hook.describe(cluster_id, step_id)["Status"]
+        status = self.emr_steps.describe(cluster_id, step_id)["Status"]
         details = status.get("FailureDetails", {})
         raise JobFailedError(
             f"step {step_id} on {cluster_id} ended {status['State']}: "
@@ -156,4 +140,4 @@ class EmrSparkStepOperator(BaseOperator):
     def on_kill(self) -> None:
         """Cancel the step when the task is killed before it deferred."""
         if self._step is not None:
-            self.hook.cancel(*self._step)
+            self.emr_steps.cancel(*self._step)

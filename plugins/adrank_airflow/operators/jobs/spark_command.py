@@ -15,23 +15,23 @@ STEP_NAME: Final = (
 )
 
 
-def library(settings: Lake) -> str:
+def py_files(settings: Lake) -> str:
     """URI of the ``adrank`` package for ``--py-files``."""
     return lake.uri(settings.bucket, f"{settings.code_prefix}/adrank.zip")
 
 
-def application(settings: Lake, entry_point: str) -> str:
+def entry_point_uri(settings: Lake, entry_point: str) -> str:
     """URI of a file under ``<code prefix>/spark/``."""
     return lake.uri(settings.bucket, f"{settings.code_prefix}/spark/{entry_point}")
 
 
-def arguments(
-    settings: Lake, given: Sequence[str], hours: Mapping[str, Any] | None, queries: bool, owner: str | None
+def command_line(
+    settings: Lake, arguments: Sequence[str], hours: Mapping[str, Any] | None, queries: bool, owner: str | None
 ) -> list[str]:
-    """The entry point's command line: bucket, what was given, range of hours with its groups, where the published
+    """The entry point's command line: bucket, its own arguments, range of hours with its groups, where the published
     queries are, owner of the leases that it takes."""
-    covered = ["--start", hours["start"], "--end", hours["end"]] if hours else []
-    covered += [word for group in (hours or {}).get("groups", ()) for word in ("--group", group)]
+    range_of_hours = ["--start", hours["start"], "--end", hours["end"]] if hours else []
+    groups = [word for group in (hours or {}).get("groups", ()) for word in ("--group", group)]
     published = ["--queries", lake.uri(settings.bucket, f"{settings.code_prefix}/sql")] if queries else []
-    owned = ["--owner", owner] if owner else []
-    return ["--bucket", settings.bucket, *given, *covered, *published, *owned]
+    leases = ["--owner", owner] if owner else []
+    return ["--bucket", settings.bucket, *arguments, *range_of_hours, *groups, *published, *leases]

@@ -9,6 +9,7 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import BaseHook
 
 from adrank.contracts.settings import Settings
+from adrank_airflow.base import AdrankTask
 from adrank_airflow.operators.jobs import spark_command
 from adrank_airflow.operators.jobs.spark_command import STEP_NAME
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _RESOURCE_MANAGER: Final = "yarn_resourcemanager_webapp_address"
 
 
-class SparkSubmitStepOperator(SparkSubmitOperator):
+class SparkSubmitStepOperator(AdrankTask, SparkSubmitOperator):
     """Run a published Spark entry point where the Spark connection says, with the command line of an EMR step.
 
     Master and deploy mode are the connection's; how Spark reaches ``s3://`` there is the target's own configuration.
@@ -51,15 +52,15 @@ class SparkSubmitStepOperator(SparkSubmitOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            application=spark_command.application(settings.lake, entry_point),
-            py_files=spark_command.library(settings.lake),
+            settings=settings,
+            application=spark_command.entry_point_uri(settings.lake, entry_point),
+            py_files=spark_command.py_files(settings.lake),
             conn_id=settings.airflow.spark_conn_id,
             name=name,
             pool=kwargs.pop("pool", settings.airflow.emr_pool),
             execution_timeout=kwargs.pop("execution_timeout", settings.emr.step_timeout),
             **kwargs,
         )
-        self.settings = settings
         self.arguments = list(arguments)
         self.hours = hours
         self.queries = queries
@@ -73,7 +74,7 @@ class SparkSubmitStepOperator(SparkSubmitOperator):
         if "yarn" in (connection.conn_type, connection.host) and extra.get("deploy-mode") == "cluster":
             self._yarn_track_via_rm_api = self.durable = _RESOURCE_MANAGER in extra
         owner = f"{self.name} try {context['ti'].try_number}" if self.leased else None
-        self.application_args = spark_command.arguments(
+        self.application_args = spark_command.command_line(
             self.settings.lake, self.arguments, self.hours, self.queries, owner
         )
         super().execute(context)

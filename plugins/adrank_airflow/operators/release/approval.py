@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
-from adrank.contracts.settings import Settings
 from adrank.decisions.promotion import (
     PromotionEvidence,
     StaleApprovalError,
@@ -15,26 +12,19 @@ from adrank.decisions.promotion import (
     report_digest,
     require_fresh,
 )
-from adrank_airflow.hooks.lake import LakeHook
-from adrank_airflow.hooks.model_registry import ModelRegistryHook
+from adrank_airflow.base import AdrankTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class _ApprovalRecordOperator(BaseOperator):
+class _ApprovalRecordOperator(AdrankTask):
     ui_color = "#f7f0c6"
 
-    def __init__(self, *, settings: Settings, prefix: str, package_digest: str, **kwargs: Any) -> None:
+    def __init__(self, *, prefix: str, package_digest: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.settings = settings
         self.prefix = prefix
         self.package_digest = package_digest
-
-    @property
-    def lake(self) -> LakeHook:
-        """The lake."""
-        return LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
 
     @property
     def evidence_key(self) -> str:
@@ -43,9 +33,7 @@ class _ApprovalRecordOperator(BaseOperator):
 
     def production_digest(self) -> str:
         """Digest of the package that the alias ``production`` names now; empty when there is none."""
-        settings = self.settings
-        hook = ModelRegistryHook(settings.training.registered_model, settings.airflow.mlflow_conn_id)
-        package = hook.by_alias("production")
+        package = self.model_registry.by_alias("production")
         return package.package_digest if package else ""
 
 
@@ -57,6 +45,7 @@ class CollectEvidenceOperator(_ApprovalRecordOperator):
     :param experiment_verdict_key: stored verdict of the last look; empty when there was no experiment; templated.
     """
 
+    returns = ("package_digest", "report_digest", "body")
     template_fields: Sequence[str] = (
         "prefix",
         "package_digest",
@@ -110,6 +99,7 @@ class CheckApprovalOperator(_ApprovalRecordOperator):
     :param answer: what the approval task returned; templated.
     """
 
+    returns = ("decision", "by", "at", "package_digest", "report_digest")
     template_fields: Sequence[str] = ("prefix", "package_digest", "approved", "answer")
 
     def __init__(self, *, approved: Any, answer: Any, **kwargs: Any) -> None:

@@ -9,20 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from adrank.contracts.sagemaker_requests import Role
-from adrank.contracts.settings import Rollout, Settings
-from adrank_airflow.errors import (
-    DeadlineError,
-    DeploymentRolledBackError,
-    EndpointFailedError,
-    StagingInUseError,
-)
-from adrank_airflow.hooks.endpoints import EndpointsHook
-from adrank_airflow.hooks.model_registry import ModelRegistryHook
-from adrank_airflow.triggers.aws_resource import AwsResourceTrigger
+from adrank.contracts.sagemaker_requests import Role, deployment_config
+from adrank_airflow.base import AdrankTask
+from adrank_airflow.errors import DeadlineError, DeploymentRolledBackError, EndpointFailedError, StagingInUseError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,35 +22,13 @@ _RUN_TAG = "adrank:run"
 _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 
 
-def deployment_config(rollout: Rollout) -> dict[str, Any]:
-    """SageMaker's DeploymentConfig for a blue/green shift watched by alarms."""
-    size = {"Type": "CAPACITY_PERCENT", "Value": rollout.step_percent}
-    routing: dict[str, Any] = {
-        "Type": rollout.strategy,
-        "WaitIntervalInSeconds": int(rollout.step_wait.total_seconds()),
-    }
-    if rollout.strategy == "LINEAR":
-        routing["LinearStepSize"] = size
-    elif rollout.strategy == "CANARY":
-        routing["CanarySize"] = size
-    return {
-        "BlueGreenUpdatePolicy": {
-            "TrafficRoutingConfiguration": routing,
-            "TerminationWaitInSeconds": int(rollout.termination_wait.total_seconds()),
-            "MaximumExecutionTimeoutInSeconds": max(600, int(rollout.timeout.total_seconds())),
-        },
-        "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in rollout.alarms]},
-    }
-
-
-class EndpointOperator(BaseOperator):
+class EndpointOperator(AdrankTask):
     """An operator of the endpoint that serves a role."""
 
     ui_color = "#dbe4f3"
 
-    def __init__(self, *, settings: Settings, role: Role, **kwargs: Any) -> None:
+    def __init__(self, *, role: Role, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.settings = settings
         self.role: Role = role
 
     @property
@@ -68,57 +37,40 @@ class EndpointOperator(BaseOperator):
         sagemaker = self.settings.sagemaker
         return sagemaker.staging_endpoint if self.role == "staging" else sagemaker.production_endpoint
 
-    @property
-    def hook(self) -> EndpointsHook:
-        """Endpoints of the account."""
-        return EndpointsHook(aws_conn_id=self.settings.airflow.aws_conn_id, region_name=self.settings.region)
-
-    def deploy_if_needed(self, config: str, there: dict[str, Any] | None, run_id: str) -> None:
+    def deploy_if_needed(self, config: str, current: dict[str, Any] | None, run_id: str) -> None:
         """Start the deployment, unless the endpoint is on ``config`` or moving already.
 
         What had failed is deleted first, and only a later try finds it gone.
         """
-        if there is not None and there["EndpointStatus"] in ("Failed", "Deleting"):
-            if there["EndpointStatus"] == "Failed":
-                self.hook.delete(self.endpoint)
+        if current is not None and current["EndpointStatus"] in ("Failed", "Deleting"):
+            if current["EndpointStatus"] == "Failed":
+                self.endpoints.delete(self.endpoint)
             raise EndpointFailedError(f"{self.endpoint} had failed and is being deleted; the next try creates it anew")
-        if there is None:
-            self.hook.create(self.endpoint, config, {_RUN_TAG: run_id})
-        elif there["EndpointStatus"] == "InService" and there["EndpointConfigName"] != config:
-            self.hook.update(self.endpoint, config, deployment_config(self.settings.rollout))
+        if current is None:
+            self.endpoints.create(self.endpoint, config, {_RUN_TAG: run_id})
+        elif current["EndpointStatus"] == "InService" and current["EndpointConfigName"] != config:
+            self.endpoints.update(self.endpoint, config, deployment_config(self.settings.rollout))
         else:
-            self.log.info("%s is %s on %s", self.endpoint, there["EndpointStatus"], there["EndpointConfigName"])
+            self.log.info("%s is %s on %s", self.endpoint, current["EndpointStatus"], current["EndpointConfigName"])
 
-    def wait_for(self, config: str, previous: str, method_name: str = "finish") -> NoReturn:
+    def defer_until_stable(self, config: str, previous: str, method_name: str = "finish") -> NoReturn:
         """Defer until the endpoint has settled, counted from when SageMaker says the change began."""
-        settings = self.settings
-        began = (self.hook.describe(self.endpoint) or {})["LastModifiedTime"]
-        self.defer(
-            trigger=AwsResourceTrigger(
-                kind="endpoint",
-                reference={"EndpointName": self.endpoint},
-                deadline=(began + settings.rollout.timeout).isoformat(),
-                poll_seconds=settings.sagemaker.poll_seconds,
-                min_defer_seconds=self.settings.airflow.min_defer_seconds,
-                aws_conn_id=settings.airflow.aws_conn_id,
-                region_name=settings.region,
-            ),
-            method_name=method_name,
-            kwargs={"config": config, "previous": previous},
-        )
+        began = (self.endpoints.describe(self.endpoint) or {})["LastModifiedTime"]
+        reference = {"EndpointName": self.endpoint}
+        self.defer_until_job("endpoint", reference, began, method_name=method_name, config=config, previous=previous)
 
     def finish(self, context: Context, event: dict[str, Any], config: str, previous: str) -> dict[str, str]:
         """Return the configuration that serves, or say what happened instead."""
         del context
         if event["status"] == "deadline":
             raise DeadlineError(f"{self.endpoint} did not settle on {config} in time")
-        there = self.hook.describe(self.endpoint) or {}
-        reason = there.get("FailureReason", "no reason given")
-        if there.get("EndpointStatus") != "InService":
-            raise EndpointFailedError(f"{self.endpoint} is {there.get('EndpointStatus', 'gone')}: {reason}")
-        if there["EndpointConfigName"] != config:
+        current = self.endpoints.describe(self.endpoint) or {}
+        reason = current.get("FailureReason", "no reason given")
+        if current.get("EndpointStatus") != "InService":
+            raise EndpointFailedError(f"{self.endpoint} is {current.get('EndpointStatus', 'gone')}: {reason}")
+        if current["EndpointConfigName"] != config:
             raise DeploymentRolledBackError(
-                f"{self.endpoint} serves {there['EndpointConfigName']}, not {config}: {reason}"
+                f"{self.endpoint} serves {current['EndpointConfigName']}, not {config}: {reason}"
             )
         return {"endpoint": self.endpoint, "endpoint_config": config, "previous_config": previous}
 
@@ -126,6 +78,7 @@ class EndpointOperator(BaseOperator):
 class DeployEndpointOperator(EndpointOperator):
     """Bring an endpoint to serve a package: created when it is missing, shifted blue/green when it is not."""
 
+    returns = ("endpoint", "endpoint_config", "previous_config")
     template_fields: Sequence[str] = ("package_digest", "model_data_url")
 
     def __init__(self, *, package_digest: str, model_data_url: str, **kwargs: Any) -> None:
@@ -135,10 +88,10 @@ class DeployEndpointOperator(EndpointOperator):
 
     def execute(self, context: Context) -> None:
         """Create or update the endpoint unless it is on its way there already; then defer."""
-        config = self.hook.ensure_config(self.settings, self.role, self.package_digest, self.model_data_url)
-        there = self.hook.describe(self.endpoint)
-        self.deploy_if_needed(config, there, run_id=context["run_id"])
-        self.wait_for(config, previous=there["EndpointConfigName"] if there else "")
+        config = self.endpoints.ensure_config(self.settings, self.role, self.package_digest, self.model_data_url)
+        current = self.endpoints.describe(self.endpoint)
+        self.deploy_if_needed(config, current, run_id=context["run_id"])
+        self.defer_until_stable(config, previous=current["EndpointConfigName"] if current else "")
 
 
 class ClaimStagingOperator(EndpointOperator):
@@ -149,9 +102,9 @@ class ClaimStagingOperator(EndpointOperator):
 
     def execute(self, context: Context) -> str:
         """Return the staging endpoint's name, or refuse."""
-        there = self.hook.describe(self.endpoint)
-        if there is not None:
-            holder = self.hook.tags(there["EndpointArn"]).get(_RUN_TAG, "an unknown run")
+        current = self.endpoints.describe(self.endpoint)
+        if current is not None:
+            holder = self.endpoints.tags(current["EndpointArn"]).get(_RUN_TAG, "an unknown run")
             if holder != context["run_id"]:
                 raise StagingInUseError(f"{self.endpoint} is held by {holder}; delete it if that run is over")
         return self.endpoint
@@ -165,17 +118,16 @@ class RemoveStagingOperator(EndpointOperator):
 
     def execute(self, context: Context) -> str:
         """Delete, once it has settled: SageMaker deletes nothing that is on its way. One that is gone is fine."""
-        there = self.hook.describe(self.endpoint)
-        if there is not None and there["EndpointStatus"] in _MOVING:
-            self.wait_for(there["EndpointConfigName"], previous="", method_name="remove")
+        current = self.endpoints.describe(self.endpoint)
+        if current is not None and current["EndpointStatus"] in _MOVING:
+            self.defer_until_stable(current["EndpointConfigName"], previous="", method_name="remove")
         return self.remove(context)
 
     def remove(self, context: Context, **_: Any) -> str:
         """Delete endpoint and alias."""
         del context
-        settings = self.settings
-        self.hook.delete(self.endpoint)
-        ModelRegistryHook(settings.training.registered_model, settings.airflow.mlflow_conn_id).clear("staging")
+        self.endpoints.delete(self.endpoint)
+        self.model_registry.delete_alias("staging")
         return self.endpoint
 
 
@@ -186,6 +138,7 @@ class RestoreProductionOperator(EndpointOperator):
         whatever failed, production is left alone.
     """
 
+    returns = ("endpoint", "endpoint_config")
     template_fields: Sequence[str] = ("approved_digest",)
 
     def __init__(self, *, approved_digest: str, **kwargs: Any) -> None:
@@ -196,15 +149,14 @@ class RestoreProductionOperator(EndpointOperator):
         """Shift back unless SageMaker rolled back by itself; a failed first deployment is removed."""
         if not self.approved_digest:
             raise AirflowSkipException("no approval was acted on: nothing to restore")
-        settings, hook = self.settings, self.hook
-        registry = ModelRegistryHook(settings.training.registered_model, settings.airflow.mlflow_conn_id)
-        package, there = registry.by_alias("production"), hook.describe(self.endpoint)
+        hook, package = self.endpoints, self.model_registry.by_alias("production")
+        current = hook.describe(self.endpoint)
         if package is None:
-            if there is not None and hook.tags(there["EndpointArn"]).get(_RUN_TAG) == context["run_id"]:
+            if current is not None and hook.tags(current["EndpointArn"]).get(_RUN_TAG) == context["run_id"]:
                 hook.delete(self.endpoint)
             return {"endpoint": self.endpoint, "endpoint_config": ""}
-        config = hook.ensure_config(settings, self.role, package.package_digest, package.model_data_url)
-        if there is not None and there["EndpointStatus"] == "InService" and there["EndpointConfigName"] == config:
+        config = hook.ensure_config(self.settings, self.role, package.package_digest, package.model_data_url)
+        if current is not None and current["EndpointStatus"] == "InService" and current["EndpointConfigName"] == config:
             return {"endpoint": self.endpoint, "endpoint_config": config}
-        self.deploy_if_needed(config, there, run_id=context["run_id"])
-        self.wait_for(config, previous=there["EndpointConfigName"] if there else "")
+        self.deploy_if_needed(config, current, run_id=context["run_id"])
+        self.defer_until_stable(config, previous=current["EndpointConfigName"] if current else "")

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from adrank.contracts.experiments import Experiment
-from adrank.contracts.settings import Settings
 from adrank.contracts.timestamps import HOUR
+from adrank_airflow.base import AdrankTask
 from adrank_airflow.errors import StagingInUseError
-from adrank_airflow.hooks.experiments import ExperimentsHook
-from adrank_airflow.hooks.lake import LakeHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -21,24 +17,17 @@ if TYPE_CHECKING:
 _LEAD = 2 * HOUR
 
 
-class _RoutingOperator(BaseOperator):
+class _RoutingOperator(AdrankTask):
     template_fields: Sequence[str] = ("experiment",)
     ui_color = "#f3dbdb"
 
-    def __init__(self, *, settings: Settings, experiment: str, **kwargs: Any) -> None:
+    def __init__(self, *, experiment: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.settings = settings
         self.experiment = experiment
 
-    @property
-    def hook(self) -> ExperimentsHook:
-        """The experiments table."""
-        settings = self.settings
-        return ExperimentsHook(settings.online.experiments_table, settings.airflow.aws_conn_id, settings.region)
-
-    def experiments(self) -> list[Experiment]:
+    def own_experiments(self) -> list[Experiment]:
         """Every experiment that this run began: ``<experiment>-<n>``; a cleared run begins another."""
-        everything = self.hook.all(self.settings.sagemaker.production_endpoint)
+        everything = self.experiments.of_endpoint(self.settings.sagemaker.production_endpoint)
         return [e for e in everything if e.experiment_id.removeprefix(f"{self.experiment}-").isdigit()]
 
 
@@ -49,6 +38,7 @@ class StartRoutingOperator(_RoutingOperator):
     :param package_digest: of what staging serves; templated.
     """
 
+    returns = ("experiment_id", "start")
     template_fields: Sequence[str] = ("experiment", "package_digest")
 
     def __init__(self, *, package_digest: str, **kwargs: Any) -> None:
@@ -58,24 +48,23 @@ class StartRoutingOperator(_RoutingOperator):
     def execute(self, context: Context) -> dict[str, str]:
         """Return the experiment's id and its start in event time."""
         del context
-        settings, hook, mine = self.settings, self.hook, self.experiments()
+        settings, hook, own = self.settings, self.experiments, self.own_experiments()
         control = settings.sagemaker.production_endpoint
-        running = [e for e in hook.all(control) if e.status == "running"]
-        others = sorted({e.experiment_id for e in running} - {e.experiment_id for e in mine})
+        running = [e for e in hook.of_endpoint(control) if e.status == "running"]
+        others = sorted({e.experiment_id for e in running} - {e.experiment_id for e in own})
         if others:
             raise StagingInUseError(f"{control} already runs experiment {', '.join(others)}")
         if running:
             experiment = running[0]
         else:
-            lake_hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
-            experiment_id = f"{self.experiment}-{len(mine) + 1}"
+            experiment_id = f"{self.experiment}-{len(own) + 1}"
             experiment = Experiment(
                 experiment_id=experiment_id,
                 salt=experiment_id,
                 treatment_share=settings.experiment.share,
                 control_endpoint=control,
                 treatment_endpoint=settings.sagemaker.staging_endpoint,
-                start=lake_hook.watermark() + _LEAD,
+                start=self.lake.watermark() + _LEAD,
                 status="running",
                 package_digest=self.package_digest,
             )
@@ -93,7 +82,7 @@ class StopRoutingOperator(_RoutingOperator):
     def execute(self, context: Context) -> list[str]:
         """Return the experiments that were running."""
         del context
-        running = [e for e in self.experiments() if e.status == "running"]
+        running = [e for e in self.own_experiments() if e.status == "running"]
         for experiment in running:
-            self.hook.put(experiment.model_copy(update={"status": "stopped"}))
+            self.experiments.put(experiment.model_copy(update={"status": "stopped"}))
         return [e.experiment_id for e in running]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from adrank.contracts import packages
 from adrank.contracts.packages import GoldenRequests
 from adrank_airflow.errors import DeploymentRolledBackError, ParityError, WrongPackageServedError
-from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.operators.release.endpoint import EndpointOperator
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ _PROBES = 20
 class CheckParityOperator(EndpointOperator):
     """Send the package's golden requests to an endpoint and compare every score with the one that was promised."""
 
+    returns = ("compared", "package_digest")
     template_fields: Sequence[str] = ("package_digest", "golden_key")
 
     def __init__(self, *, package_digest: str, golden_key: str, **kwargs: Any) -> None:
@@ -32,24 +32,24 @@ class CheckParityOperator(EndpointOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Return how many scores agreed."""
         del context
-        lake_hook = LakeHook(self.settings.lake.bucket, self.settings.airflow.aws_conn_id, self.settings.region)
-        golden = GoldenRequests.model_validate(lake_hook.read_json(self.golden_key))
-        answer = self.hook.invoke(self.endpoint, {"vectors": golden.vectors})
-        if answer["package_digest"] != self.package_digest:
+        golden = GoldenRequests.model_validate(self.lake.read_json(self.golden_key))
+        response = self.endpoints.invoke(self.endpoint, {"vectors": golden.vectors})
+        if response["package_digest"] != self.package_digest:
             raise WrongPackageServedError(
-                f"{self.endpoint} serves {answer['package_digest'][:12]}, not {self.package_digest[:12]}"
+                f"{self.endpoint} serves {response['package_digest'][:12]}, not {self.package_digest[:12]}"
             )
-        if len(answer["scores"]) != len(golden.scores):
-            raise ParityError(f"{len(golden.scores)} golden vectors, {len(answer['scores'])} scores")
-        for row, (expected, served) in enumerate(zip(golden.scores, answer["scores"], strict=True)):
+        if len(response["scores"]) != len(golden.scores):
+            raise ParityError(f"{len(golden.scores)} golden vectors, {len(response['scores'])} scores")
+        for row, (expected, served) in enumerate(zip(golden.scores, response["scores"], strict=True)):
             if not math.isclose(expected, served, rel_tol=_SCORE_TOLERANCE, abs_tol=_SCORE_TOLERANCE):
                 raise ParityError(f"golden vector {row}: {packages.GOLDEN} promises {expected!r}, served {served!r}")
-        return {"compared": len(golden.scores), "package_digest": answer["package_digest"]}
+        return {"compared": len(golden.scores), "package_digest": response["package_digest"]}
 
 
 class VerifyServingOperator(EndpointOperator):
     """Ask the endpoint itself, many times, which package it serves: all answers must name the approved one."""
 
+    returns = ("package_digest", "endpoint_config", "verified")
     template_fields: Sequence[str] = ("package_digest", "endpoint_config")
 
     def __init__(self, *, package_digest: str, endpoint_config: str, **kwargs: Any) -> None:
@@ -60,12 +60,12 @@ class VerifyServingOperator(EndpointOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Return what was verified."""
         del context
-        there = self.hook.describe(self.endpoint) or {}
-        if there.get("EndpointConfigName") != self.endpoint_config:
+        current = self.endpoints.describe(self.endpoint) or {}
+        if current.get("EndpointConfigName") != self.endpoint_config:
             raise DeploymentRolledBackError(
-                f"{self.endpoint} is on {there.get('EndpointConfigName')}, not on {self.endpoint_config}"
+                f"{self.endpoint} is on {current.get('EndpointConfigName')}, not on {self.endpoint_config}"
             )
-        served = {self.hook.invoke(self.endpoint, {"probe": True})["package_digest"] for _ in range(_PROBES)}
+        served = {self.endpoints.invoke(self.endpoint, {"probe": True})["package_digest"] for _ in range(_PROBES)}
         if served != {self.package_digest}:
             raise WrongPackageServedError(
                 f"{self.endpoint} answers with {', '.join(sorted(d[:12] for d in served))}; "

@@ -6,39 +6,33 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
-
 from adrank.contracts import lake, registry
-from adrank.contracts.settings import Settings
 from adrank.contracts.timestamps import HOUR, floor_hour
+from adrank_airflow.base import AdrankTask
 from adrank_airflow.errors import NoInputError
-from adrank_airflow.hooks.lake import LakeHook
-from adrank_airflow.hooks.model_registry import ModelRegistryHook
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class PlanTrainingInputsOperator(BaseOperator):
+class PlanTrainingInputsOperator(AdrankTask):
     """List the window's partitions as of ``as_of`` and the production package to compare with.
 
     :param as_of: ISO time; templated. Only hours that closed by then are read.
     """
 
+    returns = ("run_key", "hours", "events", "features", "ads", "billing", "production_digest", "production_model")
     template_fields: Sequence[str] = ("as_of",)
 
-    def __init__(self, *, settings: Settings, as_of: str, **kwargs: Any) -> None:
+    def __init__(self, *, as_of: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.settings = settings
         self.as_of = as_of
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the input manifests and return their URIs."""
         del context
-        settings, tenancy = self.settings, self.settings.airflow
-        as_of = datetime.fromisoformat(self.as_of)
-        start, end = as_of - timedelta(days=settings.training.window_days), floor_hour(as_of)
-        hook = LakeHook(settings.lake.bucket, tenancy.aws_conn_id, settings.region)
+        hook, as_of = self.lake, datetime.fromisoformat(self.as_of)
+        start, end = as_of - timedelta(days=self.settings.training.window_days), floor_hour(as_of)
         prefix = lake.training_run(lake.run_key(as_of)) + "inputs/"
 
         raw = hook.raw_manifests(start, end)
@@ -54,9 +48,7 @@ class PlanTrainingInputsOperator(BaseOperator):
                 features += [at + name for name in (*partition.files, lake.MANIFEST)]
         ads = hook.change_files("ads")
         billing = hook.billing_files(start, as_of)
-        production = ModelRegistryHook(settings.training.registered_model, tenancy.mlflow_conn_id).by_alias(
-            "production"
-        )
+        production = self.model_registry.by_alias("production")
         return {
             "run_key": lake.run_key(as_of),
             "hours": len(raw),

@@ -10,38 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.sdk import BaseOperator
-
 from adrank.contracts import packages
-from adrank.contracts.settings import Settings
-from adrank_airflow.hooks.lake import LakeHook
-from adrank_airflow.hooks.model_registry import Alias, ModelRegistryHook
+from adrank_airflow.base import AdrankTask
+from adrank_airflow.hooks.model_registry import Alias
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class _RegistryOperator(BaseOperator):
-    ui_color = "#e7dcf3"
-
-    def __init__(self, *, settings: Settings, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.settings = settings
-
-    @property
-    def hook(self) -> ModelRegistryHook:
-        """The ranking model in MLflow."""
-        return ModelRegistryHook(self.settings.training.registered_model, self.settings.airflow.mlflow_conn_id)
-
-
-class RegisterPackageOperator(_RegistryOperator):
+class RegisterPackageOperator(AdrankTask):
     """Check a trained package's digest, keep it under its digest in the lake, and register it as ``candidate``.
 
     :param trained: what the training operator returned; templated.
     :param tags: governance tags of the version; templated.
     """
 
+    returns = ("version", "package_digest", "model_data_url", "golden_key")
     template_fields: Sequence[str] = ("trained", "tags")
+    ui_color = "#e7dcf3"
 
     def __init__(self, *, trained: Any, tags: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -50,15 +36,14 @@ class RegisterPackageOperator(_RegistryOperator):
 
     def execute(self, context: Context) -> dict[str, str]:
         """Return version, digest and where package and golden requests lie."""
-        settings, digest = self.settings, self.trained["package_digest"]
-        lake_hook = LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, settings.region)
+        digest, store = self.trained["package_digest"], self.lake
         source = urlsplit(self.trained["model_data_url"]).path.lstrip("/")
-        golden = self._golden_of(lake_hook.read_bytes(source), digest)
+        golden = self._golden_of(store.read_bytes(source), digest)
         model_key, golden_key = f"models/{digest}/model.tar.gz", f"models/{digest}/{packages.GOLDEN}"
-        lake_hook.copy(source, model_key)
-        lake_hook.conn.put_object(Bucket=lake_hook.bucket, Key=golden_key, Body=golden)
-        package = self.hook.register(self.trained["mlflow_run_id"], digest, lake_hook.uri(model_key), self.tags)
-        self.hook.move("candidate", package.version, by=context["run_id"], why="registered")
+        store.copy(source, model_key)
+        store.write_bytes(golden_key, golden)
+        package = self.model_registry.register(self.trained["mlflow_run_id"], digest, store.uri(model_key), self.tags)
+        self.model_registry.set_alias("candidate", package.version, by=context["run_id"], why="registered")
         return {
             "version": package.version,
             "package_digest": digest,
@@ -75,13 +60,15 @@ class RegisterPackageOperator(_RegistryOperator):
             return (Path(directory) / packages.GOLDEN).read_bytes()
 
 
-class MoveAliasOperator(_RegistryOperator):
+class MoveAliasOperator(AdrankTask):
     """Point one alias at a version.
 
     :param version: templated.
     """
 
+    returns = ("alias", "version")
     template_fields: Sequence[str] = ("version", "why")
+    ui_color = "#e7dcf3"
 
     def __init__(self, *, alias: Alias, version: str, why: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -91,18 +78,20 @@ class MoveAliasOperator(_RegistryOperator):
 
     def execute(self, context: Context) -> dict[str, str]:
         """Return what was moved where."""
-        self.hook.move(self.alias, self.version, by=context["run_id"], why=self.why)
+        self.model_registry.set_alias(self.alias, self.version, by=context["run_id"], why=self.why)
         return {"alias": self.alias, "version": self.version}
 
 
-class PromoteAliasesOperator(_RegistryOperator):
+class PromoteAliasesOperator(AdrankTask):
     """After verification: ``previous`` takes over what was production, ``production`` the new version.
 
     :param version: the promoted version; templated.
     :param why: kept with every move; templated.
     """
 
+    returns = ("production", "previous")
     template_fields: Sequence[str] = ("version", "why")
+    ui_color = "#e7dcf3"
 
     def __init__(self, *, version: str, why: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -111,12 +100,12 @@ class PromoteAliasesOperator(_RegistryOperator):
 
     def execute(self, context: Context) -> dict[str, str]:
         """Return the aliases as they are now."""
-        hook, by = self.hook, context["run_id"]
+        hook, by = self.model_registry, context["run_id"]
         before = hook.by_alias("production")
         if before is not None and before.version != self.version:
-            hook.move("previous", before.version, by=by, why=f"replaced by version {self.version}")
-        hook.move("production", self.version, by=by, why=self.why)
+            hook.set_alias("previous", before.version, by=by, why=f"replaced by version {self.version}")
+        hook.set_alias("production", self.version, by=by, why=self.why)
         for alias in ("staging", "candidate"):
-            hook.clear(alias)
+            hook.delete_alias(alias)
         previous = hook.by_alias("previous")
         return {"production": self.version, **({"previous": previous.version} if previous else {})}

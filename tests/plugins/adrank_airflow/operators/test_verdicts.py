@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
 
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import ProductionMismatchError
@@ -17,8 +18,9 @@ DIGEST = "d" * 64
 def chosen(settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch, *, named: str, serves: bool) -> Any:
     there = {"EndpointStatus": "InService"} if serves else None
     monkeypatch.setattr(EndpointsHook, "describe", lambda self, endpoint: there)
+    compare, first = (EmptyOperator(task_id=name) for name in ("compare", "first"))
     operator = ExperimentBranchOperator(
-        task_id="choose", settings=settings, production_digest=named, compare="compare", first="first"
+        task_id="choose", settings=settings, production_digest=named, compare=compare, first=first
     )
     return operator.choose_branch(context)
 

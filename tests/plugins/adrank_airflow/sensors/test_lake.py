@@ -32,12 +32,14 @@ def land(lake: Any, settings: Settings, keys: list[str]) -> None:
 
 def test_it_goes_on_once_all_three_manifests_are_there(lake: Any, settings: Settings, context: Any) -> None:
     land(lake, settings, KEYS)
+    assert sensor(settings).poke(context)
     sensor(settings).execute(context)
 
 
 @pytest.mark.parametrize("missing", KEYS)
 def test_it_waits_for(missing: str, lake: Any, settings: Settings, context: Any) -> None:
     land(lake, settings, [key for key in KEYS if key != missing])
+    assert not sensor(settings).poke(context)
     with pytest.raises(TaskDeferred) as deferred:
         sensor(settings).execute(context)
     assert deferred.value.trigger.keys == KEYS

@@ -72,7 +72,9 @@ def test_the_link_survives_in_the_serialized_dag(settings: Settings) -> None:
     from airflow.serialization.serialized_objects import DagSerialization
 
     (task,) = DagSerialization.to_dict(rendered(settings).dag)["dag"]["tasks"]
-    assert task["__var"]["_operator_extra_links"] == {"Data Docs": DataDocsLink().xcom_key}
+    serialized = task["__var"]["_operator_extra_links"]
+    assert serialized.items() >= {"Data Docs": DataDocsLink().xcom_key}.items()
+    assert serialized.keys() == {"Data Docs", "EMR Cluster", "EMR Cluster Logs"}
 
 
 def test_runs_of_other_names_are_kept_apart() -> None:

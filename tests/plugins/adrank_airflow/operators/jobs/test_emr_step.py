@@ -178,7 +178,9 @@ def test_a_log_that_never_comes_hides_no_failure(
         task.execute(context)
     set_state(monkeypatch, "FAILED", message="out of memory")
     with pytest.raises(JobFailedError, match="out of memory"):
-        task.explain(context, {"status": "deadline", "missing": ["x"]}, cluster, submitted.value.kwargs["step_id"])
+        task.fail_with_log(
+            context, {"status": "deadline", "missing": ["x"]}, cluster, submitted.value.kwargs["step_id"]
+        )
 
 
 def test_a_step_past_its_deadline_is_cancelled(
@@ -192,7 +194,6 @@ def test_a_step_past_its_deadline_is_cancelled(
 
 
 def test_a_finished_step_returns_its_ids_only(settings: Settings, context: Any) -> None:
-    assert operator(settings).finish(context, {"status": "COMPLETED"}, "j-1", "s-1") == {
-        "cluster_id": "j-1",
-        "step_id": "s-1",
-    }
+    outcome = operator(settings).finish(context, {"status": "COMPLETED"}, "j-1", "s-1")
+    assert outcome == {"cluster_id": "j-1", "step_id": "s-1"}
+    assert set(outcome) == set(EmrSparkStepOperator.returns)

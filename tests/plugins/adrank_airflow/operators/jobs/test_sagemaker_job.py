@@ -117,3 +117,4 @@ def test_a_finished_training_returns_ids_digest_and_headline_figures_only(
     outcome = training(settings).finish(context, {"status": "Completed"}, name)
     assert outcome["package_digest"] == "d"
     assert "importance" not in outcome
+    assert set(outcome) == set(SageMakerTrainingJobOperator.returns)

@@ -10,7 +10,7 @@ from unittest.mock import MagicMock
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
-from adrank.contracts.settings import Rollout, Settings
+from adrank.contracts.settings import Settings
 from adrank_airflow.errors import (
     DeadlineError,
     DeploymentRolledBackError,
@@ -24,7 +24,6 @@ from adrank_airflow.operators.release.endpoint import (
     DeployEndpointOperator,
     RemoveStagingOperator,
     RestoreProductionOperator,
-    deployment_config,
 )
 
 DIGEST = "d" * 64
@@ -73,12 +72,6 @@ def test_an_update_shifts_blue_green_under_the_alarms(
     assert {a["AlarmName"] for a in update["AutoRollbackConfiguration"]["Alarms"]} == set(settings.rollout.alarms)
 
 
-def test_a_canary_has_a_canary_size_and_no_linear_step() -> None:
-    policy = deployment_config(Rollout(strategy="CANARY"))["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
-    assert "CanarySize" in policy
-    assert "LinearStepSize" not in policy
-
-
 def test_in_service_on_another_configuration_is_a_rollback_not_a_success(
     settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +86,7 @@ def test_in_service_on_the_configuration_that_was_asked_for_is_a_success(
     described(monkeypatch, EndpointStatus="InService", EndpointConfigName="new")
     outcome = deploy(settings).finish(context, {"status": "InService"}, config="new", previous="old")
     assert outcome["previous_config"] == "old"
+    assert set(outcome) == set(DeployEndpointOperator.returns)
 
 
 def test_a_failed_endpoint_and_a_deadline_are_told_apart(
@@ -169,7 +163,7 @@ def test_staging_is_removed_only_once_it_has_settled(
 ) -> None:
     removed: list[str] = []
     monkeypatch.setattr(EndpointsHook, "delete", lambda self, endpoint: removed.append(endpoint))
-    monkeypatch.setattr(ModelRegistryHook, "clear", lambda self, alias: removed.append(alias))
+    monkeypatch.setattr(ModelRegistryHook, "delete_alias", lambda self, alias: removed.append(alias))
     moving = {"EndpointStatus": "Creating", "EndpointConfigName": "c", "LastModifiedTime": datetime.now(UTC)}
     described(monkeypatch, **moving)
     remove = RemoveStagingOperator(task_id="remove", settings=settings)
@@ -183,5 +177,5 @@ def test_staging_is_removed_only_once_it_has_settled(
 def test_removing_staging_that_is_gone_is_fine(
     aws: None, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ModelRegistryHook, "clear", lambda self, alias: None)
+    monkeypatch.setattr(ModelRegistryHook, "delete_alias", lambda self, alias: None)
     RemoveStagingOperator(task_id="remove", settings=settings).execute(context)

@@ -54,8 +54,9 @@ def test_the_experiment_starts_on_the_logs_clock_after_every_router_can_know_it(
     table: ExperimentsHook, closed_hour: None, settings: Settings, context: Any
 ) -> None:
     started = start(settings).execute(context)
+    assert set(started) == set(StartRoutingOperator.returns)
     assert started == {"experiment_id": "ab-run-1", "start": "2026-03-08T08:00:00+00:00"}
-    (item,) = table.all(settings.sagemaker.production_endpoint)
+    (item,) = table.of_endpoint(settings.sagemaker.production_endpoint)
     assert (item.treatment_share, item.status, item.package_digest) == (0.05, "running", "d")
 
 
@@ -63,7 +64,7 @@ def test_a_retry_finds_its_own_experiment(
     table: ExperimentsHook, closed_hour: None, settings: Settings, context: Any
 ) -> None:
     assert start(settings).execute(context) == start(settings).execute(context)
-    assert len(table.all(settings.sagemaker.production_endpoint)) == 1
+    assert len(table.of_endpoint(settings.sagemaker.production_endpoint)) == 1
 
 
 def test_a_cleared_run_begins_a_new_experiment_with_a_new_salt(
@@ -72,7 +73,7 @@ def test_a_cleared_run_begins_a_new_experiment_with_a_new_salt(
     start(settings).execute(context)
     stop(settings).execute(context)
     assert start(settings).execute(context)["experiment_id"] == "ab-run-2"
-    assert len({e.salt for e in table.all(settings.sagemaker.production_endpoint)}) == 2
+    assert len({e.salt for e in table.of_endpoint(settings.sagemaker.production_endpoint)}) == 2
 
 
 def test_another_runs_experiment_is_not_disturbed(
@@ -82,7 +83,7 @@ def test_another_runs_experiment_is_not_disturbed(
     with pytest.raises(StagingInUseError, match="ab-other-1"):
         start(settings).execute(context)
     assert stop(settings).execute(context) == []
-    assert [e.status for e in table.all(settings.sagemaker.production_endpoint)] == ["running"]
+    assert [e.status for e in table.of_endpoint(settings.sagemaker.production_endpoint)] == ["running"]
 
 
 def test_stopping_twice_or_without_an_experiment_is_fine(

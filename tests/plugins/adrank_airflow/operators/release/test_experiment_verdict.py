@@ -64,7 +64,7 @@ def sensor(lake: Any, monkeypatch: pytest.MonkeyPatch) -> AwaitExperimentVerdict
 
 
 def measured(sensor: AwaitExperimentVerdictOperator, look: int, control: float, treatment: float) -> None:
-    sensor._lake.write_json(f"experiments/ab-run-1/look={look:03d}/look.json", statistics(control, treatment))
+    sensor.lake.write_json(f"experiments/ab-run-1/look={look:03d}/look.json", statistics(control, treatment))
 
 
 def deferred(call: Any) -> TaskDeferred:
@@ -92,7 +92,7 @@ def test_closed_hours_are_measured_from_an_exact_list_of_files(
         manifest = RawManifest(
             hour=hour, revision_time=hour, watermark=hour + timestamps.HOUR, rows=1, files=(DataFile(name="p", rows=1),)
         )
-        sensor._lake.write_json(layout.raw_events_manifest(hour), json.loads(manifest.model_dump_json()))
+        sensor.lake.write_json(layout.raw_events_manifest(hour), json.loads(manifest.model_dump_json()))
     requests: list[dict[str, Any]] = []
     monkeypatch.setattr(SageMakerJobsHook, "submit", lambda self, kind, request: requests.append(request))
     monkeypatch.setattr(SageMakerJobsHook, "describe", lambda self, kind, name: {"CreationTime": START})
@@ -100,7 +100,7 @@ def test_closed_hours_are_measured_from_an_exact_list_of_files(
     assert wait.method_name == "judge"
     (request,) = requests
     (events,) = request["ProcessingInputs"]
-    listed = sensor._lake.read_json(events["S3Input"]["S3Uri"].removeprefix("s3://adrank-lake/"))
+    listed = sensor.lake.read_json(events["S3Input"]["S3Uri"].removeprefix("s3://adrank-lake/"))
     assert listed[1:] == [layout.raw_events(START + timedelta(hours=n)) + "p" for n in range(12)]
 
 
@@ -108,16 +108,16 @@ def test_a_look_is_handed_the_billing_that_had_landed_by_its_end(
     sensor: AwaitExperimentVerdictOperator, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hour = RawManifest(hour=START, revision_time=START, watermark=START, rows=1, files=(DataFile(name="p", rows=1),))
-    sensor._lake.write_json(layout.raw_events_manifest(START), json.loads(hour.model_dump_json()))
+    sensor.lake.write_json(layout.raw_events_manifest(START), json.loads(hour.model_dump_json()))
     file = DataFile(name="b.csv", rows=1)
     billed = BillingManifest(day=START, landed_at=START + 12 * timestamps.HOUR, currency="EUR", total="1", file=file)
-    sensor._lake.write_json(layout.raw_billing_manifest(START), json.loads(billed.model_dump_json()))
+    sensor.lake.write_json(layout.raw_billing_manifest(START), json.loads(billed.model_dump_json()))
     requests: list[dict[str, Any]] = []
     monkeypatch.setattr(SageMakerJobsHook, "submit", lambda self, kind, request: requests.append(request))
     monkeypatch.setattr(SageMakerJobsHook, "describe", lambda self, kind, name: {"CreationTime": START})
     deferred(lambda: sensor.measure(context, {"status": "ready"}, look=1))
     inputs = {given["InputName"]: given["S3Input"]["S3Uri"] for given in requests[0]["ProcessingInputs"]}
-    listed = sensor._lake.read_json(inputs["billing"].removeprefix("s3://adrank-lake/"))
+    listed = sensor.lake.read_json(inputs["billing"].removeprefix("s3://adrank-lake/"))
     assert listed[1:] == [layout.raw_billing_revision(START, 0), layout.raw_billing(START) + "b.csv"]
     arguments = requests[0]["AppSpecification"]["ContainerArguments"]
     assert arguments[-2:] == ["--billing-maturity", "P2D"]
@@ -140,7 +140,8 @@ def test_after_the_full_duration_a_clear_lift_promotes_and_says_how_many_looks_i
         2,
         {"control": 4000, "treatment": 4000},
     )
-    stored = sensor._lake.read_json(outcome["key"])
+    assert set(outcome) == set(AwaitExperimentVerdictOperator.returns)
+    stored = sensor.lake.read_json(outcome["key"])
     assert {"statistics", "settings", "verdict"} <= stored.keys(), "every verdict can be replayed"
 
 
@@ -182,4 +183,5 @@ def test_when_the_log_stands_still_the_wall_clock_cap_ends_it_as_extend(
 ) -> None:
     outcome = sensor.measure(context, {"status": "deadline"}, look=1)
     assert (outcome["verdict"], outcome["looks"]) == ("extend", 0)
+    assert set(outcome) == set(AwaitExperimentVerdictOperator.returns)
     assert "wall-clock cap" in outcome["reasons"][0]

@@ -34,7 +34,9 @@ def parity(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> CheckParityOp
 
 def test_parity_compares_every_score(parity: Any, context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, [{"package_digest": DIGEST, "scores": [0.25, -1.5]}])
-    assert parity.execute(context)["compared"] == 2
+    outcome = parity.execute(context)
+    assert outcome["compared"] == 2
+    assert set(outcome) == set(CheckParityOperator.returns)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,9 @@ def test_verification_wants_the_approved_package_in_every_answer(
 ) -> None:
     described(monkeypatch, EndpointStatus="InService", EndpointConfigName="new")
     answering(monkeypatch, [{"package_digest": DIGEST}] * 20)
-    assert verify(settings).execute(context)["verified"] is True
+    outcome = verify(settings).execute(context)
+    assert outcome["verified"] is True
+    assert set(outcome) == set(VerifyServingOperator.returns)
     answering(monkeypatch, [{"package_digest": DIGEST}] * 19 + [{"package_digest": "e" * 64}])
     with pytest.raises(WrongPackageServedError, match="eeeeeeeeeeee"):
         verify(settings).execute(context)

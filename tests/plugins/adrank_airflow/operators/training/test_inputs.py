@@ -67,7 +67,9 @@ def producer(lake: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> 
 
 def plan(settings: Settings) -> dict[str, Any]:
     short = settings.model_copy(update={"training": Training(window_days=2)})
-    return PlanTrainingInputsOperator(task_id="plan", settings=short, as_of=AS_OF.isoformat()).execute({})
+    planned = PlanTrainingInputsOperator(task_id="plan", settings=short, as_of=AS_OF.isoformat()).execute({})
+    assert set(planned) == set(PlanTrainingInputsOperator.returns)
+    return planned
 
 
 def test_every_revision_of_the_features_is_read_and_files_without_a_manifest_are_not(

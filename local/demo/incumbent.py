@@ -55,10 +55,10 @@ def install(settings: Settings, clients: Mapping[str, Any], registry: Any, watch
 def _upload(s3: Any, bucket: str, directory: Path, digest: str) -> str:
     archive = directory.parent / "model.tar.gz"
     packages.pack(directory, archive)
-    s3.put_object(Bucket=bucket, Key=f"models/{digest}/model.tar.gz", Body=archive.read_bytes())
+    s3.put_object(Bucket=bucket, Key=lake.model_package(digest), Body=archive.read_bytes())
     golden = (directory / packages.GOLDEN).read_bytes()
-    s3.put_object(Bucket=bucket, Key=f"models/{digest}/{packages.GOLDEN}", Body=golden)
-    return lake.uri(bucket, f"models/{digest}/model.tar.gz")
+    s3.put_object(Bucket=bucket, Key=lake.golden_requests(digest), Body=golden)
+    return lake.uri(bucket, lake.model_package(digest))
 
 
 def _register(registry: Any, settings: Settings, directory: Path, digest: str, url: str) -> str:

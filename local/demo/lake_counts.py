@@ -30,7 +30,7 @@ def _manifests(s3: Any, bucket: str) -> Iterator[FeatureManifest]:
     keys = [
         item["Key"]
         for group in registry.load().groups
-        for page in pages.paginate(Bucket=bucket, Prefix=f"features/{group.name}/")
+        for page in pages.paginate(Bucket=bucket, Prefix=lake.features_of(group.name))
         for item in page.get("Contents", ())
         if item["Key"].endswith(lake.MANIFEST)
     ]

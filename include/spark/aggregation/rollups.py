@@ -47,7 +47,7 @@ class Rollups:
             .repartition("dt")
             .sortWithinPartitions("dt", "entity_id")
         )
-        files.overwrite_partitions(summed, f"rollups/{name}/", "dt")
+        files.overwrite_partitions(summed, lake.rollups_of(name), "dt")
 
         def publish(day: datetime) -> None:
             manifest = RollupManifest(

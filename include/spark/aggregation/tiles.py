@@ -114,7 +114,7 @@ class Tiles:
         )
         # Two steps may count one hour at once, the one that it leaves and the one that derives windows from it. They
         # count the same, each in a folder of its own.
-        self.files.overwrite_partitions(counted, f"tiles/{name}/", "dt", "hr", "rev", "attempt")
+        self.files.overwrite_partitions(counted, lake.tiles_of(name), "dt", "hr", "rev", "attempt")
 
         def publish(raw: RawManifest) -> TileManifest:
             folder = lake.tiles(name, raw.hour, raw.revision)

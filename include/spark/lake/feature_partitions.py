@@ -75,7 +75,7 @@ def write(
         .sortWithinPartitions("dt", "hr", "entity_id")
     )
     lease.require_held()
-    files.overwrite_partitions(rows, f"features/{group.name}/", "dt", "hr", "rev")
+    files.overwrite_partitions(rows, lake.features_of(group.name), "dt", "hr", "rev")
     listed = in_parallel(lambda target: files.parquet_files(_folder(group, target)), targets)
     written = {target.hour: names for target, names in zip(targets, listed, strict=True)}
     digests = _digests(spark, files, group, [target for target in targets if written[target.hour]])
@@ -154,7 +154,7 @@ def _digests(
     if not targets:
         return {}
     folders = [files.uri(_folder(group, target)) for target in targets]
-    landed = spark.read.option("basePath", files.uri(f"features/{group.name}/")).parquet(*folders)
+    landed = spark.read.option("basePath", files.uri(lake.features_of(group.name))).parquet(*folders)
     row = F.sha2(F.concat_ws("|", *(_canonical(name) for name in ("entity_id", "feature_time", *group.names))), 256)
     per_hour = (
         landed.groupBy("feature_time")

@@ -114,7 +114,7 @@ class Collector:
 
     def look(self, experiment_id: str, number: int) -> Look | None:
         """One stored look; None when it was not judged yet."""
-        key = f"{lake.experiment(experiment_id)}look={number:03d}/verdict.json"
+        key = f"{lake.experiment_look(experiment_id, number)}verdict.json"
         try:
             body = self._s3.get_object(Bucket=self._settings.lake.bucket, Key=key)["Body"].read()
         except self._s3.exceptions.NoSuchKey:

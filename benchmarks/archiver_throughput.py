@@ -28,11 +28,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from adrank.contracts.settings import Events
 from adrank.kafka.messages import encode
-from adrank.kafka.producer import Delivery
+from adrank.kafka.producer import ReliableProducer
 from adrank.storage.object_store import ObjectStore
 from benchmarks.results import record
-from ingestion.archiver.__main__ import tune_process
-from ingestion.archiver.archiver import Archiver
+from ingestion.archiver.archiver import Archiver, tune_process
 from ingestion.archiver.metrics import Metrics
 from tests.support.kafka_broker import Broker, StoreProcess
 
@@ -93,13 +92,13 @@ def archive(lake: str, events: Events, messages: int) -> dict[str, float]:
     while read(archiver) < messages:
         archiver.step()
     archiver.finish()
-    landed = sum(archiver._rolls.checkpoint(partition).rows for partition in range(PARTITIONS))
+    landed = sum(archiver._flusher.checkpoint(partition).rows for partition in range(PARTITIONS))
     assert landed == messages, f"{landed} rows landed of {messages}"
     return {"seconds": time.perf_counter() - began, "cpu": time.process_time() - used}
 
 
 def read(archiver: Archiver) -> int:
-    return sum(held.next_offset or 0 for held in archiver._held.values())
+    return sum(held.next_offset or 0 for held in archiver._buffers.values())
 
 
 def measure(who: str, lake: str, events: Events, messages: int, environment: dict[str, str]) -> dict[str, float]:
@@ -146,11 +145,11 @@ def compare(messages: int, rounds: int, durable: bool) -> float:
 
 
 def produce(events: Events, messages: int) -> None:
-    delivery = Delivery(events, events.topic, lambda _: "event", **{"linger.ms": 50, "batch.size": 1_000_000})
+    producer = ReliableProducer(events, events.topic, lambda _: "event", **{"linger.ms": 50, "batch.size": 1_000_000})
     for number in range(messages):
         row = message(number)
-        delivery.send(key=row["search_id"], value=encode(row))
-    delivery.flush(120)
+        producer.send(key=row["search_id"], value=encode(row))
+    producer.flush(120)
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from adrank.storage.object_store import ObjectStore
 from demo.plan import HOURLY_RUNS, DemoPlan
 from ingestion.billing.process import process_export
 from ingestion.landing import event_table
-from ingestion.own_logs import importer
+from ingestion.own_logs import importer, report
 from simulator.history import land_events, stream_history
 from simulator.marketplace.settings import SEASON_OVER_SEED, WorldSettings, documented_world
 from simulator.marketplace.world import World
@@ -119,7 +119,7 @@ class OwnHistory:
     def plan(self) -> DemoPlan:
         """The experiment is decided by the most telling metric that the log has."""
         start, end = floor_hour(self.logs.first_time), floor_hour(self.logs.last_time) + HOUR
-        found = importer.report(self.logs, timedelta(hours=1))
+        found = report.build(self.logs, timedelta(hours=1))
         by_type = {"contacts": "contact", "clicks": "click", "revenue": "sale"}
         metrics = tuple(metric for metric, kind in by_type.items() if found.event_types.get(kind))
         counts = ", ".join(f"{count:,} {kind}s" for kind, count in found.event_types.items())

@@ -10,14 +10,14 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from adrank.contracts.settings import Events
 
-_NAMED: Final = 3
+_MAX_EXAMPLES: Final = 3
 
 
 class DeliveryError(RuntimeError):
     """Some messages did not reach Kafka; the text says how many, names the first of them, and why."""
 
 
-class Delivery:
+class ReliableProducer:
     """Thread-safe. ``name`` turns a message's bytes into what an error calls it."""
 
     def __init__(self, events: Events, topic: str, name: Callable[[Any], str], **more: object) -> None:
@@ -56,14 +56,14 @@ class Delivery:
     def flush(self, seconds: float) -> None:
         """Return when Kafka has everything that was sent since the last flush.
 
-        :raises NotDeliveredError: it refused some of it, or did not answer in time; what still waits may yet arrive
+        :raises DeliveryError: it refused some of it, or did not answer in time; what still waits may yet arrive
         """
         waiting = self.producer.flush(seconds)
         failures, self._failures = self._failures, []
         if failures or waiting:
             unanswered = [f"{waiting} have no answer after {seconds:g} s"] if waiting else []
-            said = "; ".join([*failures[:_NAMED], *unanswered])
-            raise DeliveryError(f"{len(failures) + waiting} messages did not reach {self._topic}: {said}")
+            reasons = "; ".join([*failures[:_MAX_EXAMPLES], *unanswered])
+            raise DeliveryError(f"{len(failures) + waiting} messages did not reach {self._topic}: {reasons}")
 
     def _delivered(self, too_large: Callable[[], None] | None, error: Any, message: Any) -> None:
         if error is None:

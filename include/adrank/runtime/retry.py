@@ -1,14 +1,24 @@
-"""Retries with a deadline: for writers to a store that is full, throttles or is away for now."""
+"""Retries of what a store or broker refuses for now: until a deadline, or until the process is told to stop."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn, TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    sleep_using_event,
+    stop_before_delay,
+    stop_when_event_set,
+    wait_exponential,
+    wait_random_exponential,
+)
 
 from adrank.runtime.rate_limited_log import RateLimitedLogger
 
@@ -55,6 +65,37 @@ class RetryUntil:
             stop=stop_before_delay(self.deadline - time.time()),
             before_sleep=log,
             retry_error_callback=give_up,
+        )
+        return retrying(attempt)
+
+
+@dataclass(frozen=True)
+class RetryUntilStopped:
+    """Retries that know no limit but ``stop``: once it is set, the next failure is raised as it is.
+
+    ``is_transient`` says which errors may pass; others are raised at once. ``retried`` is called before each pause;
+    pauses double from the first to the longest of ``pauses`` (seconds).
+    """
+
+    stop: threading.Event
+    is_transient: Callable[[BaseException], bool]
+    retried: Callable[[], None]
+    pauses: tuple[float, float] = (0.2, 5.0)
+
+    def call(self, attempt: Callable[[], _Result]) -> _Result:
+        """The result of ``attempt``, however long that takes."""
+
+        def log(state: RetryCallState) -> None:
+            self.retried()
+            logging.getLogger(__name__).warning("Trying again in %.1f s: %s", state.upcoming_sleep, _error(state))
+
+        retrying = Retrying(
+            retry=retry_if_exception(self.is_transient),
+            wait=wait_exponential(multiplier=self.pauses[0], max=self.pauses[1]),
+            stop=stop_when_event_set(self.stop),
+            sleep=sleep_using_event(self.stop),
+            before_sleep=log,
+            reraise=True,
         )
         return retrying(attempt)
 

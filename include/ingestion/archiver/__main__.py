@@ -1,21 +1,18 @@
-"""Command line of the archiver. SIGTERM and SIGINT roll what is held and end with exit code 0."""
+"""Command line of the archiver. SIGTERM and SIGINT flush what is held and end with exit code 0."""
 
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import signal
 import sys
 import threading
 
-import pyarrow as pa
-
 from adrank.contracts import settings
 from adrank.kafka.producer import DeliveryError
 from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
-from ingestion.archiver.archiver import Archiver, PartitionsChangedError
+from ingestion.archiver.archiver import Archiver, PartitionsChangedError, tune_process
 from ingestion.archiver.consumer import OffsetLostError, TopicMissingError
 from ingestion.archiver.metrics import Metrics, MetricsPortError
 
@@ -28,16 +25,6 @@ _ERRORS = (
     DeliveryError,
     PartitionsChangedError,
 )
-
-
-def tune_process() -> None:
-    """What a process that decodes all day wants.
-
-    The memory that rows are held in is kept for the next roll: giving it back and taking it again costs a tenth. And
-    thousands of messages at once are no reason to look for cycles, of which there are none: that costs a fifth.
-    """
-    pa.set_memory_pool(pa.system_memory_pool())
-    gc.set_threshold(100_000, 20, 20)
 
 
 def main(arguments: list[str] | None = None) -> int:

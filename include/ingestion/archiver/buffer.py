@@ -1,4 +1,4 @@
-"""One partition: what is held in memory, and the files that it becomes."""
+"""One partition's buffer in memory, and the files that it becomes."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class DataFile(NamedTuple):
 
 
 @dataclass
-class Held:
-    """What came from one partition since its last checkpoint."""
+class PartitionBuffer:
+    """What came from one partition since its last flush."""
 
     next_offset: int | None
     clock: int | None
@@ -44,7 +44,7 @@ class Held:
     oldest: float | None = None
 
     def add(self, decoded: Decoded) -> None:
-        """Hold one more batch."""
+        """Add one more batch."""
         self.next_offset, self.clock = decoded.next_offset, decoded.clock
         if decoded.table.num_rows:
             self.tables.append(decoded.table)
@@ -56,14 +56,14 @@ class Held:
             self.oldest = time.monotonic()
 
     def table(self) -> pa.Table:
-        """All rows held, in the order of a raw file."""
+        """All its rows, in the order of a raw file."""
         return event_table.in_order(pa.concat_tables(self.tables).combine_chunks()) if self.tables else None
 
 
 def data_files(table: pa.Table, partition: int, first_offset: int | None) -> Iterator[DataFile]:
     """One file for each hour that the rows belong to.
 
-    A name tells partition, first offset of the roll and content: nothing that is written twice is written differently,
+    A name tells partition, first offset of the flush and content: nothing that is written twice is written differently,
     and nothing that differs has one name.
     """
     for hour, rows in raw_events.by_hour(table):

@@ -76,5 +76,5 @@ class OwnedCheckpoint:
 
 def read(store: ObjectStore, topic: str, partitions: Iterable[int]) -> list[Checkpoint | None]:
     """The checkpoints as they are now; None for a partition that nobody has owned yet."""
-    bodies = (store.find(lake.archiver_checkpoint(topic, partition)) for partition in partitions)
-    return [None if body is None else Checkpoint.model_validate_json(body) for body in bodies]
+    found = (store.find(lake.archiver_checkpoint(topic, partition)) for partition in partitions)
+    return [None if body is None else Checkpoint.model_validate_json(body) for body in found]

@@ -18,7 +18,7 @@ from adrank.contracts.settings import Events
 
 _log = logging.getLogger(__name__)
 #: Small enough that what a batch is decoded into stays in the processor's caches.
-_BATCH: Final = 4000
+_BATCH_MESSAGES: Final = 4000
 _METADATA_SECONDS: Final = 5
 _LAG_SECONDS: Final = 1
 _LOST: Final = (KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET)
@@ -32,12 +32,12 @@ class TopicMissingError(RuntimeError):
     """The topic is not there."""
 
 
-class Source:
+class PartitionConsumer:
     """Messages of some partitions of the topic."""
 
     def __init__(self, events: Events) -> None:
         self._topic = events.topic
-        self._idle_after = events.idle_timeout.total_seconds()
+        self._idle_timeout = events.idle_timeout.total_seconds()
         client = {
             "client.id": "adrank-archiver",
             # Nobody waits for single events: a fetch may collect as long as librdkafka lets it by default.
@@ -96,7 +96,7 @@ class Source:
         :raises OffsetLostError: events between the checkpoint and the log's begin are gone
         """
         found: dict[int, list[Any]] = {}
-        for message in self._consumer.consume(_BATCH, seconds):
+        for message in self._consumer.consume(_BATCH_MESSAGES, seconds):
             error = message.error()
             if error is None:
                 found.setdefault(message.partition(), []).append(message)
@@ -114,7 +114,7 @@ class Source:
         for partition, messages in found.items():
             self._position[partition] = messages[-1].offset() + 1
             self._last_message_at[partition] = now
-            if self._behind(partition):
+            if self._is_behind(partition):
                 self._at_end[partition] = False
         self._refuse_beyond_end(now)
         return found
@@ -122,7 +122,7 @@ class Source:
     def is_idle(self, partition: int) -> bool:
         """Whether it is read to its end and has been silent for long."""
         silent = time.monotonic() - self._last_message_at[partition]
-        return self._at_end[partition] and silent >= self._idle_after and not self._behind(partition)
+        return self._at_end[partition] and silent >= self._idle_timeout and not self._is_behind(partition)
 
     def lag(self, partition: int, offset: int | None) -> int | None:
         """Messages that the log holds from ``offset`` (None: its begin) on; None while nobody knows. For any thread.
@@ -131,12 +131,12 @@ class Source:
         own fetches, so the later of both counts.
         """
         try:
-            low, said = self._lag_client.get_watermark_offsets(TopicPartition(self._topic, partition), _LAG_SECONDS)
+            low, high = self._lag_client.get_watermark_offsets(TopicPartition(self._topic, partition), _LAG_SECONDS)
         except KafkaException:
-            low, said = 0, -1
+            low, high = 0, -1
         except RuntimeError:  # it is closed
             return None
-        high = max(said, self._ends.get(partition, -1))
+        high = max(high, self._ends.get(partition, -1))
         return None if high < 0 else max(high - (max(low, 0) if offset is None else offset), 0)
 
     def commit(self, offsets: Mapping[int, int | None]) -> None:
@@ -156,7 +156,7 @@ class Source:
         """A log that is shorter than the checkpoint says is another log; not every broker calls that an error."""
         for partition, position in self._position.items():
             high = self._ends[partition]
-            if 0 <= high < position and now - self._last_message_at[partition] >= self._idle_after:
+            if 0 <= high < position and now - self._last_message_at[partition] >= self._idle_timeout:
                 raise OffsetLostError(
                     f"partition {partition} of {self._topic} ends at offset {high}, its checkpoint is at {position}: "
                     "was the topic made anew?"
@@ -167,10 +167,10 @@ class Source:
         _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
         return int(high)
 
-    def _behind(self, partition: int) -> bool:
+    def _is_behind(self, partition: int) -> bool:
         return self._ends.get(partition, -1) > self._position.get(partition, 0)
 
 
-def owned(partitions: int, instance: int, instances: int) -> Sequence[int]:
+def assigned_partitions(partitions: int, instance: int, instances: int) -> Sequence[int]:
     """The partitions that are one instance's."""
     return [partition for partition in range(partitions) if partition % instances == instance]

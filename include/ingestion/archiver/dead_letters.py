@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from adrank.contracts import lake, timestamps
 from adrank.contracts.settings import Events
 from adrank.contracts.timestamps import as_utc, from_micros
-from adrank.kafka.producer import Delivery
+from adrank.kafka.producer import ReliableProducer
 from adrank.storage.object_store import ObjectStore
 from ingestion.archiver.decoding import DeadLetter
 
@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS: Final = 30
 _PARTS: Final = (("key", "value"), ("key",), ())
 
 
-class Refused(BaseModel):
+class DeadLetterRecord(BaseModel):
     """One line of a dead-letter file. ``key`` and ``value`` are the message's own bytes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64")
@@ -46,17 +46,17 @@ class Refused(BaseModel):
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
-def records(topic: str, partition: int, letters: Sequence[DeadLetter], refused_at: datetime) -> list[Refused]:
+def records(topic: str, partition: int, letters: Sequence[DeadLetter], refused_at: datetime) -> list[DeadLetterRecord]:
     """The lines of what one partition refused."""
     return [
-        Refused(
+        DeadLetterRecord(
             topic=topic,
             partition=partition,
             offset=letter.offset,
             sent_at=from_micros(letter.timestamp),
             refused_at=refused_at,
-            kind=letter.refusal.kind,
-            reason=letter.refusal.reason,
+            kind=letter.rejection.kind,
+            reason=letter.rejection.reason,
             key=letter.key,
             value=letter.value,
         )
@@ -64,7 +64,7 @@ def records(topic: str, partition: int, letters: Sequence[DeadLetter], refused_a
     ]
 
 
-def file(refused: Sequence[Refused]) -> tuple[str, bytes]:
+def file(refused: Sequence[DeadLetterRecord]) -> tuple[str, bytes]:
     """Key and bytes of the file that holds what one partition refused at one time."""
     first = refused[0]
     body = "".join(f"{record.model_dump_json()}\n" for record in refused).encode()
@@ -72,13 +72,13 @@ def file(refused: Sequence[Refused]) -> tuple[str, bytes]:
     return lake.raw_dead_letter(first.refused_at) + name, body
 
 
-def read(store: ObjectStore, start: datetime, end: datetime) -> Iterator[Refused]:
+def read(store: ObjectStore, start: datetime, end: datetime) -> Iterator[DeadLetterRecord]:
     """What was refused in ``[start, end)``, each message once, by topic, partition and offset."""
-    found: dict[tuple[str, int, int], Refused] = {}
+    found: dict[tuple[str, int, int], DeadLetterRecord] = {}
     for hour in timestamps.hours(start, end):
         for key in store.keys(lake.raw_dead_letter(hour)):
             for line in store.get(key).splitlines():
-                record = Refused.model_validate_json(line)
+                record = DeadLetterRecord.model_validate_json(line)
                 if as_utc(start) <= record.refused_at < as_utc(end):
                     found[(record.topic, record.partition, record.offset)] = record
     yield from (found[place] for place in sorted(found))
@@ -93,24 +93,24 @@ class DeadLetterTopic:
 
     def __init__(self, events: Events) -> None:
         limit = {"message.timeout.ms": _TIMEOUT_SECONDS * 1000}
-        self._delivery = Delivery(events, events.dead_letter_topic, lambda _: "dead letter", **limit)
+        self._producer = ReliableProducer(events, events.dead_letter_topic, lambda _: "dead letter", **limit)
 
-    def send(self, refused: Mapping[str, Sequence[Refused]]) -> None:
+    def send(self, refused: Mapping[str, Sequence[DeadLetterRecord]]) -> None:
         """Return when Kafka has them all, or raise :class:`adrank.kafka.producer.DeliveryError`.
 
         ``refused`` is by the file of the lake that holds it.
         """
         waiting = [(record, name) for name, records in refused.items() for record in records]
         for parts in _PARTS:
-            too_large: list[tuple[Refused, str]] = []
+            too_large: list[tuple[DeadLetterRecord, str]] = []
             for record, name in waiting:
                 headers = {"reason": record.reason, "kind": record.kind, "source": record.source}
                 if "value" not in parts:
                     headers["whole"] = f"{len(record.value or b'')} bytes in {name}"
-                self._delivery.send(
+                self._producer.send(
                     **{part: getattr(record, part) for part in parts},
                     headers={header: text.encode() for header, text in headers.items()},
                     too_large=partial(too_large.append, (record, name)) if parts else None,
                 )
-            self._delivery.flush(2 * _TIMEOUT_SECONDS)
+            self._producer.flush(2 * _TIMEOUT_SECONDS)
             waiting = too_large

@@ -18,7 +18,7 @@ import pyarrow as pa
 from adrank.contracts.settings import Events
 from adrank.contracts.timestamps import HOUR, MICROSECOND, from_micros
 from ingestion.archiver import messages as event_messages
-from ingestion.archiver.messages import Event, Refusal
+from ingestion.archiver.messages import Event, Rejection
 
 #: Extra column of :attr:`Decoded.table`: the hour of the row should have been closed when it came.
 LATE: Final = "late"
@@ -53,21 +53,21 @@ class DeadLetter(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    refusal: Refusal
+    rejection: Rejection
 
 
 @dataclass(frozen=True)
-class Rules:
+class EventTimeLimits:
     """What an event's time may be, in microseconds."""
 
     grace: int
-    lookback: int
+    allowed_lateness: int
     max_future: int
     clock_skew: int
 
     @classmethod
-    def of(cls, events: Events) -> Rules:
-        """The rules of the settings."""
+    def of(cls, events: Events) -> EventTimeLimits:
+        """The limits of the settings."""
         spans = (events.grace, events.allowed_lateness, events.max_future, events.clock_skew)
         return cls(*(span // MICROSECOND for span in spans))
 
@@ -85,7 +85,7 @@ class Decoded:
 
 
 def decode(
-    messages: Sequence[KafkaMessage], clock: int | None, rules: Rules, now: int, watermark: int | None = None
+    messages: Sequence[KafkaMessage], clock: int | None, limits: EventTimeLimits, now: int, watermark: int | None = None
 ) -> Decoded:
     """Decode messages, at least one, in the order of their offsets. ``now`` is the wall clock, seen nowhere else.
 
@@ -95,22 +95,22 @@ def decode(
     found = event_messages.decode(values)
     n = len(found)
     events = np.fromiter((type(what) is Event for what in found), np.bool_, n)
-    times = np.fromiter((_NEVER if isinstance(what, Refusal) else what.event_time for what in found), np.int64, n)
-    ahead = times > now + rules.max_future
+    times = np.fromiter((_NEVER if isinstance(what, Rejection) else what.event_time for what in found), np.int64, n)
+    ahead = times > now + limits.max_future
     start = _NEVER if clock is None else clock
     # Who is far ahead of the wall clock does not move the partition's, and nobody moves it beyond the skew of clocks:
     # a few wrong ones would close the hour while the others are still in it.
-    moves = np.where(ahead, _NEVER, np.minimum(times, now + rules.clock_skew))
+    moves = np.where(ahead, _NEVER, np.minimum(times, now + limits.clock_skew))
     clocks = np.maximum.accumulate(np.concatenate([[start], moves]))
     before, after = clocks[:-1], int(clocks[-1])
     reached = before if watermark is None else np.maximum(before, watermark)
     # A heartbeat from long ago says nothing, and harms nobody.
-    old = events & (times < reached - rules.lookback)
+    old = events & (times < reached - limits.allowed_lateness)
     refused = (times == _NEVER) | ahead | old
     dead = []
     for index in np.flatnonzero(refused).tolist():
         what = found[index]
-        if not isinstance(what, Refusal):
+        if not isinstance(what, Rejection):
             what = _outside(what.event_time, ahead=bool(ahead[index]), reached=int(reached[index]))
         dead.append(_dead_letter(messages[index], what, now))
     rows = np.flatnonzero(events & ~refused)
@@ -118,7 +118,7 @@ def decode(
     kept = cast("list[Event]", found if len(rows) == n else [found[index] for index in rows.tolist()])
     sent = np.fromiter((message.timestamp()[1] for message in messages), np.int64, n)[rows]
     table = event_messages.table(kept, np.where(sent > 0, sent * 1000, now))
-    late = pa.array(hour_ends <= before[rows] - rules.grace, pa.bool_())
+    late = pa.array(hour_ends <= before[rows] - limits.grace, pa.bool_())
     return Decoded(
         table=table.append_column(LATE, late),
         dead=tuple(dead),
@@ -129,14 +129,14 @@ def decode(
     )
 
 
-def _dead_letter(message: KafkaMessage, refusal: Refusal, now: int) -> DeadLetter:
+def _dead_letter(message: KafkaMessage, rejection: Rejection, now: int) -> DeadLetter:
     sent = message.timestamp()[1]
-    return DeadLetter(message.offset(), sent * 1000 if sent > 0 else now, message.key(), message.value(), refusal)
+    return DeadLetter(message.offset(), sent * 1000 if sent > 0 else now, message.key(), message.value(), rejection)
 
 
-def _outside(event_time: int, *, ahead: bool, reached: int) -> Refusal:
-    said = from_micros(event_time).isoformat()
+def _outside(event_time: int, *, ahead: bool, reached: int) -> Rejection:
+    time = from_micros(event_time).isoformat()
     if ahead:
-        return Refusal("too_far_ahead", f"event_time {said} is too far ahead of the wall clock")
+        return Rejection("too_far_ahead", f"event_time {time} is too far ahead of the wall clock")
     log = from_micros(reached).isoformat()
-    return Refusal("too_late", f"event_time {said} is too far behind {log}, where the log is")
+    return Rejection("too_late", f"event_time {time} is too far behind {log}, where the log is")

@@ -29,11 +29,11 @@ from ingestion.archiver import checkpoints
 from ingestion.archiver.checkpoints import Checkpoint, PendingFile
 
 _log = logging.getLogger(__name__)
-#: Least time after which a checkpoint says again that its partition is idle.
-IDLE_AGAIN: Final = timedelta(seconds=1)
-_SAVE_EVERY: Final = 24
+#: Time after which, at least, a checkpoint says again that its partition is idle.
+IDLE_REPORT_INTERVAL: Final = timedelta(seconds=1)
+_HOURS_PER_SAVE: Final = 24
 #: A silence longer than this between what is in the lake and the first event is the beginning of another log.
-_LONGEST_GAP: Final = timedelta(days=35)
+_MAX_GAP: Final = timedelta(days=35)
 
 
 class HoursState(FrozenModel):
@@ -44,7 +44,7 @@ class HoursState(FrozenModel):
     writer: str = ""
 
 
-class Closed(BaseModel):
+class CloseResult(BaseModel):
     """What one look at the checkpoints did."""
 
     hours: int = 0
@@ -52,7 +52,7 @@ class Closed(BaseModel):
     watermark: datetime | None = None
 
 
-class Hours:
+class HourCloser:
     """The closing of one topic's hours. One process does it: making another of these takes it over from the last."""
 
     def __init__(self, store: ObjectStore, events: Events, partitions: int) -> None:
@@ -63,41 +63,42 @@ class Hours:
         self._state = self._document.current or HoursState()
         self._save(self._state.model_copy(update={"writer": uuid.uuid4().hex}))
 
-    def close(self) -> Closed:
+    def close(self) -> CloseResult:
         """When hours are due, close them and revise those that got late events; until then late events wait."""
-        known = [c for c in checkpoints.read(self._store, self._events.topic, range(self._partitions)) if c]
-        reached = self._watermark(known) if len(known) == self._partitions else None
+        current = [c for c in checkpoints.read(self._store, self._events.topic, range(self._partitions)) if c]
+        reached = self._watermark(current) if len(current) == self._partitions else None
         before = self._state.watermark
         watermark = max((moment for moment in (reached, before) if moment), default=None)
         if watermark is None:
-            return Closed()
-        pending = _by_hour(known)
-        hour = self._state.next_hour or self._first_hour(known, pending)
+            return CloseResult()
+        pending = _by_hour(current)
+        hour = self._state.next_hour or self._first_hour(current, pending)
         if hour + HOUR > watermark:
             self._save_progress(hour, watermark)
-            return Closed(watermark=watermark)
+            return CloseResult(watermark=watermark)
         revised = sum(self._revise(late, pending, hour, watermark) for late in sorted(h for h in pending if h < hour))
         closed = 0
         while hour + HOUR <= watermark:
             self._publish(hour, pending.get(hour, ()), watermark)
             hour += HOUR
             closed += 1
-            if closed % _SAVE_EVERY == 0:
+            if closed % _HOURS_PER_SAVE == 0:
                 self._save_progress(hour, before)
         self._save_progress(hour, watermark)
-        return Closed(hours=closed, revised=revised, watermark=watermark)
+        return CloseResult(hours=closed, revised=revised, watermark=watermark)
 
-    def _watermark(self, known: Sequence[Checkpoint]) -> datetime | None:
+    def _watermark(self, current: Sequence[Checkpoint]) -> datetime | None:
         """The least clock less the grace, over the partitions that are not idle, or over all when all are."""
-        fresh = datetime.now(UTC) - 3 * max(self._events.idle_timeout, self._events.flush_interval, IDLE_AGAIN)
-        active = [c for c in known if c.idle_at is None or c.idle_at < fresh] or known
+        interval = max(self._events.idle_timeout, self._events.flush_interval, IDLE_REPORT_INTERVAL)
+        fresh = datetime.now(UTC) - 3 * interval
+        active = [c for c in current if c.idle_at is None or c.idle_at < fresh] or current
         clocks = [c.clock for c in active if c.clock is not None]
         return min(clocks) - self._events.grace if len(clocks) == len(active) else None
 
-    def _first_hour(self, known: Sequence[Checkpoint], pending: Mapping[datetime, Sequence[PendingFile]]) -> datetime:
+    def _first_hour(self, current: Sequence[Checkpoint], pending: Mapping[datetime, Sequence[PendingFile]]) -> datetime:
         """Where closing begins: after the newest hour that is in the lake already, so that no hour is left out."""
-        began = min([floor_hour(c.began) for c in known if c.began is not None] + list(pending))
-        last = watermarks.last_closed_hour(self._store, since=began - _LONGEST_GAP + DAY, before=began)
+        began = min([floor_hour(c.began) for c in current if c.began is not None] + list(pending))
+        last = watermarks.last_closed_hour(self._store, since=began - _MAX_GAP + DAY, before=began)
         return began if last is None else last + HOUR
 
     def _revise(
@@ -156,7 +157,7 @@ def watermark(store: ObjectStore, topic: str) -> datetime | None:
     return None if body is None else HoursState.model_validate_json(body).watermark
 
 
-def unnamed(store: ObjectStore, topic: str, files: Iterable[PendingFile]) -> tuple[PendingFile, ...]:
+def not_in_manifest(store: ObjectStore, topic: str, files: Iterable[PendingFile]) -> tuple[PendingFile, ...]:
     """The files that no manifest names yet: those that a checkpoint must keep."""
     pending = tuple(files)
     body = store.find(lake.archiver_hours(topic)) if pending else None
@@ -201,9 +202,9 @@ def _merged(
     return old.model_copy(update=changed)
 
 
-def _by_hour(known: Iterable[Checkpoint]) -> dict[datetime, list[PendingFile]]:
+def _by_hour(current: Iterable[Checkpoint]) -> dict[datetime, list[PendingFile]]:
     pending: dict[datetime, list[PendingFile]] = {}
-    for checkpoint in known:
+    for checkpoint in current:
         for file in checkpoint.files:
             pending.setdefault(file.hour, []).append(file)
     return pending

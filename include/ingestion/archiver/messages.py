@@ -1,4 +1,4 @@
-"""The Kafka message of an event, as the archiver reads it: any bytes become an event, a heartbeat or a refusal.
+"""The Kafka message of an event, as the archiver reads it: any bytes become an event, a heartbeat or a rejection.
 
 The form is described where producers find it, in :mod:`adrank.kafka.messages`. Each message is decoded and checked by
 itself, in one compiled pass, so that a bad one never touches its neighbours and its reason names the field.
@@ -23,7 +23,7 @@ from ingestion.landing.event_table import EVENT_SCHEMA
 
 #: Event times are from 1970 to the end of 9999, in microseconds: what every reader can show.
 LAST_TIME: Final = 253_402_300_799_999_999
-_REASON_LENGTH: Final = 300
+_MAX_REASON_LENGTH: Final = 300
 
 _Id = Annotated[str, Meta(min_length=1)]
 _Time = Annotated[int, Meta(ge=0, le=LAST_TIME)]
@@ -60,14 +60,14 @@ class Heartbeat(msgspec.Struct, forbid_unknown_fields=True):
     position: Literal[1] = 1
 
 
-class Refusal(NamedTuple):
+class Rejection(NamedTuple):
     """Why a message is not an event. ``kind`` is one of a few, ``reason`` names the field."""
 
     kind: str
     reason: str
 
 
-#: How msgspec begins to say what is wrong -> kind of refusal, in the order in which they are looked for.
+#: How msgspec begins to say what is wrong -> kind of rejection, in the order in which they are looked for.
 _KINDS: Final = (
     ("Object missing required field", "missing_field"),
     ("Object contains unknown field", "unknown_field"),
@@ -88,9 +88,9 @@ _TEXTS: Final = tuple(field.name for field in EVENT_SCHEMA if pa.types.is_string
 _NO_EVENT: Final = (msgspec.MsgspecError, ValueError, RecursionError, TypeError)
 
 
-def decode(values: Iterable[bytes | None]) -> list[Event | Heartbeat | Refusal]:
+def decode(values: Iterable[bytes | None]) -> list[Event | Heartbeat | Rejection]:
     """What each message is, framed or bare; bare events pay nothing for the frame."""
-    found: list[Event | Heartbeat | Refusal] = []
+    found: list[Event | Heartbeat | Rejection] = []
     for value in values:
         try:
             found.append(_event(value))  # type: ignore[arg-type]  # what has no value is a TypeError
@@ -130,7 +130,7 @@ def _maps(contexts: list[dict[str, float | None] | None]) -> pa.Array:
     )
 
 
-def _framed(value: bytes) -> Event | Heartbeat | Refusal:
+def _framed(value: bytes) -> Event | Heartbeat | Rejection:
     inside = unframed(value)
     try:
         return _event(inside)
@@ -138,20 +138,20 @@ def _framed(value: bytes) -> Event | Heartbeat | Refusal:
         return _other(inside, error)
 
 
-def _other(value: bytes | None, error: Exception) -> Heartbeat | Refusal:
+def _other(value: bytes | None, error: Exception) -> Heartbeat | Rejection:
     """A heartbeat, or why the message is not an event."""
     if value is None:
-        return Refusal("no_value", "message has no value")
+        return Rejection("no_value", "message has no value")
     try:
         return _heartbeat(value)
     except (msgspec.MsgspecError, ValueError, RecursionError) as not_a_heartbeat:
-        return _refusal(not_a_heartbeat if "'heartbeat'" in str(error) else error)
+        return _rejection(not_a_heartbeat if "'heartbeat'" in str(error) else error)
 
 
-def _refusal(error: Exception) -> Refusal:
-    said = str(error)[:_REASON_LENGTH]
+def _rejection(error: Exception) -> Rejection:
+    text = str(error)[:_MAX_REASON_LENGTH]
     if isinstance(error, msgspec.ValidationError):
-        return Refusal(next((kind for start, kind in _KINDS if said.startswith(start)), "wrong_type"), said)
+        return Rejection(next((kind for start, kind in _KINDS if text.startswith(start)), "wrong_type"), text)
     if isinstance(error, UnicodeDecodeError):
-        return Refusal("not_json", f"message is not UTF-8: {error.reason} at byte {error.start}")
-    return Refusal("not_json", f"message is not JSON: {said}")
+        return Rejection("not_json", f"message is not UTF-8: {error.reason} at byte {error.start}")
+    return Rejection("not_json", f"message is not JSON: {text}")

@@ -20,29 +20,30 @@ from typing import Final
 from adrank.contracts import settings
 from adrank.contracts.settings import Events
 from adrank.contracts.timestamps import as_utc, micros
-from adrank.kafka.producer import Delivery, DeliveryError
+from adrank.kafka.producer import DeliveryError, ReliableProducer
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver import dead_letters
-from ingestion.archiver.dead_letters import Refused
+from ingestion.archiver.dead_letters import DeadLetterRecord
 
 _FLUSH_SECONDS: Final = 60
 #: What came through a consumer must get back in: librdkafka receives no more than this, but by default sends only 1 MB.
-_LARGEST: Final = 100_000_000
+_MAX_MESSAGE_BYTES: Final = 100_000_000
 
 
-def replay(refused: Iterable[Refused], events: Events) -> int:
+def replay(refused: Iterable[DeadLetterRecord], events: Events) -> int:
     """Produce the messages; returns how many. Raises :class:`DeliveryError` when Kafka lacks some of them."""
-    delivery = Delivery(events, events.topic, lambda _: "dead letter", **{"message.max.bytes": _LARGEST})
+    limit = {"message.max.bytes": _MAX_MESSAGE_BYTES}
+    producer = ReliableProducer(events, events.topic, lambda _: "dead letter", **limit)
     sent = 0
     for record in refused:
-        delivery.send(
+        producer.send(
             key=record.key,
             value=record.value,
             timestamp=micros(record.sent_at) // 1000,
             headers={"replayed": record.source.encode()},
         )
         sent += 1
-    delivery.flush(_FLUSH_SECONDS)
+    producer.flush(_FLUSH_SECONDS)
     return sent
 
 
@@ -74,11 +75,11 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _moment(spelled: str) -> datetime:
+def _moment(text: str) -> datetime:
     try:
-        return as_utc(datetime.fromisoformat(spelled))
+        return as_utc(datetime.fromisoformat(text))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{spelled!r} is not a time such as 2026-05-01T12:00:00Z: {error}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-05-01T12:00:00Z: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """``python -m ingestion.capture [--bucket B]``: runs until SIGTERM or SIGINT, or until something fails.
 
 A failure is one line on stderr and exit code 1; whoever keeps the process running starts it again, at its checkpoint.
-SIGTERM lands what is held and ends with 0.
+SIGTERM lands what is buffered and ends with 0.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def capture(settings: Settings, bucket: str, stop: threading.Event) -> None:
 
     cdc = settings.cdc
     user = database.credentials(boto3.client("secretsmanager", region_name=settings.region), cdc.secret_id)
-    source = database.inspect(cdc, user)
+    source = database.inspect_source(cdc, user)
     store = ObjectStore.connect(bucket, region=settings.region)
     checkpoints = CheckpointStore(store, cdc.slot)
     checkpoint = checkpoints.load(source.log)
@@ -55,16 +55,16 @@ def capture(settings: Settings, bucket: str, stop: threading.Event) -> None:
             "delete that object to begin with a new snapshot"
         )
     engine = DebeziumEngine(cdc, user, source, checkpoint.offset)
-    lander = ChangeSink(store, checkpoints, checkpoint, engine, cdc, stop)
-    lander.resume()
-    engine.start(lander.take)
+    sink = ChangeSink(store, checkpoints, checkpoint, engine, cdc, stop)
+    sink.recover()
+    engine.start(sink.handle_batch)
     _LOG.info("capturing %s:%d/%s from %s", cdc.host, cdc.port, cdc.database, checkpoint.offset or "a snapshot")
     pause = min(max(cdc.flush_interval.total_seconds() / 4, 0.05), 1.0)
     try:
         while not stop.is_set() and not engine.wait(pause):
-            lander.tick()
+            sink.flush_if_due()
         engine.raise_failure()
-        lander.finish()
+        sink.close()
     finally:
         engine.close()
 

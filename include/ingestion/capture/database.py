@@ -36,7 +36,7 @@ class Credentials:
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceDatabase:
     """The database as it was found. ``log`` names its write-ahead log: positions of one log can be compared."""
 
     log: str
@@ -63,7 +63,7 @@ def credentials(secrets_manager: Any, secret_id: str) -> Credentials:
         raise DatabaseError(f"secret {secret_id} is not JSON with username and password") from None
 
 
-def inspect(settings: Cdc, user: Credentials) -> Source:
+def inspect_source(settings: Cdc, user: Credentials) -> SourceDatabase:
     """Look whether the database can be captured.
 
     :raises DatabaseError: it cannot be reached, or a setting, table, column, publication or slot is not as it must be.
@@ -73,7 +73,7 @@ def inspect(settings: Cdc, user: Credentials) -> Source:
             log = _log(cursor, settings)
             _require_logical_log(cursor)
             _require_tables(cursor, settings)
-            return Source(log, _has_publication(cursor, settings), _has_slot(cursor, settings))
+            return SourceDatabase(log, _has_publication(cursor, settings), _has_slot(cursor, settings))
     except psycopg2.Error as error:
         raise DatabaseError(
             f"{settings.host}:{settings.port}/{settings.database}: {' '.join(str(error).split())}"

@@ -18,13 +18,13 @@ import jpype  # type: ignore[import-untyped]
 import jpype.config  # type: ignore[import-untyped]
 
 from adrank.contracts.settings import Cdc
-from ingestion.capture.database import SCHEMA, Credentials, Source
+from ingestion.capture.database import SCHEMA, Credentials, SourceDatabase
 from ingestion.capture.envelopes import parse
-from ingestion.capture.sink import Delivery
+from ingestion.capture.sink import ChangeRecord
 from ingestion.landing.changes import TABLES
 
 Offset = dict[str, str | int | bool | None]
-Deliver = Callable[[list[Delivery]], None]
+HandleBatch = Callable[[list[ChangeRecord]], None]
 
 _LOG: Final = logging.getLogger(__name__)
 _ZONED: Final = "io.debezium.time.ZonedTimestamp"
@@ -47,7 +47,7 @@ class EngineError(RuntimeError):
 class DebeziumEngine:
     """One run of the engine, from ``offset`` (None: from a snapshot)."""
 
-    def __init__(self, settings: Cdc, user: Credentials, source: Source, offset: Offset | None) -> None:
+    def __init__(self, settings: Cdc, user: Credentials, source: SourceDatabase, offset: Offset | None) -> None:
         self._settings = settings
         self._properties = properties(settings, user, source)
         self._server = source.log
@@ -59,8 +59,8 @@ class DebeziumEngine:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._failure: BaseException | None = None
 
-    def start(self, deliver: Deliver) -> None:
-        """Start the engine's threads; ``deliver`` is called in one of them, never twice at a time."""
+    def start(self, handle_batch: HandleBatch) -> None:
+        """Start the engine's threads; ``handle_batch`` is called in one of them, never twice at a time."""
         from pydbzengine.engine.jvm import ensure_jvm_started
 
         ensure_jvm_started(list(_JVM))
@@ -76,7 +76,7 @@ class DebeziumEngine:
             java_properties.setProperty(key, value)
         column = self._settings.time_column
         times: dict[str, str] = {} if column is None else dict.fromkeys(TABLES, column)
-        self._consumer = _Consumer(deliver, times, self._fail)
+        self._consumer = _Consumer(handle_batch, times, self._fail)
         builder = jpype.JClass("io.debezium.engine.DebeziumEngine").create(
             jpype.JClass("io.debezium.engine.format.Json")
         )
@@ -124,10 +124,10 @@ class DebeziumEngine:
         self._ended.set()
 
 
-def properties(settings: Cdc, user: Credentials, source: Source) -> dict[str, str]:
+def properties(settings: Cdc, user: Credentials, source: SourceDatabase) -> dict[str, str]:
     """Debezium's configuration, but for the file in which it keeps offsets while it runs."""
     tables = (*TABLES, settings.heartbeat_table)
-    chosen = {
+    configuration = {
         "name": settings.slot,
         "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
         "plugin.name": "pgoutput",
@@ -161,7 +161,7 @@ def properties(settings: Cdc, user: Credentials, source: Source) -> dict[str, st
         "internal.task.management.timeout.ms": "900000",
     }
     if settings.heartbeat_interval:
-        chosen |= {
+        configuration |= {
             "heartbeat.interval.ms": str(int(settings.heartbeat_interval.total_seconds() * 1000)),
             "heartbeat.action.query": (
                 f"INSERT INTO {SCHEMA}.{settings.heartbeat_table} (id, beat_at) VALUES (1, now()) "  # noqa: S608 - settings
@@ -169,7 +169,7 @@ def properties(settings: Cdc, user: Credentials, source: Source) -> dict[str, st
             ),
         }
     converters = ("key.converter", "value.converter", "converter")
-    return chosen | {f"{converter}.schemas.enable": "false" for converter in converters}
+    return configuration | {f"{converter}.schemas.enable": "false" for converter in converters}
 
 
 @jpype.JImplements("io.debezium.engine.DebeziumEngine$ChangeConsumer", deferred=True)
@@ -177,9 +177,9 @@ class _Consumer:
     """Parses what the engine hands over; an error in here ends the engine."""
 
     def __init__(
-        self, deliver: Deliver, time_columns: Mapping[str, str], fail: Callable[[BaseException], None]
+        self, handle_batch: HandleBatch, time_columns: Mapping[str, str], fail: Callable[[BaseException], None]
     ) -> None:
-        self._deliver = deliver
+        self._handle_batch = handle_batch
         self._time_columns = time_columns
         self._fail = fail
         self._committer: Any = None
@@ -189,7 +189,7 @@ class _Consumer:
     def handleBatch(self, records: Any, committer: Any) -> None:  # noqa: N802 - Java's name
         self._committer = committer
         try:
-            self._deliver([delivery for record in records if (delivery := self._delivery(record)) is not None])
+            self._handle_batch([change for record in records if (change := self._change_record(record)) is not None])
         except BaseException as error:
             self._fail(error)
             raise
@@ -202,14 +202,14 @@ class _Consumer:
         self._committer.markProcessed(record)
         self._committer.markBatchFinished()
 
-    def _delivery(self, record: Any) -> Delivery | None:
+    def _change_record(self, record: Any) -> ChangeRecord | None:
         """None for what is no change: a tombstone, the engine's own heartbeat."""
         value = record.value()
         topic = str(record.destination())
         if value is None or topic.startswith("__debezium-heartbeat"):
             return None
         zoned = self._zoned_columns(topic, record.sourceRecord().valueSchema())
-        return Delivery(parse(str(value), zoned, self._time_columns), record)
+        return ChangeRecord(parse(str(value), zoned, self._time_columns), record)
 
     def _zoned_columns(self, topic: str, schema: Any) -> Collection[str]:
         seen = self._zoned.get(topic)

@@ -27,7 +27,7 @@ class EnvelopeError(ValueError):
 class Change:
     """One change of one table.
 
-    ``moment_us``: its time in microseconds since the epoch. ``committed_us``: when the database committed it.
+    ``change_us``: its time in microseconds since the epoch. ``commit_us``: when the database committed it.
     ``snapshot``: it is a row that was there, not something that happened; ``ends_snapshot``: the last of them.
     ``image``: the row after the change, before it for a deletion; empty for a truncation.
     """
@@ -35,8 +35,8 @@ class Change:
     table: str
     op: str
     lsn: int
-    moment_us: int
-    committed_us: int
+    change_us: int
+    commit_us: int
     snapshot: bool
     ends_snapshot: bool
     image: dict[str, Any]
@@ -45,7 +45,7 @@ class Change:
     @property
     def hour(self) -> datetime:
         """Start of the hour that the change belongs to."""
-        return floor_hour(from_micros(self.moment_us))
+        return floor_hour(from_micros(self.change_us))
 
 
 def parse(value: str, zoned: Collection[str], time_columns: Mapping[str, str]) -> Change:
@@ -76,8 +76,8 @@ def parse(value: str, zoned: Collection[str], time_columns: Mapping[str, str]) -
         table=table,
         op=op,
         lsn=int(source["lsn"]),
-        moment_us=change_us,
-        committed_us=committed,
+        change_us=change_us,
+        commit_us=committed,
         snapshot=source.get("snapshot") not in _STREAMED,
         ends_snapshot=source.get("snapshot") == "last",
         image=image or {},

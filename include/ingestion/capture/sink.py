@@ -18,29 +18,42 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from prometheus_client import Counter, Gauge
+
+from adrank.contracts import metrics as names
 from adrank.contracts import timestamps
 from adrank.contracts.manifests import DataFile
 from adrank.contracts.settings import Cdc
 from adrank.contracts.timestamps import HOUR, floor_hour, from_micros
+from adrank.runtime.retry import RetryUntilStopped
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
-from ingestion.capture import metrics
 from ingestion.capture.checkpoint import Ahead, Checkpoint, CheckpointStore, LandedFile
 from ingestion.capture.envelopes import Change, EnvelopeError
-from ingestion.landing import changes as cdc_hours
-from ingestion.landing.changes import CdcTable
+from ingestion.landing.changes import TABLES, CdcTable, add_to_manifest, write_changes
 
-ROLL_ROWS: Final = 20_000
-_BACK_OFF: Final = (0.5, 10.0)
+FLUSH_ROWS: Final = 20_000
+_PAUSES: Final = (0.5, 10.0)
 _WORKERS: Final = 8
 _LOG: Final = logging.getLogger(__name__)
-_T = TypeVar("_T")
+CHANGES: Final = Counter(names.CAPTURE_CHANGES, "Changes that are durable, by Debezium's operation", ["table", "op"])
+LATE_CHANGES: Final = Counter(
+    names.CAPTURE_LATE_CHANGES, "Changes that landed in an hour that was closed before", ["table"]
+)
+LAG: Final = Gauge(
+    names.CAPTURE_LAG_SECONDS, "Since the commit of the oldest change that waits to land; 0 when none waits"
+)
+FILES: Final = Counter(names.CAPTURE_FILES, "Files of change data written")
+RETRIES: Final = Counter(names.CAPTURE_RETRIES, "Times that the object store refused and was asked again")
+HOURS_CLOSED: Final = Counter(names.CAPTURE_HOURS_CLOSED, "Hours closed")
+WATERMARK: Final = Gauge(names.CAPTURE_WATERMARK, "The newest heartbeat, in seconds since the epoch")
+_Result = TypeVar("_Result")
 
 
 class StoppedError(RuntimeError):
     """The process was told to stop while the object store refused; nothing is lost, it is delivered again."""
 
 
-class Delivery(NamedTuple):
+class ChangeRecord(NamedTuple):
     """A change and the engine's own record of it."""
 
     change: Change
@@ -48,7 +61,7 @@ class Delivery(NamedTuple):
 
 
 class Engine(Protocol):
-    """What the lander needs of the engine."""
+    """What the sink needs of the engine."""
 
     def offset(self, record: Any) -> dict[str, str | int | bool | None]:
         """Where the engine goes on when it starts behind ``record``."""
@@ -74,14 +87,14 @@ class ChangeSink:
         self._checkpoint = checkpoint
         self._engine = engine
         self._settings = settings
-        self._stop = stop
+        self._retry = RetryUntilStopped(stop, _is_refusal, RETRIES.inc, _PAUSES)
         self._lock = threading.Lock()
         self._ended = False
-        self._held: dict[tuple[CdcTable, datetime], list[Change]] = {}
-        self._rows = 0
-        self._waits_since: float | None = None
+        self._buffered: dict[tuple[CdcTable, datetime], list[Change]] = {}
+        self._buffered_rows = 0
+        self._waiting_since: float | None = None
         self._watermark = checkpoint.watermark
-        # Where the closing of hours begins; several beats may come before the first roll.
+        # Where the closing of hours begins; several heartbeats may come before the first flush.
         self._first_hour = checkpoint.closed
         self._oldest_commit: int | None = None
         self._in_snapshot = False
@@ -89,115 +102,119 @@ class ChangeSink:
         # The position of the newest record, how many came with it, and the last one of the position before.
         self._lsn: int | None = None
         self._at_lsn = 0
-        self._record: Any = None
-        self._behind: Any = None
-        metrics.LAG.set_function(self.lag)
+        self._last_record: Any = None
+        self._last_complete_record: Any = None
+        LAG.set_function(self.lag)
 
-    def resume(self) -> None:
+    def recover(self) -> None:
         """Write the manifests that an earlier process did not come to write."""
         with self._lock:
-            self._settle()
+            self._close_hours()
 
-    def take(self, deliveries: Iterable[Delivery]) -> None:
-        """Take changes in the order of the log; returns when they are held, or landed where that was due."""
+    def handle_batch(self, records: Iterable[ChangeRecord]) -> None:
+        """Take changes in the order of the log; returns when they are buffered, or landed where that was due."""
         with self._lock:
             if self._ended:
                 return
-            for delivery in deliveries:
-                self._accept(delivery)
-                if self._rows >= ROLL_ROWS:
-                    self._roll()
+            for record in records:
+                self._accept(record)
+                if self._buffered_rows >= FLUSH_ROWS:
+                    self._flush()
             if self._is_due():
-                self._roll()
+                self._flush()
 
-    def tick(self) -> None:
+    def flush_if_due(self) -> None:
         """Land what has waited long enough."""
         with self._lock:
             if not self._ended and self._is_due():
-                self._roll()
+                self._flush()
 
-    def finish(self) -> None:
-        """Land what is held and take no more. A snapshot that has not ended is left: it begins anew."""
+    def close(self) -> None:
+        """Land what is buffered and take no more. A snapshot that has not ended is left: it begins anew."""
         with self._lock:
             self._ended = True
-            if self._waits_since is not None and not self._in_snapshot:
-                self._roll()
+            if self._waiting_since is not None and not self._in_snapshot:
+                self._flush()
 
     def lag(self) -> float:
         """Seconds since the commit of the oldest change that has come and has not landed; 0 when nothing waits."""
         oldest = self._oldest_commit
         return 0.0 if oldest is None else max(0.0, time.time() - oldest / 1e6)
 
-    def _accept(self, delivery: Delivery) -> None:
-        change = delivery.change
+    def _accept(self, record: ChangeRecord) -> None:
+        change = record.change
         if change.lsn != self._lsn:
-            self._lsn, self._at_lsn, self._behind = change.lsn, 0, self._record
+            self._lsn, self._at_lsn, self._last_complete_record = change.lsn, 0, self._last_record
         self._at_lsn += 1
-        self._record = delivery.record
+        self._last_record = record.record
         self._in_snapshot = change.snapshot and not change.ends_snapshot
         if change.ends_snapshot:
-            self._behind = self._record
-        if self._waits_since is None:
-            self._waits_since = time.monotonic()
+            self._last_complete_record = self._last_record
+        if self._waiting_since is None:
+            self._waiting_since = time.monotonic()
         ahead = self._checkpoint.ahead
         if ahead is not None and ahead.lsn == change.lsn and self._at_lsn <= ahead.records:
             return
-        self._oldest_commit = self._oldest_commit or change.committed_us
+        self._oldest_commit = self._oldest_commit or change.commit_us
         if change.table == self._settings.heartbeat_table:
-            self._beat(change)
+            self._on_heartbeat(change)
         else:
-            self._held.setdefault((_captured(change.table), change.hour), []).append(change)
-            self._rows += 1
+            self._buffered.setdefault((_captured(change.table), change.hour), []).append(change)
+            self._buffered_rows += 1
 
-    def _beat(self, change: Change) -> None:
+    def _on_heartbeat(self, change: Change) -> None:
         if not change.image or change.op == "d":
             return
         beat_at = change.image.get("beat_at")
         if not isinstance(beat_at, int):
             raise EnvelopeError(f"{change.table}.beat_at: {beat_at!r} is not a time")
-        beat = from_micros(beat_at)
-        self._watermark = max(self._watermark, beat) if self._watermark else beat
-        self._first_hour = self._first_hour or floor_hour(beat)
+        heartbeat = from_micros(beat_at)
+        self._watermark = max(self._watermark, heartbeat) if self._watermark else heartbeat
+        self._first_hour = self._first_hour or floor_hour(heartbeat)
 
     def _is_due(self) -> bool:
-        if self._waits_since is None or self._in_snapshot:
+        if self._waiting_since is None or self._in_snapshot:
             return False
-        waited = time.monotonic() - self._waits_since
+        waited = time.monotonic() - self._waiting_since
         if self._snapshot_files or waited >= self._settings.flush_interval.total_seconds():
             return True
         closed = self._checkpoint.closed
         return self._watermark is not None and (closed is None or self._watermark >= closed + HOUR)
 
-    def _roll(self) -> None:
-        files = self._persist(self._write)
-        for changes in self._held.values():
+    def _flush(self) -> None:
+        files = self._with_retries(self._write)
+        for changes in self._buffered.values():
             for change in changes:
-                metrics.CHANGES.labels(change.table, change.op).inc()
-        metrics.FILES.inc(len(files))
-        rows, self._rows = self._rows, 0
-        self._held.clear()
+                CHANGES.labels(change.table, change.op).inc()
+        FILES.inc(len(files))
+        rows, self._buffered_rows = self._buffered_rows, 0
+        self._buffered.clear()
         self._snapshot_files += files
         if self._in_snapshot:
             return
         self._save()
-        self._waits_since = None
+        self._waiting_since = None
         self._oldest_commit = None
         if rows:
             _LOG.info("landed %d changes in %d files", rows, len(files))
-        self._settle()
+        self._close_hours()
 
     def _write(self) -> list[LandedFile]:
         def put(part: tuple[tuple[CdcTable, datetime], list[Change]]) -> LandedFile:
             (table, hour), changes = part
-            file = cdc_hours.write_changes(self._store, table, hour, [change.line for change in changes])
+            file = write_changes(self._store, table, hour, [change.line for change in changes])
             return LandedFile(table=table, hour=hour, file=file)
 
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="landing") as pool:
-            return list(pool.map(put, self._held.items()))
+            return list(pool.map(put, self._buffered.items()))
 
     def _save(self) -> None:
         files = {(f.table, f.hour, f.file.name): f for f in (*self._checkpoint.files, *self._snapshot_files)}
-        offset = self._checkpoint.offset if self._behind is None else self._engine.offset(self._behind)
+        offset = (
+            self._checkpoint.offset
+            if self._last_complete_record is None
+            else self._engine.offset(self._last_complete_record)
+        )
         self._store_checkpoint(
             self._checkpoint.model_copy(
                 update={
@@ -211,23 +228,23 @@ class ChangeSink:
             )
         )
         self._snapshot_files = []
-        if self._behind is not None:
-            self._engine.acknowledge(self._behind)
+        if self._last_complete_record is not None:
+            self._engine.acknowledge(self._last_complete_record)
 
     def _ahead(self) -> Ahead | None:
-        if self._lsn is None or self._behind is self._record:
+        if self._lsn is None or self._last_complete_record is self._last_record:
             return None
         before = self._checkpoint.ahead
         # An earlier process may have landed more of this position than has come again.
-        known = before.records if before is not None and before.lsn == self._lsn else 0
-        return Ahead(lsn=self._lsn, records=max(self._at_lsn, known))
+        landed = before.records if before is not None and before.lsn == self._lsn else 0
+        return Ahead(lsn=self._lsn, records=max(self._at_lsn, landed))
 
-    def _settle(self) -> None:
+    def _close_hours(self) -> None:
         """Close the hours that the watermark has passed; a file of an hour that is closed joins its manifest."""
         watermark = self._checkpoint.watermark
         if watermark is None:
             return
-        metrics.WATERMARK.set(watermark.timestamp())
+        WATERMARK.set(watermark.timestamp())
         closable = floor_hour(watermark)
         closed = self._checkpoint.closed or closable
         files: dict[tuple[CdcTable, datetime], list[DataFile]] = {}
@@ -236,18 +253,18 @@ class ChangeSink:
                 files.setdefault((landed.table, landed.hour), []).append(landed.file)
         late = [part for part in files if part[1] < closed]
 
-        def extend(part: tuple[CdcTable, datetime]) -> None:
-            cdc_hours.add_to_manifest(self._store, *part, files.get(part, ()), watermark)
+        def close(part: tuple[CdcTable, datetime]) -> None:
+            add_to_manifest(self._store, *part, files.get(part, ()), watermark)
 
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="manifests") as pool:
-            self._persist(lambda: list(pool.map(extend, late)))
+            self._with_retries(lambda: list(pool.map(close, late)))
         if self._checkpoint.closed is not None:
             for table, hour in late:
-                metrics.LATE_CHANGES.labels(table).inc(sum(file.rows for file in files[table, hour]))
+                LATE_CHANGES.labels(table).inc(sum(file.rows for file in files[table, hour]))
         for hour in timestamps.hours(closed, closable):
-            for table in cdc_hours.TABLES:
-                self._persist(lambda part=(table, hour): extend(part))  # type: ignore[misc]
-            metrics.HOURS_CLOSED.inc()
+            for table in TABLES:
+                self._with_retries(lambda part=(table, hour): close(part))  # type: ignore[misc]
+            HOURS_CLOSED.inc()
             _LOG.info("closed %s", hour.isoformat())
         self._store_checkpoint(
             self._checkpoint.model_copy(
@@ -261,25 +278,24 @@ class ChangeSink:
 
     def _store_checkpoint(self, checkpoint: Checkpoint) -> None:
         if checkpoint != self._checkpoint:
-            self._persist(lambda: self._checkpoints.save(checkpoint))
+            self._with_retries(lambda: self._checkpoints.save(checkpoint))
             self._checkpoint = checkpoint
 
-    def _persist(self, write: Callable[[], _T]) -> _T:
+    def _with_retries(self, write: Callable[[], _Result]) -> _Result:
         """Repeat ``write`` until the object store takes it."""
-        delay, longest = _BACK_OFF
-        while True:
-            try:
-                return write()
-            except ObjectStoreError as error:
-                metrics.RETRIES.inc()
-                _LOG.warning("waiting %g s for the object store: %s", delay, error)
-                if self._stop.wait(delay):
-                    raise StoppedError(f"stopped while the object store refused: {error}") from error
-                delay = min(2 * delay, longest)
+        try:
+            return self._retry.call(write)
+        except ObjectStoreError as error:
+            raise StoppedError(f"stopped while the object store refused: {error}") from error
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whatever the store says, the database keeps its log until somebody has mended it."""
+    return isinstance(error, ObjectStoreError)
 
 
 def _captured(table: str) -> CdcTable:
-    for known in cdc_hours.TABLES:
-        if table == known:
-            return known
+    for captured in TABLES:
+        if table == captured:
+            return captured
     raise EnvelopeError(f"{table}: changes of this table were not asked for")

@@ -30,8 +30,8 @@ from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver import hour_closer, messages
 from ingestion.archiver.checkpoints import Checkpoint, OwnedCheckpoint, PendingFile
-from ingestion.archiver.hour_closer import Closed, Hours
-from ingestion.archiver.messages import Refusal
+from ingestion.archiver.hour_closer import CloseResult, HourCloser
+from ingestion.archiver.messages import Rejection
 from ingestion.landing import event_table
 
 GROUP: Final = "connect-adrank-raw-events"
@@ -56,8 +56,8 @@ class SinkOffsets:
         """Partition -> the offset before which everything is durable; 0 where the sink has not committed yet."""
         try:
             partitions = self._consumer.list_topics(self._topic, timeout=_TIMEOUT).topics[self._topic].partitions
-            asked = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
-            return {at.partition: max(at.offset, 0) for at in self._consumer.committed(asked, timeout=_TIMEOUT)}
+            wanted = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
+            return {at.partition: max(at.offset, 0) for at in self._consumer.committed(wanted, timeout=_TIMEOUT)}
         except KafkaException as error:
             raise SinkUnreadableError(f"offsets of {self._topic} cannot be read: {error}") from error
 
@@ -71,7 +71,7 @@ class SinkOffsets:
             why = message.error() if message else "no answer"
             raise SinkUnreadableError(f"partition {partition} of {self._topic} at offset {offset - 1}: {why}")
         (found,) = messages.decode([message.value()])
-        return None if isinstance(found, Refusal) else from_micros(found.event_time)
+        return None if isinstance(found, Rejection) else from_micros(found.event_time)
 
     def close(self) -> None:
         """Leave the brokers."""
@@ -87,7 +87,7 @@ class SinkFile(NamedTuple):
     offset: int
 
 
-def close_hours(store: ObjectStore, events: Events, sink: SinkOffsets, refuse: Callable[[str], None]) -> Closed:
+def close_hours(store: ObjectStore, events: Events, sink: SinkOffsets, refuse: Callable[[str], None]) -> CloseResult:
     """Bring the checkpoints to where the sink is, and close what is due.
 
     ``refuse`` is told of each file that no manifest will name, as the archiver names no such events: why, and its key.
@@ -102,7 +102,7 @@ def close_hours(store: ObjectStore, events: Events, sink: SinkOffsets, refuse: C
         before, offset = own.current, committed[own.current.partition]
         new = [f for f in found if f.partition == before.partition and (before.next_offset or 0) <= f.offset < offset]
         own.save(_advanced(store, events, before, offset, sink.clock(before.partition, offset), new, refuse))
-    return Hours(store, events, len(committed)).close()
+    return HourCloser(store, events, len(committed)).close()
 
 
 def _advanced(
@@ -120,7 +120,7 @@ def _advanced(
     pending = []
     moments = [] if last is None else [last]
     for file in sorted(new, key=lambda file: file.offset):
-        if why := _refused(file, events, reached, now):
+        if why := _out_of_range(file, events, reached, now):
             refuse(f"{why}: s3://{store.bucket}/{file.key}")
         else:
             body = store.get(file.key)
@@ -140,13 +140,13 @@ def _advanced(
             "next_offset": offset,
             "clock": clock,
             "began": before.began or clock,
-            "files": (*hour_closer.unnamed(store, events.topic, before.files), *pending),
+            "files": (*hour_closer.not_in_manifest(store, events.topic, before.files), *pending),
             "rows": before.rows + sum(file.rows for file in pending),
         }
     )
 
 
-def _refused(file: SinkFile, events: Events, reached: datetime | None, now: datetime) -> str | None:
+def _out_of_range(file: SinkFile, events: Events, reached: datetime | None, now: datetime) -> str | None:
     """Why the archiver would have none of the file's events; None when it would have some."""
     if file.hour > now + events.max_future:
         return "too far ahead of the wall clock"

@@ -1,10 +1,7 @@
 """Bring your own logs: check a directory of logs whole, then land it as raw hours.
 
-``python -m ingestion.own_logs --data DIR --bucket B [--labels-maturity PT1H] [--check]``
-
-Nothing is written before every file has been read and checked, so a bad file leaves the lake as it was; its error is
-the last line on stderr and the exit code is 1. On success the report is on stdout as JSON. Rules that a user may ask
-about:
+Nothing is written before every file has been read and checked, so a bad file leaves the lake as it was. Rules that a
+user may ask about:
 
 - Times without a zone are taken as UTC.
 - Repeated ``event_id``s are dropped and counted; outcomes without an impression land in ``raw/rejected/`` with a
@@ -20,9 +17,6 @@ about:
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -32,11 +26,10 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from adrank.contracts import settings, timestamps
 from adrank.contracts.timestamps import DAY, HOUR, as_utc, floor_day, floor_hour
-from adrank.storage.object_store import ObjectStore, ObjectStoreError
+from adrank.storage.object_store import ObjectStore
 from ingestion.billing import landing as billing_landing
 from ingestion.billing.export import MAX_AMOUNT, BilledRow
 from ingestion.landing import changes, event_table, raw_events
@@ -48,32 +41,6 @@ from ingestion.own_logs.files import OwnLogsError
 
 MAX_SPAN: Final = timedelta(days=3653)
 _BILLING_LAG: Final = settings.Billing().lag
-
-
-class ImportReport(BaseModel):
-    """What came in. ``rows`` landed; ``rejected`` counts rows kept apart by reason; ``duplicates`` were dropped."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    events_file: str
-    rows: int
-    event_types: dict[str, int]
-    searches: int
-    users: int
-    hours: int
-    first_time: datetime
-    last_time: datetime
-    duplicates: int
-    rejected: dict[str, int]
-    late_outcomes: int
-    context_features: tuple[str, ...]
-    ignored_columns: dict[str, str]
-    ads: int
-    sellers: int
-    replaced_entities: int
-    billing_rows: int
-    billed_events: int
-    billing_unmatched: int
 
 
 @dataclass(frozen=True)
@@ -137,33 +104,6 @@ def land(logs: ImportedLogs, store: ObjectStore, *, billing_lag: timedelta = _BI
             raw_events.HourToLand(hour, filled.get(hour, nothing), refused[hour].num_rows if hour in refused else 0)
             for hour in timestamps.hours(first, last + HOUR)
         ),
-    )
-
-
-def report(logs: ImportedLogs, maturity: timedelta) -> ImportReport:
-    """Counts of what :func:`read` returned. ``late_outcomes`` came later after their impression than ``maturity``."""
-    events = logs.events.accepted
-    entities = [found for found in (logs.ads, logs.sellers) if found]
-    return ImportReport(
-        events_file=logs.events.file.name,
-        rows=events.num_rows,
-        event_types=dict(sorted(Counter(events["event_type"].to_pylist()).items())),
-        searches=pc.count_distinct(events["search_id"]).as_py(),
-        users=pc.count_distinct(events["user_id"]).as_py(),
-        hours=sum(1 for _ in timestamps.hours(logs.first_time, logs.last_time + timedelta(microseconds=1))),
-        first_time=logs.first_time,
-        last_time=logs.last_time,
-        duplicates=logs.events.duplicates,
-        rejected=dict(sorted(Counter(logs.events.rejected["reason"].to_pylist()).items())),
-        late_outcomes=_late_outcomes(events, maturity),
-        context_features=logs.events.context_features,
-        ignored_columns=logs.events.ignored_columns,
-        ads=len(logs.ads.rows) if logs.ads else 0,
-        sellers=len(logs.sellers.rows) if logs.sellers else 0,
-        replaced_entities=sum(found.replaced for found in entities),
-        billing_rows=logs.billing.table.num_rows if logs.billing else 0,
-        billed_events=logs.billed_events,
-        billing_unmatched=logs.billing_unmatched,
     )
 
 
@@ -240,41 +180,3 @@ def _land_billing(billing: Billing, logs: ImportedLogs, store: ObjectStore, lag:
     currency = next((row.currency for day in rows.values() for row in day if row.currency), "")
     for day in timestamps.days(min(logs.first_time, min(rows)), max(rows) + DAY):
         billing_landing.land(store, day, rows.get(day, []), currency=currency, lag=lag)
-
-
-def _late_outcomes(events: pa.Table, maturity: timedelta) -> int:
-    keys = ["search_id", "ad_id"]
-    shown = events.filter(pc.equal(events["event_type"], "impression")).select([*keys, "event_time"])
-    first = shown.group_by(keys).aggregate([("event_time", "min")])
-    outcomes = events.filter(pc.not_equal(events["event_type"], "impression")).select([*keys, "event_time"])
-    joined = outcomes.join(first, keys=keys)
-    waited = pc.subtract(joined["event_time"], joined["event_time_min"])
-    return int(pc.sum(pc.greater(waited, pa.scalar(maturity))).as_py() or 0)
-
-
-def _maturity(spelled: str) -> timedelta:
-    try:
-        return TypeAdapter(timedelta).validate_python(spelled)
-    except ValidationError as error:
-        raise argparse.ArgumentTypeError(f"{spelled!r} is not an ISO 8601 duration such as PT1H") from error
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="ingestion.own_logs", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="directory that holds the logs")
-    parser.add_argument("--bucket", default=settings.load().lake.bucket, help="bucket of the lake")
-    parser.add_argument("--labels-maturity", type=_maturity, default=settings.load().labels.maturity)
-    parser.add_argument("--check", action="store_true", help="read and check only, land nothing")
-    chosen = parser.parse_args(arguments)
-    try:
-        logs = read(chosen.data)
-        summary = report(logs, chosen.labels_maturity)
-        if not chosen.check:
-            store = ObjectStore.connect(chosen.bucket, region=settings.load().region)
-            land(logs, store, billing_lag=settings.load().billing.lag)
-    except (OwnLogsError, ObjectStoreError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(summary.model_dump_json(indent=2))
-    return 0

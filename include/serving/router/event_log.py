@@ -24,7 +24,7 @@ from confluent_kafka import KafkaException
 
 from adrank.contracts.settings import Events
 from adrank.kafka import messages
-from adrank.kafka.producer import Delivery
+from adrank.kafka.producer import ReliableProducer
 from serving.router.router import RankResult
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class EventLog:
     def __init__(self, events: Events) -> None:
         self._topic = events.topic
         options = {"client.id": "adrank-event-log", "linger.ms": _LINGER_MS}
-        self._producer = Delivery(events, events.topic, _name, **options)
+        self._producer = ReliableProducer(events, events.topic, _name, **options)
         self._frame = messages.frame(events.schema_id)
         self._closed = threading.Event()
         self._heartbeat_thread: threading.Thread | None = None

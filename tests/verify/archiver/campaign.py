@@ -238,7 +238,7 @@ class Campaign:
         if chance < POISON:
             value = self._spoiled(number, moment)
             self.poison.add(value)
-            self._log._delivery.send(key=b"s%d" % number, value=value)
+            self._log._producer.send(key=b"s%d" % number, value=value)
             return
         if chance < POISON + DUPLICATES and self._valid:
             row = self._random.choice(self._valid[-5000:])

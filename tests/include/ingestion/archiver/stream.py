@@ -68,12 +68,12 @@ class Stream:
 
     def say_raw(self, *values: bytes) -> None:
         for value in values:
-            self.log._delivery.send(key=b"raw", value=value)
+            self.log._producer.send(key=b"raw", value=value)
         self.log.flush()
 
     def say_to(self, partition: int, *rows: dict[str, Any]) -> None:
         for said in rows:
-            self.log._delivery.send(value=encode(said), partition=partition)
+            self.log._producer.send(value=encode(said), partition=partition)
         self.log.flush()
 
     def say_large(self, value: bytes) -> None:

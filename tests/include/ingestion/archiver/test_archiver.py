@@ -27,8 +27,8 @@ from adrank.storage.object_store import ObjectStoreError
 from ingestion.archiver import checkpoints, dead_letters, replay
 from ingestion.archiver.archiver import Archiver
 from ingestion.archiver.checkpoints import OwnedCheckpoint
-from ingestion.archiver.consumer import owned
-from ingestion.archiver.hour_closer import Hours
+from ingestion.archiver.consumer import assigned_partitions
+from ingestion.archiver.hour_closer import HourCloser
 from ingestion.archiver.metrics import Metrics
 from ingestion.landing import raw_events
 from ingestion.landing.event_table import EVENT_SCHEMA, empty
@@ -227,7 +227,7 @@ def test_what_was_read_but_not_rolled_is_read_again(make_stream: Callable[..., S
     stream = make_stream(flush_interval=timedelta(minutes=5))
     stream.say(row("a", HOUR))
     archiver = Archiver(stream.lake, stream.events, Metrics(), threading.Event(), 0, 1)
-    stream.until(lambda: archiver.step() or any(held.rows for held in archiver._held.values()))
+    stream.until(lambda: archiver.step() or any(held.rows for held in archiver._buffers.values()))
     archiver._source.close()  # as if killed
 
     with stream.archived(flush_interval=timedelta(seconds=0.1)):
@@ -265,8 +265,8 @@ def test_a_running_archiver_ends_with_an_error_when_another_takes_over(stream: S
 
 
 def test_two_cannot_close_the_hours_of_one_topic(stream: Stream) -> None:
-    zombie = Hours(stream.lake, stream.events, 3)
-    Hours(stream.lake, stream.events, 3)
+    zombie = HourCloser(stream.lake, stream.events, 3)
+    HourCloser(stream.lake, stream.events, 3)
     for partition in range(3):
         owned = OwnedCheckpoint.acquire(stream.lake, stream.events.topic, partition)
         owned.save(owned.current.model_copy(update={"clock": HOUR, "began": HOUR}))
@@ -385,7 +385,7 @@ def test_while_a_roll_waits_for_the_store_one_more_is_read_and_no_third(
         return value(metrics, names.ARCHIVER_RETRIES) >= count + 2
 
     def held() -> int:
-        return sum(held.rows for held in archiver._held.values())
+        return sum(held.rows for held in archiver._buffers.values())
 
     object_store.refuse_writes(60)
     stream.say(row("a", HOUR))
@@ -412,7 +412,7 @@ def test_a_bucket_that_is_not_there_is_an_error_at_once(stream: Stream) -> None:
 
 
 def test_two_instances_share_the_partitions() -> None:
-    assert [list(owned(5, instance, 2)) for instance in (0, 1)] == [[0, 2, 4], [1, 3]]
+    assert [list(assigned_partitions(5, instance, 2)) for instance in (0, 1)] == [[0, 2, 4], [1, 3]]
 
 
 def test_the_command_rolls_what_it_holds_when_it_is_told_to_stop(

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 
 from adrank.contracts.settings import Events
 from adrank.kafka.producer import DeliveryError
-from ingestion.archiver.dead_letters import DeadLetterTopic, Refused
+from ingestion.archiver.dead_letters import DeadLetterRecord, DeadLetterTopic
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -30,8 +30,8 @@ class Sent:
 class StrictBroker:
     """Stands in for the producer of a topic whose own limit is lower: it refuses only when the report comes."""
 
-    def __init__(self, limit: int, refusal: int = KafkaError.MSG_SIZE_TOO_LARGE) -> None:
-        self._limit, self._refusal = limit, refusal
+    def __init__(self, limit: int, rejection: int = KafkaError.MSG_SIZE_TOO_LARGE) -> None:
+        self._limit, self._rejection = limit, rejection
         self._queued: list[dict[str, Any]] = []
         self.taken: list[dict[str, Any]] = []
 
@@ -46,7 +46,7 @@ class StrictBroker:
             report: Callable[[Any, Any], None] = arguments["on_delivery"]
             size = sum(len(arguments.get(part) or b"") for part in ("key", "value"))
             if size > self._limit:
-                report(KafkaError(self._refusal), Sent(arguments))
+                report(KafkaError(self._rejection), Sent(arguments))
             else:
                 self.taken.append(arguments)
                 report(None, Sent(arguments))
@@ -54,14 +54,14 @@ class StrictBroker:
         return 0
 
 
-def refused(offset: int, key: bytes, value: bytes) -> Refused:
+def refused(offset: int, key: bytes, value: bytes) -> DeadLetterRecord:
     plain = {"topic": "events", "partition": 0, "kind": "not_json", "reason": "no", "sent_at": NOW, "refused_at": NOW}
-    return Refused(**plain, offset=offset, key=key, value=value)
+    return DeadLetterRecord(**plain, offset=offset, key=key, value=value)
 
 
 def topic_of(broker: StrictBroker) -> DeadLetterTopic:
     made = DeadLetterTopic(Events(brokers="127.0.0.1:1", client={"log_level": "0"}))
-    made._delivery.producer = broker
+    made._producer.producer = broker
     return made
 
 

@@ -18,12 +18,12 @@ from adrank.contracts.settings import Events
 from adrank.contracts.timestamps import from_micros, micros
 from adrank.kafka.messages import encode, frame, heartbeat
 from ingestion.archiver import messages as event_messages
-from ingestion.archiver.decoding import LATE, Decoded, Rules, decode
-from ingestion.archiver.messages import Event, Heartbeat, Refusal
+from ingestion.archiver.decoding import LATE, Decoded, EventTimeLimits, decode
+from ingestion.archiver.messages import Event, Heartbeat, Rejection
 from ingestion.landing.event_table import EVENT_SCHEMA, conform
 
 NOW = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
-RULES = Rules.of(Events())
+LIMITS = EventTimeLimits.of(Events())
 HOUR = timedelta(hours=1)
 GOOD: dict[str, Any] = {
     "event_id": "e1",
@@ -61,11 +61,11 @@ def said(**changes: object) -> bytes:
 
 def run(*values: bytes | None, clock: datetime | None = NOW, now: datetime = NOW) -> Decoded:
     messages = [Message(offset, body) for offset, body in enumerate(values, 100)]
-    return decode(messages, None if clock is None else micros(clock), RULES, micros(now))
+    return decode(messages, None if clock is None else micros(clock), LIMITS, micros(now))
 
 
 def reasons(decoded: Decoded) -> list[tuple[str, str]]:
-    return [tuple(letter.refusal) for letter in decoded.dead]
+    return [tuple(letter.rejection) for letter in decoded.dead]
 
 
 def test_what_producers_encode_is_what_is_read() -> None:
@@ -101,7 +101,7 @@ def test_a_dead_letter_keeps_its_frame() -> None:
 def test_ingest_time_is_kafkas_unless_the_event_brings_one() -> None:
     sent = int(NOW.timestamp() * 1000) - 5
     messages = [Message(0, said(), sent), Message(1, said(ingest_time=7), sent)]
-    read = decode(messages, None, RULES, micros(NOW)).table["ingest_time"].to_pylist()
+    read = decode(messages, None, LIMITS, micros(NOW)).table["ingest_time"].to_pylist()
     assert read == [NOW - timedelta(milliseconds=5), from_micros(7)]
 
 
@@ -140,8 +140,8 @@ def test_ingest_time_is_kafkas_unless_the_event_brings_one() -> None:
 )
 def test_poison_is_refused_with_a_reason_that_names_the_field(value: bytes | None, kind: str, reason: str) -> None:
     decoded = run(said(event_id="before"), value, said(event_id="after"))
-    assert [(letter.offset, letter.refusal.kind) for letter in decoded.dead] == [(101, kind)]
-    assert reason in decoded.dead[0].refusal.reason
+    assert [(letter.offset, letter.rejection.kind) for letter in decoded.dead] == [(101, kind)]
+    assert reason in decoded.dead[0].rejection.reason
     assert decoded.table["event_id"].to_pylist() == ["before", "after"]
 
 
@@ -169,18 +169,18 @@ def test_a_skew_beyond_what_is_poison_is_no_setting() -> None:
 
 
 def test_a_partition_behind_the_closed_hours_refuses_what_is_too_late_for_them() -> None:
-    last = micros(NOW) - RULES.lookback
+    last = micros(NOW) - LIMITS.allowed_lateness
     messages = [Message(0, said(event_time=last)), Message(1, said(event_time=last - 1, event_id="old"))]
     stale = micros(NOW - 72 * HOUR)
-    decoded = decode(messages, stale, RULES, micros(NOW), micros(NOW))
-    assert [(letter.offset, letter.refusal.kind) for letter in decoded.dead] == [(1, "too_late")]
-    assert NOW.isoformat() in decoded.dead[0].refusal.reason
+    decoded = decode(messages, stale, LIMITS, micros(NOW), micros(NOW))
+    assert [(letter.offset, letter.rejection.kind) for letter in decoded.dead] == [(1, "too_late")]
+    assert NOW.isoformat() in decoded.dead[0].rejection.reason
     assert decoded.clock == last, "the clock is the partition's own"
-    assert decode(messages, micros(NOW), RULES, micros(NOW), stale).dead == decoded.dead
+    assert decode(messages, micros(NOW), LIMITS, micros(NOW), stale).dead == decoded.dead
 
 
 def test_an_event_is_too_late_by_the_clock_as_it_was_when_the_event_came() -> None:
-    last = micros(NOW) - RULES.lookback
+    last = micros(NOW) - LIMITS.allowed_lateness
     decoded = run(said(event_time=last), said(event_time=last - 1, event_id="old"), clock=NOW)
     assert [kind for kind, _ in reasons(decoded)] == ["too_late"]
     assert "$" not in reasons(decoded)[0][1]
@@ -227,8 +227,8 @@ def test_any_bytes_are_rows_or_dead_letters_and_batches_do_not_matter(values: li
         isinstance(what, Heartbeat) for what, at in zip(found, range(100, 200), strict=False) if at in offsets(whole)
     )
     assert whole.table.num_rows + len(whole.dead) + beats - refused_beats == len(values)
-    assert all(letter.refusal.reason for letter in whole.dead)
-    assert all(isinstance(what, Event | Heartbeat | Refusal) for what in found)
+    assert all(letter.rejection.reason for letter in whole.dead)
+    assert all(isinstance(what, Event | Heartbeat | Rejection) for what in found)
     conform(whole.table.drop_columns([LATE])).validate(full=True)
 
     cut = dice.randint(0, len(values))
@@ -236,7 +236,7 @@ def test_any_bytes_are_rows_or_dead_letters_and_batches_do_not_matter(values: li
     for start, part in ((100, values[:cut]), (100 + cut, values[cut:])):
         if part:
             messages = [Message(start + number, body) for number, body in enumerate(part)]
-            decoded = decode(messages, clock, RULES, micros(NOW))
+            decoded = decode(messages, clock, LIMITS, micros(NOW))
             clock = decoded.clock
             rows += decoded.table.to_pylist()
             dead += decoded.dead

@@ -216,10 +216,10 @@ def test_a_database_that_cannot_be_captured_whole_is_refused_by_name(
     world.sql(broken)
     try:
         with pytest.raises(DatabaseError, match=said):
-            inspect(world)
+            inspect_source(world)
     finally:
         world.sql(mended)
-    assert inspect(world).has_publication
+    assert inspect_source(world).has_publication
 
 
 def test_a_wrong_password_is_refused_without_telling_it(world: CaptureWorld) -> None:
@@ -227,7 +227,7 @@ def test_a_wrong_password_is_refused_without_telling_it(world: CaptureWorld) -> 
     with pytest.raises(
         DatabaseError, match=r"127\.0\.0\.1:\d+/marketplace: .*password authentication failed"
     ) as refused:
-        database.inspect(settings, Credentials(USER, "not-it"))
+        database.inspect_source(settings, Credentials(USER, "not-it"))
     assert "not-it" not in str(refused.value)
     assert "not-it" not in repr(Credentials(USER, "not-it"))
 
@@ -248,6 +248,6 @@ def test_a_secret_that_is_none_is_refused_without_telling_it(text: str) -> None:
     assert refused.value.__cause__ is None
 
 
-def inspect(world: CaptureWorld) -> database.Source:
+def inspect_source(world: CaptureWorld) -> database.SourceDatabase:
     settings = Cdc(host=HOST, port=world.postgres.port, time_column="updated_at")
-    return database.inspect(settings, Credentials(USER, world.postgres.password))
+    return database.inspect_source(settings, Credentials(USER, world.postgres.password))

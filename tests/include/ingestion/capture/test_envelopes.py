@@ -31,7 +31,7 @@ def delivered(op: str, row: dict[str, Any] | None, **source: Any) -> str:
 
 def test_a_change_belongs_to_the_hour_of_its_commit() -> None:
     change = parse(delivered("u", ROW), ZONED, {})
-    assert change.moment_us == change.committed_us == COMMITTED
+    assert change.change_us == change.commit_us == COMMITTED
     assert change.hour == datetime(2026, 11, 23, 14, tzinfo=UTC)
 
 
@@ -46,7 +46,7 @@ def test_or_to_the_hour_that_its_row_names_also_when_the_row_goes(op: str) -> No
 
 @pytest.mark.parametrize(("op", "row"), [("u", ROW | {"updated_at": None}), ("t", None)], ids=["null", "truncation"])
 def test_a_change_that_names_no_time_has_that_of_its_commit(op: str, row: dict[str, Any] | None) -> None:
-    assert parse(delivered(op, row), ZONED, {"ads": "updated_at"}).moment_us == COMMITTED
+    assert parse(delivered(op, row), ZONED, {"ads": "updated_at"}).change_us == COMMITTED
 
 
 def test_zoned_times_become_microseconds_and_nothing_is_left_out() -> None:

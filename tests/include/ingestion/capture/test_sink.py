@@ -17,10 +17,10 @@ from adrank.contracts.settings import Cdc
 from adrank.contracts.timestamps import DAY
 from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ConflictError, ObjectStore, ObjectStoreError, Version
-from ingestion.capture import sink as landing
+from ingestion.capture import sink as sink_module
 from ingestion.capture.checkpoint import CheckpointError, CheckpointStore
 from ingestion.capture.envelopes import Change, EnvelopeError
-from ingestion.capture.sink import ChangeSink, Delivery, StoppedError
+from ingestion.capture.sink import ChangeRecord, ChangeSink, StoppedError
 from ingestion.landing.changes import CdcTable
 
 HOUR = datetime(2026, 3, 1, 5, tzinfo=UTC)
@@ -45,8 +45,8 @@ class FakeEngine:
     def acknowledge(self, record: Any) -> None:
         self.acknowledged.append(record)
 
-    def deliver(self, log: Iterable[Change]) -> list[Delivery]:
-        return [Delivery(change, change.lsn) for change in log if change.lsn > self.start]
+    def deliver(self, log: Iterable[Change]) -> list[ChangeRecord]:
+        return [ChangeRecord(change, change.lsn) for change in log if change.lsn > self.start]
 
 
 class MemoryStore(ObjectStore):
@@ -139,9 +139,9 @@ def start(store: Any, flush_interval: timedelta = AT_ONCE) -> tuple[ChangeSink, 
     checkpoints = CheckpointStore(store, "adrank")
     checkpoint = checkpoints.load("log")
     engine = FakeEngine(checkpoint.offset)
-    lander = ChangeSink(store, checkpoints, checkpoint, engine, Cdc(flush_interval=flush_interval), threading.Event())
-    lander.resume()
-    return lander, engine
+    sink = ChangeSink(store, checkpoints, checkpoint, engine, Cdc(flush_interval=flush_interval), threading.Event())
+    sink.recover()
+    return sink, engine
 
 
 def landed(store: ObjectStore, table: CdcTable = "ads", hour: datetime = HOUR) -> list[tuple[int, float]]:
@@ -159,18 +159,18 @@ def is_closed(store: ObjectStore, hour: datetime, table: CdcTable = "ads") -> bo
 
 
 def test_an_hour_is_closed_when_a_heartbeat_has_passed_its_end(store: ObjectStore) -> None:
-    lander, engine = start(store)
-    lander.take(engine.deliver([beat(1, 0), change(2, 10), change(3, 20), beat(4, 59.99)]))
+    sink, engine = start(store)
+    sink.handle_batch(engine.deliver([beat(1, 0), change(2, 10), change(3, 20), beat(4, 59.99)]))
     assert not is_closed(store, HOUR)
-    lander.take(engine.deliver([change(5, 59.999), change(6, 60), beat(7, 60)]))
+    sink.handle_batch(engine.deliver([change(5, 59.999), change(6, 60), beat(7, 60)]))
     assert landed(store) == [(2, 10), (3, 20), (5, 59.999)]
     assert not is_closed(store, HOUR + timestamps.HOUR)
 
 
 def test_hours_without_changes_are_closed_too_of_both_tables(store: ObjectStore) -> None:
-    lander, engine = start(store)
-    lander.take(engine.deliver([beat(1, 0)]))
-    lander.take(engine.deliver([beat(2, 240)]))
+    sink, engine = start(store)
+    sink.handle_batch(engine.deliver([beat(1, 0)]))
+    sink.handle_batch(engine.deliver([beat(2, 240)]))
     closed = [
         hour for hour in timestamps.hours(HOUR - timestamps.HOUR, HOUR + 6 * timestamps.HOUR) if is_closed(store, hour)
     ]
@@ -181,44 +181,44 @@ def test_hours_without_changes_are_closed_too_of_both_tables(store: ObjectStore)
 
 
 def test_closing_begins_at_the_first_heartbeat_however_many_come_at_once(store: ObjectStore) -> None:
-    lander, engine = start(store)
-    lander.take(engine.deliver([beat(1, 0), change(2, 70), beat(3, 60), beat(4, 180)]))
+    sink, engine = start(store)
+    sink.handle_batch(engine.deliver([beat(1, 0), change(2, 70), beat(3, 60), beat(4, 180)]))
     assert [is_closed(store, HOUR + number * timestamps.HOUR) for number in range(4)] == [True, True, True, False]
 
 
 def test_changes_wait_for_more_but_not_for_long(store: ObjectStore) -> None:
-    lander, engine = start(store, timedelta(hours=1))
-    lander.take(engine.deliver([change(1, 1)]))
-    lander.tick()
+    sink, engine = start(store, timedelta(hours=1))
+    sink.handle_batch(engine.deliver([change(1, 1)]))
+    sink.flush_if_due()
     assert not list(store.keys("raw/"))
-    lander, engine = start(store)
-    lander.take(engine.deliver([change(1, 1)]))
+    sink, engine = start(store)
+    sink.handle_batch(engine.deliver([change(1, 1)]))
     assert [key.split("/")[1] for key in store.keys("raw/")] == ["cdc", "checkpoints"]
 
 
 def test_lag_is_the_age_of_what_has_not_landed(store: ObjectStore) -> None:
-    lander, engine = start(store, timedelta(hours=1))
-    assert lander.lag() == 0
-    lander.take(engine.deliver([change(1, 1), change(2, 2)]))
-    assert lander.lag() == pytest.approx(time.time() - (HOUR + timedelta(minutes=1)).timestamp(), abs=5)
-    lander.finish()
-    assert lander.lag() == 0
+    sink, engine = start(store, timedelta(hours=1))
+    assert sink.lag() == 0
+    sink.handle_batch(engine.deliver([change(1, 1), change(2, 2)]))
+    assert sink.lag() == pytest.approx(time.time() - (HOUR + timedelta(minutes=1)).timestamp(), abs=5)
+    sink.close()
+    assert sink.lag() == 0
 
 
 def test_what_is_held_when_the_process_is_told_to_stop_is_landed(store: ObjectStore) -> None:
-    lander, engine = start(store, timedelta(hours=1))
-    lander.take(engine.deliver([change(1, 1), change(2, 2)]))
-    lander.finish()
-    lander.take(engine.deliver([change(3, 3)]))
+    sink, engine = start(store, timedelta(hours=1))
+    sink.handle_batch(engine.deliver([change(1, 1), change(2, 2)]))
+    sink.close()
+    sink.handle_batch(engine.deliver([change(3, 3)]))
     again, engine = start(store)
-    again.take(engine.deliver([change(1, 1), change(2, 2), change(3, 3), beat(4, 60), beat(5, 61)]))
+    again.handle_batch(engine.deliver([change(1, 1), change(2, 2), change(3, 3), beat(4, 60), beat(5, 61)]))
     assert landed(store) == [(1, 1), (2, 2), (3, 3)]
 
 
 def test_the_database_may_forget_only_what_a_checkpoint_holds(store: ObjectStore) -> None:
-    lander, engine = start(FailingStore(store, 2, False, Killed()))
+    sink, engine = start(FailingStore(store, 2, False, Killed()))
     with pytest.raises(Killed):
-        lander.take(engine.deliver([change(1, 1), change(2, 2)]))
+        sink.handle_batch(engine.deliver([change(1, 1), change(2, 2)]))
     assert engine.acknowledged == []
 
 
@@ -254,9 +254,9 @@ def test_killed_at_any_write_nothing_is_lost_or_doubled(after: bool) -> None:
 
 
 def deliver_one_by_one(store: Any) -> None:
-    lander, engine = start(store)
+    sink, engine = start(store)
     for delivery in engine.deliver(LOG):
-        lander.take([delivery])
+        sink.handle_batch([delivery])
 
 
 def require_all_once(store: ObjectStore) -> None:
@@ -268,35 +268,35 @@ def require_all_once(store: ObjectStore) -> None:
 
 def test_a_roll_amid_changes_that_had_landed_already_forgets_none_of_them(store: ObjectStore) -> None:
     log = [beat(1, 0), change(2, 10), change(2, 11), change(2, 12), change(2, 13), beat(3, 60)]
-    lander, engine = start(store)
-    lander.take(engine.deliver(log[:4]))
+    sink, engine = start(store)
+    sink.handle_batch(engine.deliver(log[:4]))
     heir, engine = start(store)
     first, *others = engine.deliver(log)
-    heir.take([first])
-    heir.take(others)
+    heir.handle_batch([first])
+    heir.handle_batch(others)
     assert landed(store) == [(2, 10), (2, 11), (2, 12), (2, 13)]
 
 
 def test_a_late_change_lands_in_its_closed_hour_as_one_more_file(store: ObjectStore) -> None:
-    lander, engine = start(store)
-    lander.take(engine.deliver([beat(1, 0), change(2, 1), beat(3, 61)]))
+    sink, engine = start(store)
+    sink.handle_batch(engine.deliver([beat(1, 0), change(2, 1), beat(3, 61)]))
     before = CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest("ads", HOUR)))
-    lander.take(engine.deliver([change(4, 2)]))
+    sink.handle_batch(engine.deliver([change(4, 2)]))
     after = CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest("ads", HOUR)))
     assert set(before.files) < set(after.files)
     assert landed(store) == [(2, 1), (4, 2)]
 
 
 def test_a_snapshot_counts_only_when_it_is_whole(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "ROLL_ROWS", 1)
-    lander, engine = start(store)
+    monkeypatch.setattr(sink_module, "FLUSH_ROWS", 1)
+    sink, engine = start(store)
     rows = [change(1, minute, op="r", snapshot=True) for minute in (1, 2)]
-    lander.take(engine.deliver(rows))
-    lander.finish()
+    sink.handle_batch(engine.deliver(rows))
+    sink.close()
     assert store.find(lake.cdc_checkpoint("adrank")) is None
-    lander, engine = start(store)
+    sink, engine = start(store)
     again = [change(9, 2, op="r", snapshot=True), change(9, 3, op="r", snapshot=True, last=True)]
-    lander.take(engine.deliver([*again, beat(10, 60), beat(11, 61)]))
+    sink.handle_batch(engine.deliver([*again, beat(10, 60), beat(11, 61)]))
     assert landed(store) == [(9, 2), (9, 3)]
     assert engine.acknowledged[0] == 9
 
@@ -304,9 +304,9 @@ def test_a_snapshot_counts_only_when_it_is_whole(store: ObjectStore, monkeypatch
 def test_a_refusing_object_store_is_asked_until_it_takes_them(
     store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(landing, "_BACK_OFF", (0.001, 0.001))
-    lander, engine = start(FailingStore(store, 2, False, ObjectStoreError("no")))
-    lander.take(engine.deliver([beat(1, 0), change(2, 1), beat(3, 60)]))
+    monkeypatch.setattr(sink_module, "_PAUSES", (0.001, 0.001))
+    sink, engine = start(FailingStore(store, 2, False, ObjectStoreError("no")))
+    sink.handle_batch(engine.deliver([beat(1, 0), change(2, 1), beat(3, 60)]))
     assert landed(store) == [(2, 1)]
 
 
@@ -316,34 +316,34 @@ def test_and_who_is_told_to_stop_meanwhile_stops(store: ObjectStore) -> None:
     failing: Any = FailingStore(store, 1, False, ObjectStoreError("no"))
     checkpoints = CheckpointStore(failing, "adrank")
     engine = FakeEngine(None)
-    lander = ChangeSink(failing, checkpoints, checkpoints.load("log"), engine, Cdc(flush_interval=AT_ONCE), stop)
+    sink = ChangeSink(failing, checkpoints, checkpoints.load("log"), engine, Cdc(flush_interval=AT_ONCE), stop)
     with pytest.raises(StoppedError):
-        lander.take(engine.deliver([change(1, 1)]))
+        sink.handle_batch(engine.deliver([change(1, 1)]))
     assert engine.acknowledged == []
 
 
 def test_of_two_processes_the_earlier_one_fails(store: ObjectStore) -> None:
     zombie, zombies_engine = start(store)
-    lander, engine = start(store)
-    lander.take(engine.deliver([change(1, 1), change(2, 2)]))
+    sink, engine = start(store)
+    sink.handle_batch(engine.deliver([change(1, 1), change(2, 2)]))
     with pytest.raises(FencedError, match="two capture processes"):
-        zombie.take(zombies_engine.deliver([change(1, 1)]))
+        zombie.handle_batch(zombies_engine.deliver([change(1, 1)]))
 
 
 def test_a_checkpoint_of_another_database_is_refused(store: ObjectStore) -> None:
-    lander, engine = start(store)
-    lander.take(engine.deliver([change(1, 1)]))
+    sink, engine = start(store)
+    sink.handle_batch(engine.deliver([change(1, 1)]))
     with pytest.raises(CheckpointError, match="belongs to log log, the database's is other"):
         CheckpointStore(store, "adrank").load("other")
 
 
 def test_a_heartbeat_without_a_time_is_refused(store: ObjectStore) -> None:
-    lander, engine = start(store)
+    sink, engine = start(store)
     with pytest.raises(EnvelopeError, match=r"adrank_heartbeat\.beat_at"):
-        lander.take(engine.deliver([change(1, 1, "adrank_heartbeat", beat_at="infinity")]))
+        sink.handle_batch(engine.deliver([change(1, 1, "adrank_heartbeat", beat_at="infinity")]))
 
 
 def test_a_table_that_nobody_asked_for_is_refused(store: ObjectStore) -> None:
-    lander, engine = start(store)
+    sink, engine = start(store)
     with pytest.raises(EnvelopeError, match="orders"):
-        lander.take(engine.deliver([change(1, 1, "orders")]))
+        sink.handle_batch(engine.deliver([change(1, 1, "orders")]))

@@ -12,7 +12,7 @@ from adrank.contracts import lake, settings
 from adrank.contracts.timestamps import floor_hour
 from adrank.storage.object_store import ObjectStore
 from ingestion.archiver import checkpoints
-from ingestion.archiver.decoding import Rules, decode
+from ingestion.archiver.decoding import EventTimeLimits, decode
 from ingestion.connect.close_hours import GROUP, SinkOffsets, SinkUnreadableError, close_hours, main
 from ingestion.landing import event_table
 from tests.include.ingestion.archiver.stream import HOUR, Stream, row
@@ -45,7 +45,7 @@ class Sink:
 
     def _files(self, partition: int, messages: list[object]) -> None:
         for message in messages:
-            table = decode([message], None, Rules.of(self._stream.events), 2**60).table.select(
+            table = decode([message], None, EventTimeLimits.of(self._stream.events), 2**60).table.select(
                 event_table.EVENT_SCHEMA.names
             )
             if table.num_rows:
@@ -116,7 +116,7 @@ def test_files_before_a_poisonous_message_are_not_lost(stream: Stream) -> None:
     stream.say_to(0, row("a", HOUR))
     for partition in PARTITIONS:
         stream.say_to(partition, row(f"b{partition}", HOUR + timedelta(hours=2)))
-    stream.log._delivery.send(value=b"poison", partition=0)
+    stream.log._producer.send(value=b"poison", partition=0)
     stream.log.flush()
     sink.write()
     assert closed(stream) == 1
@@ -125,7 +125,7 @@ def test_files_before_a_poisonous_message_are_not_lost(stream: Stream) -> None:
 
 def test_an_offset_stays_where_it_is_while_no_message_has_a_time(stream: Stream) -> None:
     sink = Sink(stream)
-    stream.log._delivery.send(value=b"poison", partition=0)
+    stream.log._producer.send(value=b"poison", partition=0)
     stream.log.flush()
     sink.write()
     closed(stream)

@@ -14,7 +14,7 @@ from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS, EVENT_TYPES, REQUIRED_EVENT_COLUMNS
 from adrank.contracts.settings import Cdc, Events, Lake
 from adrank.kafka import messages
-from ingestion.capture.database import Credentials, Source
+from ingestion.capture.database import Credentials, SourceDatabase
 from ingestion.capture.engine import properties
 from ingestion.connect.close_hours import GROUP
 from ingestion.landing.changes import TABLES
@@ -53,7 +53,9 @@ def test_changes_land_where_the_capture_puts_them() -> None:
 
 def test_the_connector_is_configured_as_the_embedded_engine() -> None:
     connector = load("debezium-postgres.json")["config"]
-    engine = properties(Cdc(), Credentials("u", "p"), Source(log="adrank", has_publication=False, has_slot=False))
+    engine = properties(
+        Cdc(), Credentials("u", "p"), SourceDatabase(log="adrank", has_publication=False, has_slot=False)
+    )
     own = {"name", "database.user", "database.password"}
     # A cluster keeps offsets itself, tries again by its own rules, and is not asked for the lake's own positions.
     clusters = ("offset.", "errors.", "slot.max", "slot.retry", "converter", "poll.", "max.", "internal.")

@@ -17,17 +17,17 @@ from adrank.contracts import lake
 from adrank.contracts.manifests import BillingManifest, CdcManifest, RawManifest
 from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
-from ingestion.own_logs import importer
+from ingestion.own_logs import __main__, importer, report
 from ingestion.own_logs.files import FORMATS
 from tests.include.ingestion.logs import Row, click, event, events, write
 
 TEN = datetime(2026, 3, 1, 10, tzinfo=UTC)
 
 
-def imported(directory: Path, store: ObjectStore) -> importer.ImportReport:
+def imported(directory: Path, store: ObjectStore) -> report.ImportReport:
     logs = importer.read(directory)
     importer.land(logs, store)
-    return importer.report(logs, timedelta(hours=1))
+    return report.build(logs, timedelta(hours=1))
 
 
 def landed(store: ObjectStore) -> list[Row]:
@@ -197,8 +197,8 @@ def test_an_outcome_without_impression_is_kept_apart_counted_and_visible(tmp_pat
 def test_outcomes_later_than_the_maturity_window_are_counted(tmp_path: Path) -> None:
     write(tmp_path, "events", [*events(), click(1, event_time="2026-03-01T12:00:00Z")])
     logs = importer.read(tmp_path)
-    assert importer.report(logs, timedelta(hours=1)).late_outcomes == 1
-    assert importer.report(logs, timedelta(hours=3)).late_outcomes == 0
+    assert report.build(logs, timedelta(hours=1)).late_outcomes == 1
+    assert report.build(logs, timedelta(hours=3)).late_outcomes == 0
 
 
 def test_ads_and_sellers_land_as_a_snapshot_visible_from_the_start(tmp_path: Path, store: ObjectStore) -> None:
@@ -295,10 +295,10 @@ def test_the_command_prints_the_report_and_checks_without_landing(
 ) -> None:
     write(tmp_path, "events", events())
     arguments = ["--data", str(tmp_path), "--bucket", store.bucket, "--labels-maturity", "PT30M"]
-    assert importer.main([*arguments, "--check"]) == 0
+    assert __main__.main([*arguments, "--check"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 21
     assert list(store.keys()) == []
-    assert importer.main(arguments) == 0
+    assert __main__.main(arguments) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 21
     assert list(store.keys("raw/events/"))
 
@@ -307,5 +307,5 @@ def test_a_bucket_that_is_not_there_is_an_error_of_the_command(
     tmp_path: Path, store: ObjectStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, "events", events())
-    assert importer.main(["--data", str(tmp_path), "--bucket", "no-such-bucket"]) == 1
+    assert __main__.main(["--data", str(tmp_path), "--bucket", "no-such-bucket"]) == 1
     assert "no-such-bucket" in capsys.readouterr().err.splitlines()[-1]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adrank.storage.object_store import ObjectStore
-from ingestion.own_logs import importer
+from ingestion.own_logs import __main__, importer
 from tests.include.ingestion.logs import click, event, events, write
 
 AD = {"ad_id": "a0", "seller_id": "x"}
@@ -192,13 +192,13 @@ def test_a_broken_log_is_refused_with_a_message_and_nothing_lands(
 ) -> None:
     store.put("raw/events/earlier", b"something")
     broken(tmp_path)
-    assert importer.main(["--data", str(tmp_path), "--bucket", store.bucket]) == 1
+    assert __main__.main(["--data", str(tmp_path), "--bucket", store.bucket]) == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert list(store.keys()) == ["raw/events/earlier"]
 
 
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert importer.main(["--data", str(tmp_path / "absent"), "--bucket", "b"]) == 1
+    assert __main__.main(["--data", str(tmp_path / "absent"), "--bucket", "b"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == f"{tmp_path / 'absent'}: is not a directory"
 
 
@@ -207,7 +207,7 @@ def test_lines_are_counted_through_quoted_line_breaks_and_blank_lines(
 ) -> None:
     path = write(tmp_path, "events", [event(0, note="two\nlines"), event(1, note=""), event(2, position="x")])
     path.write_text(path.read_text().replace("i1,", "\ni1,", 1))
-    assert importer.main(["--data", str(tmp_path), "--bucket", "b"]) == 1
+    assert __main__.main(["--data", str(tmp_path), "--bucket", "b"]) == 1
     assert "events.csv: row 3 (line 6): column position: 'x'" in capsys.readouterr().err
 
 

@@ -25,7 +25,7 @@ from tests.support.kafka_broker import StoreProcess
 from tests.support.ports import free_port
 from tests.support.postgres_server import HOST, PostgresServer
 
-EVENT_CLOCK = {"TIME_COLUMN": "updated_at", "HEARTBEAT_EVERY": "PT0S"}
+EVENT_CLOCK = {"TIME_COLUMN": "updated_at", "HEARTBEAT_INTERVAL": "PT0S"}
 """Rows say when they changed, and somebody else beats."""
 USER = "adrank_capture"
 
@@ -41,7 +41,7 @@ class CaptureWorld:
         # Its name is this world's own: all Secrets Managers of a test run are one.
         self.secret = f"adrank/cdc-{self.postgres.port}"
         self.settings = {
-            "ROLL_AGE": "PT0.3S",
+            "FLUSH_INTERVAL": "PT0.3S",
             "METRICS_PORT": str(free_port()),
             "SECRET_ID": self.secret,
             **settings,

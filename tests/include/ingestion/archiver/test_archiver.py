@@ -228,7 +228,7 @@ def test_what_was_read_but_not_rolled_is_read_again(make_stream: Callable[..., S
     stream.say(row("a", HOUR))
     archiver = Archiver(stream.lake, stream.events, Metrics(), threading.Event(), 0, 1)
     stream.until(lambda: archiver.step() or any(held.rows for held in archiver._buffers.values()))
-    archiver._source.close()  # as if killed
+    archiver._consumer.close()  # as if killed
 
     with stream.archived(flush_interval=timedelta(seconds=0.1)):
         stream.say(row("b", HOUR))

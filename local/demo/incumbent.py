@@ -99,11 +99,11 @@ def _deploy(sagemaker: Any, settings: Settings, digest: str, url: str, watch: Pr
 
 def _await_service(sagemaker: Any, endpoint: str, watch: ProgressWatch) -> None:
     while True:
-        there = sagemaker.describe_endpoint(EndpointName=endpoint)
-        if there["EndpointStatus"] == "InService":
+        described = sagemaker.describe_endpoint(EndpointName=endpoint)
+        if described["EndpointStatus"] == "InService":
             return
-        if there["EndpointStatus"] == "Failed":
-            raise IncumbentError(f"{endpoint} failed: {there.get('FailureReason', 'no reason given')}")
-        watch.note("the endpoint", there["EndpointStatus"])
-        watch.require_progress(f"{endpoint} is still {there['EndpointStatus']}")
+        if described["EndpointStatus"] == "Failed":
+            raise IncumbentError(f"{endpoint} failed: {described.get('FailureReason', 'no reason given')}")
+        watch.note("the endpoint", described["EndpointStatus"])
+        watch.require_progress(f"{endpoint} is still {described['EndpointStatus']}")
         time.sleep(_POLL)

@@ -1,20 +1,45 @@
-"""Counts what the feature runs left: partitions in the lake, entries in the online stores."""
+"""What is in the lake and the online stores: raw hours, which are waited for, and what the feature runs left."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, Final
 
-from adrank.contracts import lake, registry
-from adrank.contracts.manifests import FeatureManifest
+from adrank.contracts import lake, registry, timestamps
+from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.contracts.settings import Settings
+from adrank.storage.object_store import ObjectStore
 from demo.report.record import Features
+from stack.stall import ProgressWatch
 
 _READERS: Final = 16
+_POLL_SECONDS: Final = 0.5
 
 
-def count(settings: Settings, s3: Any, dynamodb: Any, redis: Any) -> Features:
+def wait_for_raw_hours(store: ObjectStore, keys: Sequence[str], watch: ProgressWatch) -> None:
+    """Return when every key is there.
+
+    Raises:
+        StalledError: neither they nor what ``watch`` looks at moves; the message names what is missing.
+    """
+    while missing := [key for key in keys if next(store.keys(key), None) != key]:
+        watch.note("an hour", missing)
+        watch.require_progress(f"not closed: {', '.join(missing)}; see the logs of archiver and capture")
+        time.sleep(_POLL_SECONDS)
+
+
+def describe_raw_hours(store: ObjectStore, start: datetime, end: datetime) -> str:
+    """Rows, files and late rows of the hours in ``[start, end)``, in words."""
+    found = [store.get(lake.raw_events_manifest(hour)) for hour in timestamps.hours(start, end)]
+    manifests = [RawManifest.model_validate_json(body) for body in found]
+    rows, late = sum(m.rows for m in manifests), sum(m.late_rows for m in manifests)
+    return f"{rows:,} rows in {sum(len(m.files) for m in manifests)} files, {late:,} of them late"
+
+
+def count_features(settings: Settings, s3: Any, dynamodb: Any, redis: Any) -> Features:
     """Whole hours, their rows over all groups, and what is online."""
     manifests = list(_manifests(s3, settings.lake.bucket))
     return Features(

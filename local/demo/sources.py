@@ -37,8 +37,8 @@ class HistorySource(Protocol):
     def land(self, store: ObjectStore) -> str:
         """Import what lies too far back for the event log; returns what landed, in words."""
 
-    def tell(self, sink: EventSink) -> str:
-        """Tell the rest to the marketplace's database and event log; returns what was told, in words."""
+    def stream(self, sink: EventSink) -> str:
+        """Send the rest to the marketplace's database and event log; returns what was sent, in words."""
 
     def bill(self, store: ObjectStore, billing: Billing) -> datetime | None:
         """Deliver the nightly billing exports; returns the last day, which is yet to be landed, if there is one."""
@@ -82,7 +82,7 @@ class SimulatedHistory:
         rows = land_events(World(self.settings), store, start, end)
         return f"{rows:,} events of {(end - start) // HOUR} hours landed"
 
-    def tell(self, sink: EventSink) -> str:
+    def stream(self, sink: EventSink) -> str:
         """All of the catalogue, and the events of the last hours."""
         plan = self.plan()
         rows = stream_history(World(self.settings), sink, plan.hourly_start, plan.end)
@@ -144,7 +144,7 @@ class OwnHistory:
         importer.land(self.logs, store)
         return f"{self.logs.events.accepted.num_rows:,} events of {self.plan().hours} hours landed"
 
-    def tell(self, sink: EventSink) -> str:
+    def stream(self, sink: EventSink) -> str:
         """Nothing but how late it is: the whole log was imported."""
         sink.hour(self.plan().end, (), event_table.empty())
         return "the event clock; the log itself was imported"

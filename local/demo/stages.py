@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,11 +16,11 @@ from adrank.contracts import lake, timestamps
 from adrank.contracts.settings import Settings
 from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
-from demo import incumbent, lake_counts, raw_hours, signals, traffic_process
+from demo import incumbent, lake_counts, signals, traffic_process
 from demo.report.measures import Measures
 from demo.report.record import DemoRecord, Features, Source, Stage, Task
 from demo.runs import approval, weekly
-from demo.runs.dag_runs import Airflow, DagRun
+from demo.runs.dag_runs import DagRun, DagRunClient
 from demo.runs.narration import DecisionPrinter
 from demo.runs.progress import Progress, TaskPrinter
 from demo.runs.results import Collector, WeeklyResults
@@ -144,12 +144,13 @@ class Demo:
         plan = self._plan
         with self._progress.stage("ingestion", "event log and database -> raw hours") as say:
             with streaming_sink(self._settings) as sink:
-                say(f"told: {self._source.tell(sink)}")
+                say(f"streamed: {self._source.stream(sink)}")
             last = plan.end - HOUR
             keys = (lake.raw_events_manifest(last), *(lake.raw_cdc_manifest(table, last) for table in changes.TABLES))
             store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
-            raw_hours.wait_for(store, keys, self._watch(signals.ingestion(self._settings)))
-            say(f"closed up to {plan.end:%Y-%m-%d %H:%M}: {raw_hours.describe(store, plan.hourly_start, plan.end)}")
+            lake_counts.wait_for_raw_hours(store, keys, self._watch(signals.ingestion(self._settings)))
+            counts = lake_counts.describe_raw_hours(store, plan.hourly_start, plan.end)
+            say(f"closed up to {plan.end:%Y-%m-%d %H:%M}: {counts}")
 
     def _billing(self) -> None:
         settings = self._settings
@@ -183,12 +184,12 @@ class Demo:
             with self._closing(lambda airflow: self._close_hours(airflow, expected)):
                 for run in self._airflow.wait_for_hours(HOURLY, expected, self._watch(), self._measures.look):
                     say(f"{run.logical_date:%Y-%m-%d %H:%M} {run.state}")
-            self._features = lake_counts.count(
+            self._features = lake_counts.count_features(
                 self._settings, self._client("s3"), self._client("dynamodb"), self._redis()
             )
             say(f"{self._features.offline_rows:,} rows of {self._features.hours} hours offline")
 
-    def _close_hours(self, airflow: Airflow, expected: set[datetime]) -> None:
+    def _close_hours(self, airflow: DagRunClient, expected: set[datetime]) -> None:
         airflow.pause(HOURLY)
         for run in airflow.runs(HOURLY):
             if run.logical_date in expected:
@@ -203,23 +204,23 @@ class Demo:
         collector = Collector(self._settings, airflow, run, self._client("s3"), self._registry())
         traffic = self._live_traffic()
         metric = self._settings.experiment.primary_metric
-        narrator = DecisionPrinter(collector, metric, self._progress.say, lambda: traffic.state().get("requests", 0))
+        decisions = DecisionPrinter(collector, metric, self._progress.say, lambda: traffic.state().get("requests", 0))
         watch = WeeklyWatch(airflow, self._progress.say, self._measures.look)
-        watch.when("train.train_model", ("success",), narrator.training)
-        watch.when("gate.judge_candidate", ("success",), narrator.gate)
-        watch.when(weekly.ROUTED, ("success",), self._start_traffic)
-        watch.when(weekly.ROUTED, ("success",), lambda: watch.always(narrator.next_look))
-        watch.when(weekly.ASKED, ("awaiting_input",), lambda: self._approve(run, collector))
+        watch.when("train.train_model", ("success",), decisions.training)
+        watch.when("gate.judge_candidate", ("success",), decisions.gate)
+        watch.when(weekly.START_ROUTING, ("success",), self._start_traffic)
+        watch.when(weekly.START_ROUTING, ("success",), lambda: watch.always(decisions.next_look))
+        watch.when(weekly.APPROVE_PROMOTION, ("awaiting_input",), lambda: self._approve(run, collector))
         watch.always(traffic.require_alive)
         last = plan.end + self._settings.experiment.max_duration + _SETTLING
         experiment = signals.experiment(
-            traffic.state, self._settings, last, is_running=lambda: watch.is_at_work(weekly.JUDGED)
+            traffic.state, self._settings, last, is_running=lambda: watch.is_at_work(weekly.AWAIT_VERDICT)
         )
         with self._closing(lambda airflow: self._close_weekly(airflow, run)):
             ended, self._weekly_tasks = watch.follow(run, self._watch(experiment))
         airflow.require_success(ended)
 
-    def _close_weekly(self, airflow: Airflow, run: DagRun) -> None:
+    def _close_weekly(self, airflow: DagRunClient, run: DagRun) -> None:
         self._weekly_tasks = airflow.tasks(run.dag_id, run.run_id)
         collector = Collector(self._settings, airflow, run, self._client("s3"), self._registry())
         self._results = collector.everything(self._weekly_tasks)
@@ -242,26 +243,26 @@ class Demo:
     def _approve(self, run: DagRun, collector: Collector) -> None:
         stack = self._options.stack
         if self._options.ask:
-            where = approval.address(url(stack, "airflow"), run, weekly.ASKED)
+            where = approval.address(url(stack, "airflow"), run, weekly.APPROVE_PROMOTION)
             self._progress.say("approval", f"waiting for {approval.APPROVER} to answer at {where}")
             self._progress.say("approval", f"the password is in {paths.airflow_passwords(stack)}")
             return
         manager = self._airflow_as(approval.APPROVER)
         evidence = collector.returned("approval.collect_evidence") or {}
-        chosen = approval.answer(manager, run, weekly.ASKED, evidence)
-        self._progress.say("approval", f"{approval.APPROVER} (simulated) has read the evidence: {chosen}")
+        option = approval.answer(manager, run, weekly.APPROVE_PROMOTION, evidence)
+        self._progress.say("approval", f"{approval.APPROVER} (simulated) has read the evidence: {option}")
 
     def _run_dag(self, dag_id: str, run_id: str, conf: dict[str, str], say: Callable[[str], None]) -> None:
         """Run a DAG once, to its successful end."""
         self._unpause(dag_id)
         run = self._airflow.trigger(dag_id, run_id, conf)
-        teller = TaskPrinter(lambda task, state: say(f"{task.task_id}: {state}"))
+        task_printer = TaskPrinter(lambda task, state: say(f"{task.task_id}: {state}"))
 
         def look(tasks: list[Task]) -> None:
-            teller.tell(tasks)
+            task_printer.print(tasks)
             self._measures.look(tasks)
 
-        def keep_tasks(airflow: Airflow) -> None:
+        def keep_tasks(airflow: DagRunClient) -> None:
             self._tasks += airflow.tasks(dag_id, run_id)
 
         with self._closing(keep_tasks):
@@ -272,13 +273,16 @@ class Demo:
         self._airflow.unpause(dag_id, self._watch(parser))
 
     @contextmanager
-    def _closing(self, close: Callable[[Airflow], None]) -> Iterator[None]:
+    def _closing(self, close: Callable[[DagRunClient], None]) -> Iterator[None]:
         """Do what is due in the end; after a failure as far as that is quickly done, for the report."""
         try:
             yield
         except BaseException:
-            with suppress(Exception):  # the failure is what counts
+            try:
                 close(self._airflow_as("admin", _LAST_LOOK_SECONDS))
+            except Exception as error:  # the failure is what counts
+                lost = f"the report lacks what could not be read any more: {type(error).__name__}: {error}"
+                self._progress.say(self._progress.current, lost)
             raise
         close(self._airflow)
 
@@ -286,9 +290,9 @@ class Demo:
         limit = self._options.stall_seconds
         return ProgressWatch(limit, {**signals.work(self._cpu, limit), **(more or {})})
 
-    def _airflow_as(self, user: str, max_silence: float | None = None) -> Airflow:
+    def _airflow_as(self, user: str, max_silence: float | None = None) -> DagRunClient:
         stack = self._options.stack
-        return Airflow(
+        return DagRunClient(
             AirflowClient(stack, user),
             max_silence or self._options.stall_seconds,
             SupervisorClient(stack).require_running,

@@ -7,7 +7,7 @@ from typing import Any
 
 from adrank.contracts.settings import Settings
 from demo.report.record import DemoRecord
-from demo.runs.dag_runs import Airflow
+from demo.runs.dag_runs import DagRunClient
 from stack.airflow_client import AirflowClient
 from stack.environment import aws_client
 from stack.settings import StackSettings
@@ -22,8 +22,8 @@ class Lived:
     settings: Settings
 
     @property
-    def airflow(self) -> Airflow:
-        return Airflow(AirflowClient(self.stack))
+    def airflow(self) -> DagRunClient:
+        return DagRunClient(AirflowClient(self.stack))
 
     def client(self, service: str) -> Any:
         return aws_client(self.stack, service)

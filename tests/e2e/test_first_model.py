@@ -34,7 +34,7 @@ class FirstRun:
 def press_approve(lived: Lived, user: str, run: DagRun, package_digest: str) -> int:
     """Press Approve as a user who reads of the package; HTTP's status of what the server said to it."""
     with browser.signed_in(lived.stack, user) as page:
-        page.goto(approval.address(url(lived.stack, "airflow"), run, weekly.ASKED))
+        page.goto(approval.address(url(lived.stack, "airflow"), run, weekly.APPROVE_PROMOTION))
         page.get_by_text(package_digest).first.wait_for()
         return browser.press(page, approval.APPROVE).status
 
@@ -67,10 +67,10 @@ def first(lived: Lived) -> FirstRun:
         refused_with.append(press_approve(lived, "ml_engineer", run, digest))
         assert press_approve(lived, approval.APPROVER, run, digest) == 200
 
-    watch.when(weekly.ASKED, ("awaiting_input",), approve)
+    watch.when(weekly.APPROVE_PROMOTION, ("awaiting_input",), approve)
     run, tasks = watch.follow(run, ProgressWatch(600, {}))
     evidence = airflow.returned(run.dag_id, run.run_id, "approval.collect_evidence")
-    question = airflow.question(run.dag_id, run.run_id, weekly.ASKED)
+    question = airflow.question(run.dag_id, run.run_id, weekly.APPROVE_PROMOTION)
     assert question is not None
     states = {task.task_id: task.state for task in tasks}
     return FirstRun(run, states, question, evidence["package_digest"], *refused_with)
@@ -80,7 +80,7 @@ def test_it_goes_past_the_experiment_but_not_past_the_approval(first: FirstRun) 
     assert first.run.state == "success"
     assert first.states["ab_test.first_model"] == "success"
     assert {first.states[f"ab_test.{task}"] for task in ("start_routing", "await_verdict")} == {"skipped"}
-    assert (first.question.chosen, first.question.by) == ((approval.APPROVE,), approval.APPROVER)
+    assert (first.question.chosen_options, first.question.by) == ((approval.APPROVE,), approval.APPROVER)
     assert first.package_digest in first.question.body
 
 

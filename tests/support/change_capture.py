@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -48,25 +49,25 @@ class CaptureWorld:
         }
         self.log = directory / "capture.log"
         self.process: subprocess.Popen[bytes] | None = None
+        #: Ends what was started, all of it even where one end fails.
+        self._running = ExitStack()
 
     def __enter__(self) -> CaptureWorld:
-        try:
+        with ExitStack() as started:
             self.secrets.start()
+            started.callback(self.secrets.stop)
+            started.callback(self.lake.stop)
             self.lake.start()
-            self.postgres.__enter__()
+            started.enter_context(self.postgres)
             self._prepare_database()
             password = json.dumps({"username": USER, "password": self.postgres.password})
             self._secrets_manager().create_secret(Name=self.secret, SecretString=password)
-        except BaseException:
-            self.__exit__()
-            raise
+            started.callback(self.kill)
+            self._running = started.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.kill()
-        self.postgres.__exit__()
-        self.lake.stop()
-        self.secrets.stop()
+        self._running.close()
 
     @property
     def store(self) -> ObjectStore:
@@ -80,7 +81,7 @@ class CaptureWorld:
 
     def start(self) -> None:
         """Start the capture process."""
-        chosen = {f"ADRANK_CDC__{name}": value for name, value in self.settings.items()}
+        settings = {f"ADRANK_CDC__{name}": value for name, value in self.settings.items()}
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("ADRANK_", "AWS_"))},
             **self.lake.client_environment,
@@ -88,7 +89,7 @@ class CaptureWorld:
             "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
             "ADRANK_CDC__HOST": HOST,
             "ADRANK_CDC__PORT": str(self.postgres.port),
-            **chosen,
+            **settings,
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -91,4 +91,6 @@ class PostgresServer:
                 shutil.chown(path, user, pwd.getpwnam(user).pw_gid)
         command = [str(postgres.binary("initdb")), "--pgdata", str(self._home / "data"), "--username", USER]
         options = ["--pwfile", str(password), "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8"]
-        subprocess.run([*command, *options, "--no-sync"], user=user, cwd="/", check=True, capture_output=True)
+        done = subprocess.run([*command, *options, "--no-sync"], user=user, cwd="/", capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"initdb ended with {done.returncode}:\n{done.stderr}")

@@ -177,10 +177,10 @@ def _labelled(tasks: Sequence[Task]) -> list[tuple[Task, str]]:
     ran = [task for task in tasks if task.state in ("success", "failed")]
     runs: dict[str, list[str]] = {}
     for task in sorted(ran, key=lambda task: task.run_id):
-        known = runs.setdefault(task.dag_id, [])
-        if task.run_id not in known:
-            known.append(task.run_id)
-    numbers = {run: f" {place}" for known in runs.values() if len(known) > 1 for place, run in enumerate(known, 1)}
+        of_dag = runs.setdefault(task.dag_id, [])
+        if task.run_id not in of_dag:
+            of_dag.append(task.run_id)
+    numbers = {run: f" {place}" for of_dag in runs.values() if len(of_dag) > 1 for place, run in enumerate(of_dag, 1)}
     return [(task, f"{_short(task)}{numbers.get(task.run_id, '')}: {task.task_id}") for task in ran]
 
 

@@ -46,11 +46,11 @@ class TaskTimes:
 
     def longest(self, tasks: Iterable[Task]) -> dict[str, Waits]:
         """Of some tasks those that took longest, over all their runs: seconds by kind of wait."""
-        known: dict[str, Waits] = {}
+        totals: dict[str, Waits] = {}
         for task in tasks:
-            total = known.setdefault(task.instance, {})
+            total = totals.setdefault(task.instance, {})
             for wait, seconds in self._waits.get((task.dag_id, task.run_id, task.instance), {}).items():
                 total[wait] = total.get(wait, 0.0) + seconds
-        longest = sorted(known, key=lambda instance: -sum(known[instance].values()))[:_NAMED]
-        rounded = {name: {wait: round(s, 1) for wait, s in known[name].items() if s >= 0.05} for name in longest}
+        longest = sorted(totals, key=lambda instance: -sum(totals[instance].values()))[:_NAMED]
+        rounded = {name: {wait: round(s, 1) for wait, s in totals[name].items() if s >= 0.05} for name in longest}
         return {name: waits for name, waits in rounded.items() if waits}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from demo.runs.dag_runs import Airflow, DagRun, Question
+from demo.runs.dag_runs import DagRun, DagRunClient, Question
 
 APPROVER: Final = "product_manager"
 APPROVE: Final = "Approve"
@@ -26,15 +26,15 @@ def decide(question: Question, evidence: Mapping[str, str]) -> str:
     return APPROVE if all(digest and digest in question.body for digest in named) else REJECT
 
 
-def answer(airflow: Airflow, run: DagRun, task_id: str, evidence: Mapping[str, str]) -> str:
+def answer(airflow: DagRunClient, run: DagRun, task_id: str, evidence: Mapping[str, str]) -> str:
     """Answer what a task asks, as the user of ``airflow``; returns the option that was chosen."""
     question = airflow.question(run.dag_id, run.run_id, task_id)
     if question is None:
         raise NoQuestionError(f"{task_id} of {run.run_id} asks nothing")
-    chosen = decide(question, evidence)
+    option = decide(question, evidence)
     time.sleep(READING_SECONDS)
-    airflow.answer(run.dag_id, run.run_id, task_id, chosen)
-    return chosen
+    airflow.answer(run.dag_id, run.run_id, task_id, option)
+    return option
 
 
 def address(base_url: str, run: DagRun, task_id: str) -> str:

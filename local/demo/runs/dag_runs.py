@@ -53,12 +53,12 @@ class Question:
 
     subject: str
     body: str
-    chosen: tuple[str, ...]
+    chosen_options: tuple[str, ...]
     by: str | None
     at: datetime | None
 
 
-class Airflow:
+class DagRunClient:
     """One user's view of Airflow."""
 
     def __init__(
@@ -132,11 +132,11 @@ class Airflow:
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
         """Answer as this user, unless that was the answer already."""
         try:
-            answer = {"chosen_options": [option], "params_input": {}}
-            self._api.patch(_question_path(dag_id, run_id, task_id), answer)
+            response = {"chosen_options": [option], "params_input": {}}
+            self._api.patch(_question_path(dag_id, run_id, task_id), response)
         except AirflowApiError as error:
             question = self.question(dag_id, run_id, task_id) if error.status == _CONFLICT else None
-            if question is None or question.chosen != (option,):
+            if question is None or question.chosen_options != (option,):
                 raise
 
     def wait(self, dag_id: str, run_id: str, watch: ProgressWatch, look: Callable[[list[Task]], None]) -> list[Task]:
@@ -275,7 +275,7 @@ def _question(detail: dict[str, Any]) -> Question:
     return Question(
         subject=detail["subject"],
         body=detail.get("body") or "",
-        chosen=tuple(detail.get("chosen_options") or ()),
+        chosen_options=tuple(detail.get("chosen_options") or ()),
         by=(detail.get("responded_by_user") or {}).get("id"),
         at=_moment(detail.get("responded_at")),
     )

@@ -38,7 +38,7 @@ class DecisionPrinter:
     def next_look(self) -> None:
         """The next look of the experiment, once it is there."""
         if not self._experiment_id:
-            self._experiment_id = (self._collector.returned(weekly.ROUTED) or {}).get("experiment_id", "")
+            self._experiment_id = (self._collector.returned(weekly.START_ROUTING) or {}).get("experiment_id", "")
         look = self._collector.look(self._experiment_id, self._looks + 1) if self._experiment_id else None
         if look is not None:
             self._looks += 1

@@ -66,13 +66,13 @@ class TaskPrinter:
 
     def __init__(self, say: Callable[[Task, str], None]) -> None:
         self._say = say
-        self._told: set[tuple[str, str, int]] = set()
+        self._printed: set[tuple[str, str, int]] = set()
 
-    def tell(self, tasks: Iterable[Task]) -> None:
-        """Tell what is new; what waits for its turn, goes on after a wait or was skipped is not worth a line."""
+    def print(self, tasks: Iterable[Task]) -> None:
+        """Print what is new; what waits for its turn, goes on after a wait or was skipped is not worth a line."""
         for task in sorted(tasks, key=lambda task: task.ended or task.started or _NEVER):
             news = (task.instance, task.state, task.try_number)
-            if task.state not in _QUIET and news not in self._told:
-                self._told.add(news)
+            if task.state not in _QUIET and news not in self._printed:
+                self._printed.add(news)
                 retry = f" (try {task.try_number})" if task.try_number > 1 else ""
                 self._say(task, f"{task.state.replace('_', ' ')}{retry}")

@@ -26,7 +26,7 @@ from demo.report.record import (
     Training,
 )
 from demo.runs import weekly
-from demo.runs.dag_runs import Airflow, DagRun
+from demo.runs.dag_runs import DagRun, DagRunClient
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class WeeklyResults:
 class Collector:
     """Reads one run. ``s3``: a boto3 client; ``registry``: an MLflow client."""
 
-    def __init__(self, settings: Settings, airflow: Airflow, run: DagRun, s3: Any, registry: Any) -> None:
+    def __init__(self, settings: Settings, airflow: DagRunClient, run: DagRun, s3: Any, registry: Any) -> None:
         self._settings = settings
         self._airflow = airflow
         self._run = run
@@ -96,7 +96,7 @@ class Collector:
 
     def experiment(self) -> Experiment | None:
         """The verdict, and every look that led to it."""
-        routed, verdict = self.returned(weekly.ROUTED), self.returned(weekly.JUDGED)
+        routed, verdict = self.returned(weekly.START_ROUTING), self.returned(weekly.AWAIT_VERDICT)
         if not routed or not verdict:
             return None
         plan = self._settings.experiment
@@ -123,12 +123,12 @@ class Collector:
 
     def approval(self) -> Approval | None:
         """Who answered what, on which evidence; None unless somebody, or the time-out, answered."""
-        question = self._airflow.question(self._run.dag_id, self._run.run_id, weekly.ASKED)
-        if question is None or not question.chosen:
+        question = self._airflow.question(self._run.dag_id, self._run.run_id, weekly.APPROVE_PROMOTION)
+        if question is None or not question.chosen_options:
             return None
         evidence: Mapping[str, str] = self.returned("approval.collect_evidence") or {}
         return Approval(
-            decision=", ".join(question.chosen),
+            decision=", ".join(question.chosen_options),
             by=question.by,
             at=question.at,
             package_digest=evidence.get("package_digest", ""),
@@ -139,10 +139,10 @@ class Collector:
     def production(self, tasks: Mapping[str, Task]) -> Production | None:
         """The shift, from its start to the end of verification; None when nothing was shifted."""
         ran = {task_id: task for task_id, task in tasks.items() if task.state in ("success", "failed")}
-        shift, verify = ran.get(weekly.SHIFTED), ran.get(weekly.VERIFIED)
+        shift, verify = ran.get(weekly.SHIFT_TRAFFIC), ran.get(weekly.VERIFY_PRODUCTION)
         if shift is None or shift.started is None:
             return None
-        shifted, verified = self.returned(weekly.SHIFTED) or {}, self.returned(weekly.VERIFIED) or {}
+        shifted, verified = self.returned(weekly.SHIFT_TRAFFIC) or {}, self.returned(weekly.VERIFY_PRODUCTION) or {}
         registered = self.returned("register.register_package") or {}
         return Production(
             endpoint_config=shifted.get("endpoint_config"),

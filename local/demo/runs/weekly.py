@@ -12,16 +12,16 @@ from typing import Final
 
 from demo import signals
 from demo.report.record import WEEKLY_STAGES, Stage, Task, group_stage
-from demo.runs.dag_runs import TASKS, Airflow, DagRun
+from demo.runs.dag_runs import TASKS, DagRun, DagRunClient
 from demo.runs.progress import TaskPrinter
 from stack.stall import ProgressWatch
 
 DAG_ID: Final = "ranking_training_weekly"
-ROUTED: Final = "ab_test.start_routing"
-JUDGED: Final = "ab_test.await_verdict"
-ASKED: Final = "approval.approve_promotion"
-SHIFTED: Final = "production.shift_traffic"
-VERIFIED: Final = "production.verify_production"
+START_ROUTING: Final = "ab_test.start_routing"
+AWAIT_VERDICT: Final = "ab_test.await_verdict"
+APPROVE_PROMOTION: Final = "approval.approve_promotion"
+SHIFT_TRAFFIC: Final = "production.shift_traffic"
+VERIFY_PRODUCTION: Final = "production.verify_production"
 
 _POLL_SECONDS: Final = 1.0
 
@@ -31,11 +31,11 @@ Say = Callable[[str, str], None]
 class WeeklyWatch:
     """Follows a run until it ends, whatever its end. ``say`` takes stage and line; ``look`` sees all its tasks."""
 
-    def __init__(self, airflow: Airflow, say: Say, look: Callable[[list[Task]], None] = lambda _: None) -> None:
+    def __init__(self, airflow: DagRunClient, say: Say, look: Callable[[list[Task]], None] = lambda _: None) -> None:
         self._airflow = airflow
         self._say = say
         self._look = look
-        self._teller = TaskPrinter(lambda task, state: say(task.group, f"{task.name}: {state}"))
+        self._task_printer = TaskPrinter(lambda task, state: say(task.group, f"{task.name}: {state}"))
         self._ended: set[str] = set()
         self._callbacks: list[tuple[str, frozenset[str], Callable[[], None]]] = []
         self._called: set[tuple[int, int]] = set()
@@ -77,7 +77,7 @@ class WeeklyWatch:
         return state != "none" and not _is_over(state)
 
     def _tell(self, tasks: list[Task]) -> None:
-        self._teller.tell(tasks)
+        self._task_printer.print(tasks)
         for stage in stages_of(tasks):
             members = [task.state for task in tasks if task.group == stage.name]
             if stage.name not in self._ended and members and all(_is_over(state) for state in members):

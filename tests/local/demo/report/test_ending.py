@@ -47,7 +47,7 @@ def stack(tmp_path: Path) -> StackSettings:
 @pytest.fixture
 def supervisor(monkeypatch: pytest.MonkeyPatch) -> type[Supervisor]:
     for module in (ending, command):
-        monkeypatch.setattr(module, "Watcher", Supervisor)
+        monkeypatch.setattr(module, "SupervisorClient", Supervisor)
     monkeypatch.setattr(Supervisor, "runs", True)
     return Supervisor
 

@@ -36,7 +36,7 @@ def test_stages_end_as_they_ended_and_unreached_ones_were_skipped() -> None:
 
 def test_each_change_of_a_task_is_told_once() -> None:
     told: list[str] = []
-    teller = TaskPrinter(lambda task, state: told.append(f"{task.group}/{task.name} {state}"))
+    task_printer = TaskPrinter(lambda task, state: told.append(f"{task.group}/{task.name} {state}"))
 
     def seen(*states: str) -> list[Task]:
         names = ("a.first", "b.second")
@@ -46,7 +46,7 @@ def test_each_change_of_a_task_is_told_once() -> None:
         ]
 
     for states in (("none", "none"), ("running", "none"), ("running", "none"), ("success", "awaiting_input")):
-        teller.tell(seen(*states))
+        task_printer.print(seen(*states))
     assert told == ["a/first running", "a/first success", "b/second awaiting input"]
 
 

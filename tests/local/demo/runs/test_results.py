@@ -9,7 +9,7 @@ import pytest
 
 from adrank.contracts.settings import Settings
 from demo.report.record import Interval, Task
-from demo.runs.dag_runs import Airflow, DagRun
+from demo.runs.dag_runs import DagRun, DagRunClient
 from demo.runs.results import Collector
 from tests.local.demo.airflow_edge import AirflowEdge
 from tests.local.demo.records import at
@@ -100,7 +100,7 @@ def collector(edge: AirflowEdge) -> Collector:
     result = packed({"folds": folds, "importance": {"ctr_7d": 3.0}})
     objects = {"training/k/model/job-1/output/output.tar.gz": result}
     objects |= {f"experiments/ab-1/look=00{n}/verdict.json": look(n, "promote") for n in (1, 2)}
-    return Collector(Settings(), Airflow(edge), RUN, Bucket(objects), Models())
+    return Collector(Settings(), DagRunClient(edge), RUN, Bucket(objects), Models())
 
 
 def shifted(ended: float | None) -> list[Task]:

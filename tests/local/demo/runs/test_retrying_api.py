@@ -11,7 +11,7 @@ from stack.airflow_client import AirflowApiError
 from stack.supervisor.client import StackStoppedError
 
 
-class Airflow:
+class DagRunClient:
     """Stumbles before it answers; time passes only while somebody sleeps."""
 
     def __init__(self, *stumbles: Exception) -> None:
@@ -51,21 +51,21 @@ BUSY = (
 
 def test_a_busy_server_is_asked_again_for_all_that_is_wanted() -> None:
     for ask in (lambda api: api.get("/p"), lambda api: api.post("/p", {}), lambda api: api.patch("/p", {})):
-        airflow = Airflow(*BUSY)
+        airflow = DagRunClient(*BUSY)
         assert ask(airflow.api()) == "answer"
         assert len(set(airflow.asked)) == 1
         assert len(airflow.asked) == 5
 
 
 def test_a_server_that_says_no_is_not_asked_again() -> None:
-    airflow = Airflow(AirflowApiError(403, "forbidden"))
+    airflow = DagRunClient(AirflowApiError(403, "forbidden"))
     with pytest.raises(AirflowApiError, match="forbidden"):
         airflow.api().get("/p")
     assert airflow.now == 0
 
 
 def test_a_server_that_stays_silent_is_not_asked_for_ever() -> None:
-    airflow = Airflow(*[ConnectionRefusedError("refused")] * 999)
+    airflow = DagRunClient(*[ConnectionRefusedError("refused")] * 999)
     with pytest.raises(AirflowSilentError, match=r"has not answered for 6. s: refused"):
         airflow.api().get("/p")
     assert 60 < airflow.now < 65
@@ -75,7 +75,7 @@ def test_nobody_is_asked_once_the_stack_was_stopped() -> None:
     def gone() -> None:
         raise StackStoppedError("the stack was stopped")
 
-    airflow = Airflow(*[ConnectionRefusedError("refused")] * 999)
+    airflow = DagRunClient(*[ConnectionRefusedError("refused")] * 999)
     with pytest.raises(StackStoppedError):
         airflow.api(gone).get("/p")
     assert airflow.now == 0

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from demo.runs import weekly
-from demo.runs.dag_runs import Airflow, DagRun
+from demo.runs.dag_runs import DagRun, DagRunClient
 from demo.runs.weekly import WeeklyWatch
 from stack.stall import ProgressWatch, StalledError
 from tests.local.demo.airflow_edge import AirflowEdge, dag_run, task
@@ -30,7 +30,7 @@ def watched(*seen: list[dict[str, object]], end: str = "success") -> tuple[Weekl
     edge = AirflowEdge().on(PATH, *[dag_run("running")] * (len(seen) - 1), dag_run(end))
     edge.on(f"{PATH}/taskInstances", *({"task_instances": tasks} for tasks in seen))
     told: list[str] = []
-    return WeeklyWatch(Airflow(edge), lambda stage, line: told.append(f"{stage}: {line}")), told
+    return WeeklyWatch(DagRunClient(edge), lambda stage, line: told.append(f"{stage}: {line}")), told
 
 
 def test_the_end_is_returned_whatever_it_is() -> None:

@@ -12,7 +12,7 @@ import pytest
 from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import DataFile, RawManifest
 from adrank.storage.object_store import ObjectStore
-from demo import raw_hours
+from demo import lake_counts
 from stack.stall import ProgressWatch, StalledError
 
 HOUR = datetime(2026, 3, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ def test_it_returns_when_the_last_key_is_there() -> None:
     store.put("a", b"")
     closer = threading.Timer(0.2, store.put, ("b", b""))
     closer.start()
-    raw_hours.wait_for(store, ["a", "b"], ProgressWatch(20, {}))
+    lake_counts.wait_for_raw_hours(store, ["a", "b"], ProgressWatch(20, {}))
     closer.join()
     assert set(store.keys()) == {"a", "b"}
 
@@ -52,7 +52,7 @@ def test_what_is_missing_is_named() -> None:
     seconds = itertools.count()
     watch = ProgressWatch(0.5, {}, lambda: float(next(seconds)))
     with pytest.raises(StalledError, match="not closed: b; see the logs of archiver and capture: no progress for"):
-        raw_hours.wait_for(store, ["a", "b"], watch)
+        lake_counts.wait_for_raw_hours(store, ["a", "b"], watch)
 
 
 def test_hours_are_described_by_their_manifests() -> None:
@@ -68,4 +68,7 @@ def test_hours_are_described_by_their_manifests() -> None:
             late_rows=number,
         )
         store.put(lake.raw_events_manifest(hour), manifest.model_dump_json().encode())
-    assert raw_hours.describe(store, HOUR, HOUR + 2 * timestamps.HOUR) == "2,002 rows in 4 files, 1 of them late"
+    assert (
+        lake_counts.describe_raw_hours(store, HOUR, HOUR + 2 * timestamps.HOUR)
+        == "2,002 rows in 4 files, 1 of them late"
+    )

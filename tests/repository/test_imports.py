@@ -76,7 +76,7 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("command",),
         ("stages",),
         ("incumbent", "lake_counts", "sources", "traffic_process"),
-        ("plan", "raw_hours", "runs"),
+        ("plan", "runs"),
         ("signals",),
         ("report",),
         ("interrupts",),

@@ -22,13 +22,13 @@ DAY = f"{DATE}T00:00:00+00:00"
 
 def task_defaults(settings: Settings, owner: str) -> dict[str, Any]:
     """``default_args`` of a DAG owned by ``owner``; operators take their ``settings`` from here."""
-    tenancy = settings.airflow
+    airflow = settings.airflow
     return {
         "settings": settings,
         "owner": owner,
-        "queue": tenancy.queue,
-        "retries": tenancy.retries,
-        "retry_delay": tenancy.retry_delay,
+        "queue": airflow.queue,
+        "retries": airflow.retries,
+        "retry_delay": airflow.retry_delay,
         "execution_timeout": timedelta(minutes=30),
     }
 

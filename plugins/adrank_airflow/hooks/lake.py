@@ -84,10 +84,10 @@ class LakeHook(S3Hook):
     def billing_files(self, start: datetime, as_of: datetime) -> list[str]:
         """Keys of the exports of the days from ``start`` on, each with its manifest, as they were known ``as_of``."""
         days = (lake.raw_billing_manifest(day) for day in timestamps.days(start, as_of))
-        known = (self._known(manifest, as_of) for manifest in self._manifests(BillingManifest, days))
-        return [key for manifest in known if manifest for key in _billing_keys(manifest)]
+        landed = (self._as_of(manifest, as_of) for manifest in self._manifests(BillingManifest, days))
+        return [key for manifest in landed if manifest for key in _billing_keys(manifest)]
 
-    def change_files(self, table: str) -> list[str]:
+    def cdc_files(self, table: str) -> list[str]:
         """Keys of all change data of a table that manifests name, in order."""
         keys = [key for key in self.keys(lake.raw_cdc_table(table)) if key.endswith(lake.MANIFEST)]
         hours = self._manifests(CdcManifest, keys)
@@ -113,7 +113,7 @@ class LakeHook(S3Hook):
             found = readers.map(self._store.find, keys)
             return [model.model_validate_json(body) for body in found if body is not None]
 
-    def _known(self, manifest: BillingManifest, as_of: datetime) -> BillingManifest | None:
+    def _as_of(self, manifest: BillingManifest, as_of: datetime) -> BillingManifest | None:
         while manifest.landed_at > as_of and manifest.revision:
             former = self.read_json(lake.raw_billing_revision(manifest.day, manifest.revision - 1))
             manifest = BillingManifest.model_validate(former)

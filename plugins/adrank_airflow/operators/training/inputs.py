@@ -46,7 +46,7 @@ class PlanTrainingInputsOperator(AdrankTask):
             for partition in hook.feature_manifests(group, oldest, end):
                 at = lake.features(group.name, partition.hour, partition.revision)
                 features += [at + name for name in (*partition.files, lake.MANIFEST)]
-        ads = hook.change_files("ads")
+        ads = hook.cdc_files("ads")
         billing = hook.billing_files(start, as_of)
         production = self.model_registry.by_alias("production")
         return {

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from demo.plan import DemoPlan
 from demo.report.record import TrafficSecond, TrafficTotals
+from simulator.traffic.command_line import TrafficArguments
 from stack.environment import MARKER
 from stack.settings import ROOT
 
@@ -35,15 +36,21 @@ class TrafficError(RuntimeError):
 
 def command(plan: DemoPlan, data: Path | None, state: Path) -> list[str]:
     """The command line of this demo's traffic."""
-    source = ["--searches-source", "replay", "--data", str(data)] if data else ["--searches-source", "world"]
-    history_days = max(1, plan.hours // 24)
-    return [
-        *(sys.executable, "-m", "simulator.traffic"),
-        *("--start", plan.end.isoformat(), "--hours", "24", "--searches", str(SEARCHES_PER_DAY)),
-        *("--speed", str(SPEED), "--state", str(state), "--max-hours", str(MAX_HOURS)),
-        *("--max-lag", str(MAX_LAG), "--max-open-hours", str(MAX_OPEN_HOURS)),
-        *(*source, "--seed", str(plan.seed), "--history-days", str(history_days)),
-    ]
+    flags = TrafficArguments.command_line(
+        start=plan.end,
+        hours=24,
+        searches=SEARCHES_PER_DAY,
+        speed=SPEED,
+        state=state,
+        max_hours=MAX_HOURS,
+        max_lag=MAX_LAG,
+        max_open_hours=MAX_OPEN_HOURS,
+        searches_source="replay" if data else "world",
+        data=data,
+        seed=plan.seed,
+        history_days=max(1, plan.hours // 24),
+    )
+    return [sys.executable, "-m", TrafficArguments.program, *flags]
 
 
 class TrafficProcess:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,12 +13,13 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from adrank.contracts import settings, timestamps
+from adrank.contracts.entry_points.command_line import LakeArguments, WholeHour
 from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import changes, event_table, raw_events
-from simulator.marketplace.command_line import whole_hour
 from simulator.marketplace.event_rows import Exposure, delivered, event_rows
 from simulator.marketplace.settings import documented_world
 from simulator.marketplace.world import World
@@ -92,16 +92,21 @@ def _hour(world: World, hour: datetime) -> pa.Table:
     return delivered(rows, world.settings.duplicate_share, rng)
 
 
+class HistoryArguments(LakeArguments):
+    """Land all hours of a world's history before its live start."""
+
+    program = "simulator.history"
+
+    live_start: WholeHour = Field(description="whole UTC hour, ISO 8601")
+    days: int = 8
+    seed: int = 7
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="simulator.history", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--bucket", default=settings.load().lake.bucket)
-    parser.add_argument("--live-start", type=whole_hour, required=True, help="whole UTC hour, ISO 8601")
-    parser.add_argument("--days", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=7)
-    chosen = parser.parse_args(arguments)
-    world = World(documented_world(chosen.seed, chosen.live_start, chosen.days))
-    store = ObjectStore.connect(chosen.bucket, region=settings.load().region)
+    args = HistoryArguments.parse(arguments)
+    world = World(documented_world(args.seed, args.live_start, args.days))
+    store = ObjectStore.connect(args.bucket, region=settings.load().region)
     rows = land_history(world, store, world.settings.start, world.settings.live_start)
     print(f"landed {rows} events of {world.settings.history_hours} hours from {world.settings.start.isoformat()}")
     return 0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import CliPositionalArg
 
+from adrank.contracts.entry_points.command_line import EntryPointArguments
 from stack import lifecycle, paths
 from stack.environment import AIRFLOW_USERS, environment, url
 from stack.ports import PortTakenError
@@ -25,14 +26,26 @@ INTERRUPTED: Final = 130
 _EXPECTED = (PortTakenError, PostgresError, SupervisorError, OrphanProcessError, StartError)
 
 
+class StackArguments(EntryPointArguments):
+    """Start, stop and show a stack of everything on this machine."""
+
+    program = "python -m stack"
+
+    command: CliPositionalArg[Literal["up", "down", "status", "env", "discard"]]
+    home: CliPositionalArg[list[Path]] = Field(
+        default=[], description="with down and discard: homes of other stacks to stop, too"
+    )
+
+    @model_validator(mode="after")
+    def _is_about_one_stack(self) -> Self:
+        if self.home and self.command not in ("down", "discard"):
+            raise ValueError(f"{self.command} is about one stack, that of STACK_HOME")
+        return self
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 1 with a plain message for what a person can put right."""
-    parser = argparse.ArgumentParser(prog="python -m stack", description=__doc__)
-    parser.add_argument("command", choices=("up", "down", "status", "env", "discard"))
-    parser.add_argument("home", nargs="*", type=Path, help="with down and discard: homes of other stacks to stop, too")
-    args = parser.parse_args(arguments)
-    if args.home and args.command not in ("down", "discard"):
-        parser.error(f"{args.command} is about one stack, that of STACK_HOME")
+    args = StackArguments.parse(arguments)
     try:
         return _run(args.command, StackSettings(), args.home)
     except KeyboardInterrupt:

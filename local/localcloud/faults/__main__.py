@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import re
 import sys
 import urllib.error
 import urllib.request
 from typing import Any
 
-from localcloud.faults.armed import OUTCOMES
+from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic_settings import (
+    BaseSettings,
+    CliPositionalArg,
+    CliSettingsSource,
+    CliSubCommand,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from localcloud.faults.armed import SWITCHES
 from localcloud.settings import LocalcloudSettings
+
+
+class _Show(BaseModel):
+    """What is armed."""
+
+
+class _Clear(BaseModel):
+    """Disarm one fault, or all."""
+
+    name: CliPositionalArg[str | None] = None
+
+
+class _Arguments(BaseSettings):
+    model_config = SettingsConfigDict(cli_kebab_case=True, cli_prog_name="python -m localcloud.faults")
+
+    gateway: str | None = Field(default=None, description="base URL; default: where LOCALCLOUD_* says")
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing but the command line."""
+        return (sources["init_settings"],)
 
 
 def _call(url: str, method: str, body: dict[str, Any] | None = None) -> str:
@@ -21,37 +52,37 @@ def _call(url: str, method: str, body: dict[str, Any] | None = None) -> str:
     return text
 
 
-def _commands(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("show", help="what is armed")
-    clear = commands.add_parser("clear", help="disarm one fault, or all")
-    clear.add_argument("name", nargs="?")
-    for outcome in OUTCOMES:
-        for kind in ("steps", "jobs"):
-            counted = commands.add_parser(f"{outcome}-{kind}", help=f"{outcome} the next {kind}")
-            counted.add_argument("count", nargs="?", type=int, default=1)
-            counted.add_argument("--match", default="", help="only those whose name contains this")
-    throttle = commands.add_parser("throttle-dynamodb", help="refuse a share of the writes")
-    throttle.add_argument("fraction", type=float)
-    throttle.add_argument("seconds", type=float)
-    for name, what in (("refuse-s3-writes", "answer writes with SlowDown"), ("drop-redis", "close and pause clients")):
-        commands.add_parser(name, help=what).add_argument("seconds", type=float)
-    for name in ("trip-alarm", "clear-alarm"):
-        commands.add_parser(name).add_argument("name")
+def _commands() -> type[_Arguments]:
+    """The command line: ``fail-steps 1``, ``throttle-dynamodb 0.5 30``, ``trip-alarm NAME``, ``show``, ``clear`` ..."""
+    bodies: dict[str, type[BaseModel]] = {"show": _Show, "clear": _Clear}
+    bodies |= {switch.replace("_next_", "_"): body for switch, body in SWITCHES.items()}
+    fields: dict[str, Any] = {name: (CliSubCommand[body], ...) for name, body in bodies.items()}  # type: ignore[misc]
+    return create_model("Faults", __base__=_Arguments, __doc__=__doc__, **fields)
+
+
+def _parse(arguments: list[str] | None) -> tuple[str | None, str, dict[str, Any]]:
+    """(gateway, command, its arguments); a wrong command line ends the process with code 2."""
+    commands = _commands()
+    source = CliSettingsSource[Any](commands)
+    try:
+        args = commands(_cli_settings_source=source(args=sys.argv[1:] if arguments is None else arguments))
+    except ValidationError as error:
+        print(f"localcloud.faults: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    chosen = {name: body for name, body in args if isinstance(body, BaseModel)}
+    if not chosen:
+        print(f"localcloud.faults: error: expected one of {', '.join(commands.model_fields)}", file=sys.stderr)
+        sys.exit(2)
+    ((command, body),) = chosen.items()
+    return args.gateway, command, body.model_dump()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: ``fail-steps 1``, ``throttle-dynamodb 0.5 30``, ``trip-alarm NAME``, ``show``, ``clear`` ..."""
-    parser = argparse.ArgumentParser(prog="python -m localcloud.faults", description=__doc__)
-    parser.add_argument("--gateway", help="base URL; default: where LOCALCLOUD_* says")
-    _commands(parser)
-    fields = vars(parser.parse_args(arguments))
-    gateway, command = fields.pop("gateway"), fields.pop("command")
+    """Entry point; returns the exit code."""
+    gateway, command, fields = _parse(arguments)
     if gateway is None:
         gateway = LocalcloudSettings().gateway_url
-    switch = command.replace("-", "_")
-    for kind in ("steps", "jobs"):
-        switch = switch.replace(f"_{kind}", f"_next_{kind}")
+    switch = re.sub("_(steps|jobs)$", r"_next_\1", command)
     try:
         if command == "show":
             response = _call(f"{gateway}/faults", "GET")

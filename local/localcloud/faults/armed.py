@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import CliPositionalArg
 
 from localcloud.state import journal
 
@@ -24,33 +25,35 @@ class UnknownFaultError(LookupError):
 
 
 class _Fault(BaseModel):
+    """What is positional is so on the command line only."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Next(_Fault):
     """Armed for the next ``count`` steps or jobs whose name contains ``match``."""
 
-    count: int = Field(default=1, ge=1)
+    count: CliPositionalArg[int] = Field(default=1, ge=1)
     match: str = ""
 
 
 class Throttle(_Fault):
     """Refuse this share of DynamoDB writes for so many seconds."""
 
-    fraction: float = Field(default=1.0, gt=0, le=1)
-    seconds: float = Field(default=30, gt=0)
+    fraction: CliPositionalArg[float] = Field(default=1.0, gt=0, le=1)
+    seconds: CliPositionalArg[float] = Field(default=30, gt=0)
 
 
 class Refuse(_Fault):
     """For so many seconds."""
 
-    seconds: float = Field(default=30, gt=0)
+    seconds: CliPositionalArg[float] = Field(default=30, gt=0)
 
 
 class TargetedFault(_Fault):
     """A CloudWatch alarm."""
 
-    name: str = Field(min_length=1)
+    name: CliPositionalArg[str] = Field(min_length=1)
 
 
 #: Switch -> the body that ``POST /faults/{switch}`` takes.

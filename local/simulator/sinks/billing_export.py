@@ -10,22 +10,23 @@ a refund of a part.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
 import random
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import Field
 
 from adrank.contracts import lake, settings, timestamps
+from adrank.contracts.entry_points.command_line import Day, LakeArguments, loaded
 from adrank.contracts.manifests import RawManifest
 from adrank.contracts.timestamps import DAY, as_utc
 from adrank.storage import watermarks
@@ -116,32 +117,28 @@ def _csv(billed: list[Charge], currency: str) -> bytes:
     return text.getvalue().encode()
 
 
-def _day(spelled: str) -> datetime:
-    try:
-        day = datetime.strptime(spelled, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{spelled!r} is not a day such as 2026-03-01") from error
-    return day
+class BillingExportArguments(LakeArguments):
+    """Write the billing system's exports of whole days into the inbox."""
+
+    program = "simulator.sinks.billing_export"
+
+    day: Day = Field(description="first UTC day to export")
+    days: int = Field(default=1, description="how many days, one export each")
+    seed: int = 7
+    currency: str = loaded(lambda s: s.billing.currency)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    chosen_settings = settings.load()
-    parser = argparse.ArgumentParser(prog="simulator.sinks.billing_export", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--bucket", default=chosen_settings.lake.bucket)
-    parser.add_argument("--day", type=_day, required=True, help="first UTC day to export")
-    parser.add_argument("--days", type=int, default=1, help="how many days, one export each")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--currency", default=chosen_settings.billing.currency)
-    chosen = parser.parse_args(arguments)
-    store = ObjectStore.connect(chosen.bucket, region=chosen_settings.region)
-    for day in timestamps.days(chosen.day, chosen.day + chosen.days * DAY):
+    args = BillingExportArguments.parse(arguments)
+    store = ObjectStore.connect(args.bucket, region=settings.load().region)
+    for day in timestamps.days(args.day, args.day + args.days * DAY):
         try:
-            exported = export_day(store, day, seed=chosen.seed, currency=chosen.currency)
+            exported = export_day(store, day, seed=args.seed, currency=args.currency)
         except LogNotWholeError as error:
             print(error, file=sys.stderr)
             return 1
-        print(f"{day:%Y-%m-%d}: billed {exported.total} {chosen.currency} in {exported.rows} rows")
+        print(f"{day:%Y-%m-%d}: billed {exported.total} {args.currency} in {exported.rows} rows")
     return 0
 
 

@@ -7,16 +7,17 @@ the checkpoint is durable and fenced, and no archiver ever reads from before it.
 
 from __future__ import annotations
 
-import argparse
 import logging
-import signal
 import sys
 import threading
 
 import boto3
 from botocore.config import Config
+from pydantic import Field
 
 from adrank.contracts import settings
+from adrank.contracts.entry_points.command_line import EntryPointArguments
+from adrank.runtime.service import log_to_stderr, stop_on_signals
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver import checkpoints
 from stack.servers import kafka
@@ -60,21 +61,25 @@ class Retention:
                 _log.warning("%s", error)
 
 
+class RetentionArguments(EntryPointArguments):
+    """Delete what is archived from the broker's log."""
+
+    program = "stack.servers.broker_retention"
+
+    log_url: str = Field(description="S3 endpoint that holds the broker's log")
+    interval: float = Field(default=10, description="seconds between two deletions")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run until stopped; the lake is where the environment's AWS access leads."""
-    parser = argparse.ArgumentParser(prog="stack.servers.broker_retention", description="Delete what is archived.")
-    parser.add_argument("--log-url", required=True, help="S3 endpoint that holds the broker's log")
-    parser.add_argument("--interval", type=float, default=10, help="seconds between two deletions")
-    args = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    loaded = settings.load()
-    s3 = boto3.client("s3", endpoint_url=args.log_url, region_name=loaded.region, config=Config(proxies={}))
-    topic = loaded.events.topic
-    lake = ObjectStore.connect(loaded.lake.bucket, region=loaded.region)
-    Retention(BrokerLog(s3, kafka.BUCKET, topic), lake, topic, kafka.PARTITIONS).run(stop, args.interval)
+    args = RetentionArguments.parse(arguments)
+    log_to_stderr()
+    given = settings.load()
+    s3 = boto3.client("s3", endpoint_url=args.log_url, region_name=given.region, config=Config(proxies={}))
+    topic = given.events.topic
+    lake = ObjectStore.connect(given.lake.bucket, region=given.region)
+    with stop_on_signals() as stop:
+        Retention(BrokerLog(s3, kafka.BUCKET, topic), lake, topic, kafka.PARTITIONS).run(stop, args.interval)
     return 0
 
 

@@ -10,7 +10,7 @@ from demo import plan as plans
 from demo.plan import DemoPlan
 from demo.sources import SimulatedHistory
 from demo.traffic_process import command
-from simulator.traffic.__main__ import arguments_parser
+from simulator.traffic.command_line import TrafficArguments
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 
@@ -57,7 +57,7 @@ def test_simulated_history_ends_with_the_last_whole_hour() -> None:
 @pytest.mark.parametrize("data", [None, Path("/logs")])
 def test_traffic_understands_its_command_line(data: Path | None) -> None:
     chosen = SimulatedHistory.of(8, NOON).plan()
-    parsed = arguments_parser().parse_args(command(chosen, data, Path("/state.json"))[3:])
+    parsed = TrafficArguments.parse(command(chosen, data, Path("/state.json"))[3:])
     assert (parsed.start, parsed.history_days, parsed.seed) == (NOON, 8, 8)
     assert (parsed.searches_source, parsed.data) == (("replay", data) if data else ("world", None))
     assert parsed.searches >= 6000

@@ -12,7 +12,7 @@ import pytest
 from demo.plan import DemoPlan
 from demo.report.record import TrafficSecond, TrafficTotals
 from demo.traffic_process import MAX_LAG, MAX_OPEN_HOURS, TrafficError, TrafficProcess, command, seconds, totals
-from simulator.traffic.__main__ import arguments_parser
+from simulator.traffic.command_line import TrafficArguments
 from tests.local.demo.records import T0
 
 GENTLE = """
@@ -87,5 +87,5 @@ def test_its_pace_is_read_once_its_clock_runs() -> None:
 def test_the_demos_traffic_waits_for_the_archiver(tmp_path: Path) -> None:
     plan = DemoPlan("world", False, 7, T0 - timedelta(days=8), T0, ("contacts",))
     words = command(plan, None, tmp_path / "state.json")
-    args = arguments_parser().parse_args(words[3:])
+    args = TrafficArguments.parse(words[3:])
     assert (args.max_lag, args.max_open_hours) == (MAX_LAG, MAX_OPEN_HOURS)

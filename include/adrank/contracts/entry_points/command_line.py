@@ -7,7 +7,6 @@ a bool that is off by default is a switch.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Self, get_origin
@@ -72,6 +71,17 @@ def setting(read: Callable[[Settings], Any], **more: Any) -> Any:
     return Field(json_schema_extra={_SETTING: read}, **more)  # type: ignore[dict-item]
 
 
+def loaded(read: Callable[[Settings], Any], **more: Any) -> Any:
+    """A field that this process's own settings decide, unless its command line does."""
+
+    def default() -> Any:
+        from adrank.contracts.settings import load
+
+        return read(load())
+
+    return Field(default_factory=default, **more)
+
+
 class EntryPointArguments(BaseSettings):
     """The command line of one program. Nothing but the command line fills a flag, least of all the environment."""
 
@@ -95,13 +105,15 @@ class EntryPointArguments(BaseSettings):
     @classmethod
     def parse(cls, argv: Sequence[str] | None = None) -> Self:
         """The arguments of ``argv`` (default: this process's); a wrong one ends the process with code 2, named."""
-        source = CliSettingsSource[ArgumentParser](cls, cli_prog_name=cls.program)
+        source = CliSettingsSource[Any](cls, cli_prog_name=cls.program)
         try:
             return cls(_cli_settings_source=source(args=list(sys.argv[1:] if argv is None else argv)))
         except ValidationError as error:
-            source.root_parser.error("; ".join(_described(dict(found)) for found in error.errors()))
+            reason = "; ".join(_described(dict(found)) for found in error.errors())
         except SettingsError as error:
-            source.root_parser.error(f"{error}: {error.__cause__}")
+            reason = f"{error}: {error.__cause__}"
+        print(f"{cls.program}: error: {reason}", file=sys.stderr)
+        sys.exit(2)
 
     @classmethod
     def command_line(cls, **values: Any) -> list[str]:
@@ -135,6 +147,12 @@ class EntryPointArguments(BaseSettings):
         return [flag, _text(value)]
 
 
+class LakeArguments(EntryPointArguments):
+    """The command line of a program that knows the lake by its own settings."""
+
+    bucket: str = loaded(lambda s: s.lake.bucket, description="bucket of the lake")
+
+
 def _text(value: Any) -> str:
     if isinstance(value, BaseModel):
         return value.model_dump_json()
@@ -146,7 +164,7 @@ def _text(value: Any) -> str:
 
 
 def _described(error: dict[str, Any]) -> str:
-    """One of pydantic's errors, as argparse puts its own."""
+    """One of pydantic's errors, with the flag that it is about."""
     reason = error.get("ctx", {}).get("error", error["msg"])
     path = ".".join(part for part in error["loc"] if isinstance(part, str)).replace("_", "-")
     return f"argument --{path}: {reason}" if path else str(reason)

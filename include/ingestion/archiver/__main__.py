@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-import signal
 import sys
-import threading
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from adrank.contracts import settings
+from adrank.contracts.entry_points.command_line import LakeArguments
 from adrank.kafka.producer import DeliveryError
+from adrank.runtime.service import MetricsPortError, log_to_stderr, serve_metrics, stop_on_signals
 from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver.archiver import Archiver, PartitionsChangedError, tune_process
 from ingestion.archiver.consumer import OffsetLostError, TopicMissingError
-from ingestion.archiver.metrics import Metrics, MetricsPortError
+from ingestion.archiver.metrics import Metrics
 
 _ERRORS = (
     MetricsPortError,
@@ -27,29 +29,36 @@ _ERRORS = (
 )
 
 
+class ArchiverArguments(LakeArguments):
+    """Archive Kafka's events in the lake."""
+
+    program = "ingestion.archiver"
+
+    instance: int = Field(default=0, description="this one's number, from 0")
+    instances: int = Field(default=1, description="how many there are: each owns every n-th partition")
+
+    @model_validator(mode="after")
+    def _is_one_of_them(self) -> Self:
+        if not 0 <= self.instance < self.instances:
+            raise ValueError(f"--instance {self.instance} is not one of 0 to {self.instances - 1}")
+        return self
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run until stopped; returns the exit code."""
-    known = settings.load()
-    parser = argparse.ArgumentParser(prog="ingestion.archiver", description="Archive Kafka's events in the lake.")
-    parser.add_argument("--instance", type=int, default=0, help="this one's number, from 0")
-    parser.add_argument("--instances", type=int, default=1, help="how many there are: each owns every n-th partition")
-    parser.add_argument("--bucket", default=known.lake.bucket, help="bucket of the lake")
-    chosen = parser.parse_args(arguments)
-    if not 0 <= chosen.instance < chosen.instances:
-        parser.error(f"--instance {chosen.instance} is not one of 0 to {chosen.instances - 1}")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    args = ArchiverArguments.parse(arguments)
+    given = settings.load()
+    log_to_stderr()
     tune_process()
     metrics = Metrics()
-    try:
-        metrics.serve(known.events.metrics_host, known.events.metrics_port)
-        store = ObjectStore.connect(chosen.bucket, region=known.region)
-        Archiver(store, known.events, metrics, stop, chosen.instance, chosen.instances).run()
-    except _ERRORS as error:
-        logging.error("%s", error)
-        return 1
+    with stop_on_signals() as stop:
+        try:
+            serve_metrics(given.events.metrics_host, given.events.metrics_port, metrics.registry)
+            store = ObjectStore.connect(args.bucket, region=given.region)
+            Archiver(store, given.events, metrics, stop, args.instance, args.instances).run()
+        except _ERRORS as error:
+            logging.error("%s", error)
+            return 1
     return 0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from adrank.contracts import metrics as names
 from adrank.contracts.experiments import Variant
@@ -24,10 +24,6 @@ from ingestion.archiver.dead_letters import DeadLetterRecord
 _FLUSH_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _CAPACITY: Final = 500_000
 _VARIANTS: Final = get_args(Variant)
-
-
-class MetricsPortError(RuntimeError):
-    """The address for Prometheus cannot be used."""
 
 
 class Metrics:
@@ -68,13 +64,6 @@ class Metrics:
             Counter(names.BUSINESS_SEARCHES, "Searches that showed ads", ["variant"], registry=self.registry),
             Counter(names.BUSINESS_REVENUE, "Provisional revenue", ["variant"], registry=self.registry),
         )
-
-    def serve(self, host: str, port: int) -> None:
-        """Answer ``/metrics`` until the process ends, or raise :class:`MetricsPortError`."""
-        try:
-            start_http_server(port, addr=host, registry=self.registry)
-        except OSError as error:
-            raise MetricsPortError(f"/metrics cannot be served on {host}:{port}: {error.strerror}") from error
 
     def watch_lag(self, partition: int, lag: Callable[[], int | None]) -> None:
         """Ask for the lag of a partition whenever Prometheus does: it grows while the archiver waits for a store."""

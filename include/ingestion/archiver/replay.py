@@ -10,16 +10,17 @@ letter again, and events that were sent twice are dropped by their ``event_id``,
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Final
 
+from pydantic import Field
+
 from adrank.contracts import settings
+from adrank.contracts.entry_points.command_line import LakeArguments, Time
 from adrank.contracts.settings import Events
-from adrank.contracts.timestamps import as_utc, micros
+from adrank.contracts.timestamps import micros
 from adrank.kafka.producer import DeliveryError, ReliableProducer
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.archiver import dead_letters
@@ -47,39 +48,37 @@ def replay(refused: Iterable[DeadLetterRecord], events: Events) -> int:
     return sent
 
 
+class ReplayArguments(LakeArguments):
+    """Send dead letters to the topic again, once what was wrong with them is put right."""
+
+    program = "ingestion.archiver.replay"
+
+    start: Time = Field(alias="from", description="refused at this time or later")
+    end: Time = Field(alias="to", description="refused before this time")
+    kind: str | None = Field(default=None, description="only refusals of this kind, such as too_late")
+    reason: str = Field(default="", description="only reasons that contain this text")
+    dry_run: bool = Field(default=False, description="count only")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    known = settings.load()
-    parser = argparse.ArgumentParser(prog="ingestion.archiver.replay", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--from", dest="start", type=_moment, required=True, help="refused at this time or later")
-    parser.add_argument("--to", dest="end", type=_moment, required=True, help="refused before this time")
-    parser.add_argument("--kind", help="only refusals of this kind, such as too_late")
-    parser.add_argument("--reason", default="", help="only reasons that contain this text")
-    parser.add_argument("--dry-run", action="store_true", help="count only")
-    parser.add_argument("--bucket", default=known.lake.bucket, help="bucket of the lake")
-    chosen = parser.parse_args(arguments)
+    args = ReplayArguments.parse(arguments)
+    given = settings.load()
     try:
-        store = ObjectStore.connect(chosen.bucket, region=known.region)
+        store = ObjectStore.connect(args.bucket, region=given.region)
         wanted = [
             record
-            for record in dead_letters.read(store, chosen.start, chosen.end)
-            if chosen.kind in (None, record.kind) and chosen.reason in record.reason
+            for record in dead_letters.read(store, args.start, args.end)
+            if args.kind in (None, record.kind) and args.reason in record.reason
         ]
-        sent = 0 if chosen.dry_run else replay(wanted, known.events)
+        sent = 0 if args.dry_run else replay(wanted, given.events)
     except (ObjectStoreError, DeliveryError) as error:
         print(error, file=sys.stderr)
         return 1
     for kind, count in sorted(Counter(record.kind for record in wanted).items()):
         print(f"{kind}: {count}")
-    print(f"{len(wanted)} found, {sent} sent to {known.events.topic}")
+    print(f"{len(wanted)} found, {sent} sent to {given.events.topic}")
     return 0
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return as_utc(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-05-01T12:00:00Z: {error}") from error
 
 
 if __name__ == "__main__":

@@ -6,17 +6,12 @@ refused export is an answer, not a failure of the job: the exit code is 0.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
-import sys
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
-
-from adrank.contracts.settings import Billing
-from adrank.contracts.timestamps import as_utc, floor_day
+from adrank.contracts.entry_points.billing import LandBilling
+from adrank.runtime.sagemaker_job import processing_output, run_job
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.billing.process import NothingDeliveredError, process_export
 from ingestion.landing.raw_events import LandingError
@@ -24,53 +19,23 @@ from ingestion.landing.raw_events import LandingError
 _log = logging.getLogger("ingestion.billing")
 
 
-def _day(spelled: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(spelled)
-        day = as_utc(moment if "T" in spelled or moment.tzinfo else moment.replace(tzinfo=UTC))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-    if floor_day(day) != day:
-        raise argparse.ArgumentTypeError(f"{spelled} is not the start of a UTC day")
-    return day
+#: Of these the message is all that a reader needs.
+_EXPECTED: Final = (NothingDeliveredError, LandingError, ObjectStoreError)
 
 
-def _duration(spelled: str) -> timedelta:
-    try:
-        return TypeAdapter(timedelta).validate_python(spelled)
-    except ValidationError as error:
-        raise argparse.ArgumentTypeError(f"{spelled!r} is not an ISO 8601 duration such as PT3H") from error
+def main(arguments: list[str] | None = None) -> None:
+    """Run as a processing job."""
+    args = LandBilling.parse(arguments)
 
+    def land() -> None:
+        store = ObjectStore.connect(args.bucket, region=os.environ.get("AWS_REGION"))
+        verdict = process_export(store, args.day, currency=args.currency, lag=args.lag)
+        text = verdict.model_dump_json(indent=2)
+        (processing_output("verdict") / "verdict.json").write_text(text, encoding="utf-8")
+        _log.log(logging.ERROR if verdict.reason else logging.INFO, "%s", verdict.model_dump_json())
 
-def _base() -> Path:
-    return Path(os.environ.get("SAGEMAKER_BASE_DIR", "/opt/ml"))
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="ingestion.billing", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--day", type=_day, required=True, help="UTC day of the export, e.g. 2026-03-01")
-    parser.add_argument("--bucket", required=True, help="bucket of the lake")
-    parser.add_argument("--currency", required=True, help="the one currency that amounts must be in")
-    parser.add_argument("--lag", type=_duration, default=Billing().lag, help="see the billing manifest's `landed_at`")
-    chosen = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    store = ObjectStore.connect(chosen.bucket, region=os.environ.get("AWS_REGION"))
-    try:
-        verdict = process_export(store, chosen.day, currency=chosen.currency, lag=chosen.lag)
-    except (NothingDeliveredError, LandingError, ObjectStoreError) as error:
-        _log.error("%s", error)
-        _write(_base() / "output/message", str(error))
-        return 1
-    _write(_base() / "processing/output/verdict/verdict.json", verdict.model_dump_json(indent=2))
-    _log.log(logging.ERROR if verdict.reason else logging.INFO, "%s", verdict.model_dump_json())
-    return 0
+    run_job("processing", land, _EXPECTED)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

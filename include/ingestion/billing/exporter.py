@@ -9,26 +9,25 @@ until SIGTERM or SIGINT.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import logging
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Gauge
 from pydantic import ValidationError
 
 from adrank.contracts import lake
 from adrank.contracts import metrics as metric_names
+from adrank.contracts.entry_points.command_line import LakeArguments
 from adrank.contracts.manifests import BillingVerdict
 from adrank.contracts.settings import load
 from adrank.contracts.timestamps import DAY
+from adrank.runtime.service import MetricsPortError, log_to_stderr, serve_metrics, stop_on_signals
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.billing.export import CONTROL, EXPORT
 
@@ -118,27 +117,28 @@ def _days(prefixes: Iterable[str]) -> list[datetime]:
     return days
 
 
+class ExporterArguments(LakeArguments):
+    """Tell Prometheus which billing exports wait for a person."""
+
+    program = "ingestion.billing.exporter"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
+    args = ExporterArguments.parse(arguments)
     settings = load()
-    parser = argparse.ArgumentParser(prog="ingestion.billing.exporter", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--bucket", default=settings.lake.bucket, help="bucket of the lake")
-    chosen = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    log_to_stderr()
     metrics = BillingMetrics()
-    host, port = settings.billing.metrics_host, settings.billing.metrics_port
     try:
-        start_http_server(port, addr=host, registry=metrics.registry)
-    except OSError as error:
-        _log.error("/metrics cannot be served on %s:%d: %s", host, port, error.strerror)
+        serve_metrics(settings.billing.metrics_host, settings.billing.metrics_port, metrics.registry)
+    except MetricsPortError as error:
+        _log.error("%s", error)
         return 1
-    store = ObjectStore.connect(chosen.bucket, region=settings.region)
-    while not stop.is_set():
-        metrics.read(store)
-        stop.wait(settings.billing.metrics_interval.total_seconds())
+    store = ObjectStore.connect(args.bucket, region=settings.region)
+    with stop_on_signals() as stop:
+        while not stop.is_set():
+            metrics.read(store)
+            stop.wait(settings.billing.metrics_interval.total_seconds())
     return 0
 
 

@@ -6,14 +6,14 @@ SIGTERM lands what is buffered and ends with 0.
 
 from __future__ import annotations
 
-import argparse
 import logging
-import signal
 import sys
 import threading
 from typing import Final
 
+from adrank.contracts.entry_points.command_line import LakeArguments
 from adrank.contracts.settings import Settings, load
+from adrank.runtime.service import MetricsPortError, log_to_stderr, serve_metrics, stop_on_signals
 from adrank.storage.documents import FencedError
 from adrank.storage.object_store import ObjectStore, ObjectStoreError
 from ingestion.capture import database
@@ -29,6 +29,7 @@ _ERRORS: Final = (
     EngineError,
     EnvelopeError,
     FencedError,
+    MetricsPortError,
     ObjectStoreError,
     StoppedError,
 )
@@ -69,25 +70,26 @@ def capture(settings: Settings, bucket: str, stop: threading.Event) -> None:
         engine.close()
 
 
+class CaptureArguments(LakeArguments):
+    """Capture changes into the lake."""
+
+    program = "ingestion.capture"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    from prometheus_client import start_http_server
-
+    args = CaptureArguments.parse(arguments)
     settings = load()
-    parser = argparse.ArgumentParser(prog="ingestion.capture", description="Capture changes into the lake.")
-    parser.add_argument("--bucket", default=settings.lake.bucket, help="bucket of the lake")
-    chosen = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    # The engine and its bridge to the JVM are talkative.
+    log_to_stderr(logging.WARNING)
     _LOG.setLevel(logging.INFO)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    start_http_server(settings.cdc.metrics_port, settings.cdc.metrics_host)
-    try:
-        capture(settings, chosen.bucket, stop)
-    except _ERRORS as error:
-        print(f"ingestion.capture: {error}", file=sys.stderr)
-        return 1
+    with stop_on_signals() as stop:
+        try:
+            serve_metrics(settings.cdc.metrics_host, settings.cdc.metrics_port)
+            capture(settings, args.bucket, stop)
+        except _ERRORS as error:
+            print(f"ingestion.capture: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

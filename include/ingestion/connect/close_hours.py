@@ -9,7 +9,6 @@ is on stderr and the exit code is 1.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import re
 import sys
@@ -22,8 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from pydantic import Field
 
 from adrank.contracts import lake, settings
+from adrank.contracts.entry_points.command_line import LakeArguments
 from adrank.contracts.settings import Events
 from adrank.contracts.timestamps import HOUR, from_micros
 from adrank.storage.documents import FencedError
@@ -169,14 +170,19 @@ def _files(store: ObjectStore, topic: str) -> list[SinkFile]:
         ]
 
 
+class CloseHoursArguments(LakeArguments):
+    """Close the hours of an S3 sink."""
+
+    program = "ingestion.connect.close_hours"
+
+    group: str = Field(default=GROUP, description="the sink's consumer group: connect-<name of the connector>")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    known = settings.load()
-    parser = argparse.ArgumentParser(prog="ingestion.connect.close_hours", description="Close the hours of an S3 sink.")
-    parser.add_argument("--group", default=GROUP, help="the sink's consumer group: connect-<name of the connector>")
-    parser.add_argument("--bucket", default=known.lake.bucket, help="bucket of the lake")
-    chosen = parser.parse_args(arguments)
-    sink = SinkOffsets(known.events, chosen.group)
+    args = CloseHoursArguments.parse(arguments)
+    given = settings.load()
+    sink = SinkOffsets(given.events, args.group)
     refused: list[str] = []
 
     def refuse(why: str) -> None:
@@ -185,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
         refused.append(why)
 
     try:
-        closed = close_hours(ObjectStore.connect(chosen.bucket, region=known.region), known.events, sink, refuse)
+        closed = close_hours(ObjectStore.connect(args.bucket, region=given.region), given.events, sink, refuse)
     except (SinkUnreadableError, FencedError, ObjectStoreError) as error:
         print(error, file=sys.stderr)
         return 1

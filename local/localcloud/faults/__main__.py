@@ -56,7 +56,8 @@ def _commands() -> type[_Arguments]:
     """The command line: ``fail-steps 1``, ``throttle-dynamodb 0.5 30``, ``trip-alarm NAME``, ``show``, ``clear`` ..."""
     bodies: dict[str, type[BaseModel]] = {"show": _Show, "clear": _Clear}
     bodies |= {switch.replace("_next_", "_"): body for switch, body in SWITCHES.items()}
-    fields: dict[str, Any] = {name: (CliSubCommand[body], ...) for name, body in bodies.items()}  # type: ignore[misc]
+    optional: Any = CliSubCommand
+    fields: dict[str, Any] = {name: (optional[body], ...) for name, body in bodies.items()}
     return create_model("Faults", __base__=_Arguments, __doc__=__doc__, **fields)
 
 

@@ -235,7 +235,11 @@ class TestTheJob:
     def run(self, store: ObjectStore, base: Path, patch: pytest.MonkeyPatch, day: str = "2026-03-01") -> int:
         patch.setenv("SAGEMAKER_BASE_DIR", str(base))
         patch.setattr(ObjectStore, "connect", lambda bucket, region: store)
-        return __main__.main(["--day", day, "--bucket", store.bucket, "--currency", "EUR", "--lag", "PT1H"])
+        try:
+            __main__.main(["--day", day, "--bucket", store.bucket, "--currency", "EUR", "--lag", "PT1H"])
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
 
     def test_leaves_its_verdict_as_an_output(
         self, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -266,5 +270,4 @@ class TestTheJob:
     def test_refuses_what_is_not_a_utc_day(
         self, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, day: str
     ) -> None:
-        with pytest.raises(SystemExit):
-            self.run(store, tmp_path, monkeypatch, day)
+        assert self.run(store, tmp_path, monkeypatch, day) == 2

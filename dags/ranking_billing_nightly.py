@@ -27,6 +27,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
+from adrank.contracts import lake
 from adrank.contracts.settings import load
 from adrank_airflow.dag_defaults import DATE, DAY, access_control, task_defaults
 from adrank_airflow.operators.checks import RequireBilledDayOperator
@@ -34,7 +35,7 @@ from adrank_airflow.operators.jobs.sagemaker_job import SageMakerProcessingJobOp
 from adrank_airflow.sensors.lake import BillingExportSensor
 
 SETTINGS = load()
-BILLING = Asset("adrank-billing", uri=f"s3://{SETTINGS.lake.bucket}/raw/billing/")
+BILLING = Asset("adrank-billing", uri=lake.uri(SETTINGS.lake.bucket, lake.raw_billing_days()))
 
 with DAG(
     dag_id="ranking_billing_nightly",
@@ -59,7 +60,7 @@ with DAG(
         entrypoint="ingestion.billing",
         arguments=["--day", DAY, "--bucket", SETTINGS.lake.bucket, *SETTINGS.billing.landing_arguments()],
         inputs={},
-        outputs={"verdict": f"verdicts/billing/dt={DATE}/"},
+        outputs={"verdict": lake.billing_verdicts(DATE)},
     )
 
     require_landed = RequireBilledDayOperator(task_id="require_landed", day=DAY, outlets=[BILLING])

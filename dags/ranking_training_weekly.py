@@ -26,6 +26,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param
 
+from adrank.contracts import lake
 from adrank.contracts.settings import load
 from adrank_airflow.dag_defaults import RUN_KEY, access_control, task_defaults
 from adrank_airflow.operators.release.endpoint import RemoveStagingOperator
@@ -33,7 +34,6 @@ from adrank_airflow.operators.training.report import ReportRunOperator
 from adrank_airflow.task_groups import gate, live_test, promotion, training
 
 SETTINGS = load()
-RUN = f"training/{RUN_KEY}/"
 
 with DAG(
     dag_id="ranking_training_weekly",
@@ -49,8 +49,8 @@ with DAG(
     params={"as_of": Param(default=None, type=["null", "string"], format="date-time", description="Look back from")},
     tags=["adrank", "training", "weekly", "oncall:next-working-day"],
 ) as dag:
-    trained = training.training(SETTINGS, RUN)
-    judged = gate.gate(SETTINGS, RUN, trained.plan_inputs, trained.train_model)
+    trained = training.training(SETTINGS, RUN_KEY)
+    judged = gate.gate(SETTINGS, RUN_KEY, trained.plan_inputs, trained.train_model)
     registered = training.registration(trained.train_model, judged.judge_candidate)
     candidate = promotion.Candidate.registered_by(registered.register_package)
     staging = live_test.staging(candidate)
@@ -58,16 +58,16 @@ with DAG(
     approval = promotion.approval(
         SETTINGS,
         candidate,
-        f"{RUN}approval/",
+        lake.approval(RUN_KEY),
         train_model=trained.train_model,
         judge_candidate=judged.judge_candidate,
         await_verdict=ab_test.await_verdict,
     )
-    production = promotion.production(candidate, f"{RUN}approval/", approval)
+    production = promotion.production(candidate, lake.approval(RUN_KEY), approval)
     remove_staging = RemoveStagingOperator(task_id="remove_staging")
     report = ReportRunOperator(
         task_id="report",
-        key=f"{RUN}report.json",
+        key=lake.run_report(RUN_KEY),
         gate=judged.judge_candidate,
         experiment=ab_test.await_verdict,
         approval=production.check_approval,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
+from adrank.contracts import packages
 from adrank.contracts.timestamps import as_utc
 
 MANIFEST: Final = "_MANIFEST.json"
@@ -305,7 +306,7 @@ def model_package(digest: str) -> str:
 
 def golden_requests(digest: str) -> str:
     """Key of the golden requests of a package that was registered."""
-    return f"models/{digest}/golden.json"
+    return f"models/{digest}/{packages.GOLDEN}"
 
 
 def training_run(run: str) -> str:

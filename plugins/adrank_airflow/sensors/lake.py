@@ -125,4 +125,4 @@ class BillingExportSensor(LakeKeysSensor):
 
     def keys(self) -> list[str]:
         """The control total."""
-        return [lake.billing_inbox(datetime.fromisoformat(self.day)) + "control.json"]
+        return [lake.billing_control(datetime.fromisoformat(self.day))]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator, TaskGroup
 
+from adrank.contracts import lake
 from adrank.contracts.settings import Settings
 from adrank_airflow import xcom
 from adrank_airflow.base import AdrankTask
@@ -25,7 +26,7 @@ class Gate(NamedTuple):
 
 
 def gate(settings: Settings, run: str, plan_inputs: AdrankTask, train_model: AdrankTask) -> Gate:
-    """Evidence under the run's prefix, the verdict on it, and the way that it sends the run.
+    """Evidence under the prefix of the run (its key), the verdict on it, and the way that it sends the run.
 
     The decision has yet to be told what to follow on ``pass``.
     """
@@ -41,13 +42,13 @@ def gate(settings: Settings, run: str, plan_inputs: AdrankTask, train_model: Adr
                 f"--production-digest={xcom.field(plan_inputs, 'production_digest')}",
             ],
             inputs={
-                "training_set": f"s3://{settings.lake.bucket}/{run}training_set/",
+                "training_set": lake.uri(settings.lake.bucket, lake.training_set(run)),
                 "candidate": xcom.field(train_model, "model_data_url"),
                 "production": xcom.field(plan_inputs, "production_model"),
             },
-            outputs={"evidence": f"{run}evidence/"},
+            outputs={"evidence": lake.gate_evidence(run)},
         )
-        judge_candidate = JudgeCandidateOperator(task_id="judge_candidate", evidence_prefix=f"{run}evidence/")
+        judge_candidate = JudgeCandidateOperator(task_id="judge_candidate", evidence_prefix=lake.gate_evidence(run))
         gate_decision = VerdictBranchOperator(task_id="gate_decision", verdict=xcom.field(judge_candidate, "verdict"))
         rejected = EmptyOperator(task_id="rejected")
         gate_decision.follow(rejected, "reject")

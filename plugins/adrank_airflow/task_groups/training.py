@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from airflow.sdk import TaskGroup
 
+from adrank.contracts import lake
 from adrank.contracts.settings import Settings
 from adrank_airflow import xcom
 from adrank_airflow.base import AdrankTask
@@ -27,7 +28,7 @@ class Training(NamedTuple):
 
 
 def training(settings: Settings, run: str) -> Training:
-    """A point-in-time training set of features that are consistent, and a model of it, under the run's prefix."""
+    """A point-in-time training set of consistent features, and a model of it, under the prefix of the run (its key)."""
     with TaskGroup("prepare", tooltip="A point-in-time training set") as prepare:
         wait_for_features = FeaturesReadySensor(task_id="wait_for_features", as_of=AS_OF)
         require_consistency = RequireConsistencyOperator(task_id="require_consistency", as_of=AS_OF)
@@ -39,7 +40,7 @@ def training(settings: Settings, run: str) -> Training:
             entrypoint="training.build_training_set",
             arguments=["--as-of", AS_OF, *settings.training_set_arguments()],
             inputs={name: xcom.field(plan_inputs, name) for name in ("events", "features", "ads", "billing")},
-            outputs={"training_set": f"{run}training_set/"},
+            outputs={"training_set": lake.training_set(run)},
         )
         wait_for_features >> require_consistency >> plan_inputs >> build_training_set
 
@@ -49,8 +50,8 @@ def training(settings: Settings, run: str) -> Training:
             job="train",
             as_of=AS_OF,
             hyperparameters=settings.hyperparameters(),
-            training_set=f"{run}training_set/",
-            output_prefix=f"{run}model/",
+            training_set=lake.training_set(run),
+            output_prefix=lake.trained_models(run),
         )
     return Training(prepare, plan_inputs, train, train_model)
 

@@ -138,7 +138,7 @@ class AwaitExperimentVerdictOperator(AdrankTask):
         return experiment.start + look * self.settings.experiment.look_interval
 
     def _key(self, look: int, name: str) -> str:
-        return f"{lake.experiment(self.experiment_id)}look={look:03d}/{name}"
+        return f"{lake.experiment_look(self.experiment_id, look)}{name}"
 
     @property
     def _experiment(self) -> Experiment:

@@ -33,7 +33,7 @@ class PlanTrainingInputsOperator(AdrankTask):
         del context
         hook, as_of = self.lake, datetime.fromisoformat(self.as_of)
         start, end = as_of - timedelta(days=self.settings.training.window_days), floor_hour(as_of)
-        prefix = lake.training_run(lake.run_key(as_of)) + "inputs/"
+        prefix = lake.training_inputs(lake.run_key(as_of))
 
         raw = hook.raw_manifests(start, end)
         if not raw:

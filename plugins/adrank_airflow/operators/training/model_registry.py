@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from adrank.contracts import packages
+from adrank.contracts import lake, packages
 from adrank_airflow.base import AdrankTask
 from adrank_airflow.hooks.model_registry import Alias
 
@@ -39,7 +39,7 @@ class RegisterPackageOperator(AdrankTask):
         digest, store = self.trained["package_digest"], self.lake
         source = urlsplit(self.trained["model_data_url"]).path.lstrip("/")
         golden = self._golden_of(store.read_bytes(source), digest)
-        model_key, golden_key = f"models/{digest}/model.tar.gz", f"models/{digest}/{packages.GOLDEN}"
+        model_key, golden_key = lake.model_package(digest), lake.golden_requests(digest)
         store.copy(source, model_key)
         store.write_bytes(golden_key, golden)
         package = self.model_registry.register(self.trained["mlflow_run_id"], digest, store.uri(model_key), self.tags)

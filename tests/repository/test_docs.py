@@ -14,6 +14,7 @@ from adrank.contracts.settings import Settings
 from tests.support.import_graph import HOUSES, ROOT, ImportGraph
 
 HOUSE = r"(?:dags|plugins|include|deploy|local|tests|benchmarks|docs)"
+FILE = r"[\w-]+\.(?:py|sql|ya?ml|json|toml|md|csv|parquet)"
 OUTSIDE = r"(?<![\w/.:<>-])"
 #: Names of files in backticks that the repository need not hold: what people bring, and what stands in the lake.
 ELSEWHERE = {
@@ -95,7 +96,7 @@ def _files(text: str) -> Iterator[str]:
     names = {path.name for house in (*HOUSES, "docs", "benchmarks", "tests") for path in (ROOT / house).rglob("*.*")}
     names |= {path.name for path in ROOT.iterdir()}
     for span in _spans(text):
-        if re.fullmatch(r"[\w-]+\.(py|sql|ya?ml|json|toml|md|csv|parquet)", span) and span not in names | ELSEWHERE:
+        if re.fullmatch(FILE, span) and span not in names | ELSEWHERE:
             yield f"file {span}"
 
 
@@ -118,7 +119,7 @@ def _modules(text: str, graph: ImportGraph) -> Iterator[str]:
             yield f"python -m {command}"
     for span in _spans(text):
         dotted = re.fullmatch(r"[a-z_]+(\.\w+)+", span) and span.split(".")[0] in tops
-        if dotted and span not in ELSEWHERE and not _is_there(span, graph):
+        if dotted and span not in ELSEWHERE and not re.fullmatch(FILE, span) and not _is_there(span, graph):
             yield f"name {span}"
 
 

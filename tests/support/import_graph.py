@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,7 +85,9 @@ class ImportGraph:
         self._imports = {module_of(path): tuple(imports(text, package_of(path))) for path, text in sources.items()}
 
     @classmethod
+    @cache
     def of(cls, *houses: str) -> ImportGraph:
+        """Of all files below these directories; read once in a run."""
         return cls({str(path.relative_to(ROOT)): path.read_text() for path in files(*houses)})
 
     def imports(self, module: str) -> tuple[Import, ...]:

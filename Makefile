@@ -44,12 +44,10 @@ verify: ## the long campaigns
 	@PYTHONPATH=local $(PYTHON) -m stack.setup --browser
 	$(BIN)/python -m pytest -m verify --durations=0
 
-bench: setup ## side-by-side measurements; the ratios are in build/bench/results.json
-	@$(BIN)/python -m benchmarks.archiver_throughput
-	@$(BIN)/python -m benchmarks.broker_cost
-	@$(BIN)/python -m benchmarks.hourly_features
-	@$(BIN)/python -m benchmarks.materialise
-	@$(BIN)/python -m benchmarks.online_fetch
+bench: setup ## side-by-side measurements, half an hour (FULL=1: hours); the ratios are in build/bench/results.json
+	@for name in archiver_throughput broker_cost hourly_features materialise online_fetch; do \
+	  $(BIN)/python -m benchmarks.$$name $(if $(FULL),--full) || exit 1; \
+	done
 
 format: setup ## put imports and layout right
 	$(BIN)/ruff check --fix --select I $(LINTED)

@@ -1,6 +1,6 @@
 """Steady throughput of the archiver on one core, beside a bare consumer that drops what it reads.
 
-    python -m benchmarks.archiver_throughput [--messages 1000000] [--rounds 3]
+    python -m benchmarks.archiver_throughput [--full] [--messages N] [--rounds N]
 
 Both read the same topic with the same client and process settings, pinned to one core; broker and object store have the
 other. The clock runs from the first batch to the last message, for the archiver to the last checkpoint. Rounds
@@ -11,7 +11,6 @@ lets it be.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -30,7 +29,7 @@ from adrank.contracts.settings import Events
 from adrank.kafka.messages import encode
 from adrank.kafka.producer import ReliableProducer
 from adrank.storage.object_store import ObjectStore
-from benchmarks.results import record
+from benchmarks.results import parse_sizes, record
 from ingestion.archiver.archiver import Archiver, tune_process
 from ingestion.archiver.metrics import Metrics
 from tests.support.kafka_broker import Broker, StoreProcess
@@ -106,8 +105,8 @@ def measure(who: str, lake: str, events: Events, messages: int, environment: dic
     command = [sys.executable, "-m", __spec__.name, who, lake, events.model_dump_json(), str(messages)]
     pinned = ["taskset", "--cpu-list", OUR_CORE, *command]
     done = subprocess.run(pinned, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE)  # noqa: S603
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
 
 
 def compare(messages: int, rounds: int, durable: bool) -> float:
@@ -135,7 +134,10 @@ def compare(messages: int, rounds: int, durable: bool) -> float:
                     (store.config.lake_dir / lake).mkdir(exist_ok=True)
                     run = measure(who, lake, events, messages, store.client_environment)
                     rates[who].append(messages / run["seconds"])
-                    print(f"{who}: {rates[who][-1]:,.0f}/s, {1e6 * run['cpu'] / messages:.2f} us of CPU a message")
+                    print(
+                        f"{who}: {rates[who][-1]:,.0f}/s, {1e6 * run['cpu'] / messages:.2f} us of CPU a message",
+                        flush=True,
+                    )
         finally:
             broker.kill()
             store.kill()
@@ -155,15 +157,12 @@ def produce(events: Events, messages: int) -> None:
 def main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] in ("ours", "peer"):
         who, lake, events, messages = sys.argv[1:]
-        known, wanted = Events.model_validate_json(events), int(messages)
-        print(json.dumps(consume(known, wanted) if who == "peer" else archive(lake, known, wanted)))
+        settings, count = Events.model_validate_json(events), int(messages)
+        print(json.dumps(consume(settings, count) if who == "peer" else archive(lake, settings, count)))
         return
-    parser = argparse.ArgumentParser(description="Archiver throughput beside a bare consumer.")
-    parser.add_argument("--messages", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
+    args = parse_sizes("Archiver throughput beside a bare consumer.", messages=1_000_000, rounds=3)
     for durable in (True, False):
-        compare(chosen.messages, chosen.rounds, durable=durable)
+        compare(args.messages, args.rounds, durable=durable)
 
 
 if __name__ == "__main__":

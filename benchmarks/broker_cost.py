@@ -1,6 +1,6 @@
 """What a search of live traffic costs the log bus, at the start of a long run and at its end.
 
-    python -m benchmarks.broker_cost [--searches 60000] [--window 5000] [--port-base 18080]
+    python -m benchmarks.broker_cost [--full] [--searches N] [--window N] [--port-base N]
 
 The stack's own programs for it (both object stores, broker, archiver, retention), with the stack's settings, under
 traffic at the demo's rate and of its shape: 20 impressions as each search is ranked, and at the end of each event hour
@@ -11,7 +11,6 @@ log costs: the run fails when that is more than 1.2, or when the stores take a f
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -30,7 +29,7 @@ import psutil
 
 from adrank.contracts import metrics
 from adrank.contracts.settings import Events, load
-from benchmarks.results import record
+from benchmarks.results import Size, parse_sizes, record
 from demo.traffic_process import SEARCHES_PER_DAY, SPEED
 from serving.router.event_log import EventLog
 from stack import health, paths
@@ -135,14 +134,14 @@ def _places() -> range:
 def bus(stack: StackSettings) -> Iterator[dict[str, psutil.Process]]:
     """The programs by name, healthy; gone at the end."""
     running: dict[str, subprocess.Popen[bytes]] = {}
-    known = {program.name: program for program in programs(stack)}
+    by_name = {program.name: program for program in programs(stack)}
     for directory in (paths.logs(stack), paths.lake(stack), paths.broker(stack), paths.localcloud(stack)):
         directory.mkdir(parents=True, exist_ok=True)
     try:
         for name in PROGRAMS:
             if name == "archiver":
                 kafka.ensure_topics(stack, load().events)
-            program = known[name]
+            program = by_name[name]
             with paths.log(stack, name).open("wb") as output:
                 running[name] = subprocess.Popen(  # noqa: S603
                     program.command, env={**os.environ, **program.environment}, stdout=output, stderr=output
@@ -192,11 +191,12 @@ def lag(stack: StackSettings) -> float:
 
 def main() -> int:
     """Print both windows and their ratio; the exit code says whether the cost stayed within its limits."""
-    parser = argparse.ArgumentParser(description="Cost of the embedded log bus as its log grows.")
-    parser.add_argument("--searches", type=int, default=60_000)
-    parser.add_argument("--window", type=int, default=5000, help="searches measured at the start, and at the end")
-    parser.add_argument("--port-base", type=int, default=18080)
-    args = parser.parse_args()
+    args = parse_sizes(
+        "Cost of the embedded log bus as its log grows.",
+        searches=Size(18_000, 60_000),
+        window=Size(3000, 5000),
+        port_base=18_080,
+    )
     with tempfile.TemporaryDirectory(prefix="broker-cost-") as directory:
         stack = StackSettings(home=Path(directory), port_base=args.port_base)
         variables = process_environment(stack)

@@ -1,20 +1,20 @@
 """What one hour of features costs: with a long history behind it, and beside a query that scans its window anew.
 
-    python -m benchmarks.hourly_features [--history-days 7 90] [--events-per-hour 2000] [--log-events 20000000]
+    python -m benchmarks.hourly_features [--full] [--long-days N] [--events-per-hour N] [--log-events N]
 
-**Flat.** The hourly computation of all groups, three hours in a row in a warm session, on a log of 7 days and on one of
-90: seconds and bytes read, medians over hours and groups added up. Both logs are of the same ads and users, nearly all
-of whom a week shows; otherwise the windows of 28 days would have more of them to hold after 28 days than after 7.
+**Flat.** The hourly computation of all groups side by side, three hours in a row in a warm session, on a log of 7 days
+and on one that is longer than any window (30 days, in full 90): seconds and bytes read, medians over the hours. Both
+logs are of the same ads and users, nearly all of whom a week shows; otherwise the windows of 28 days would have more
+of them to hold after 28 days than after 7.
 
 **Against a rescan.** The click-through rate over 168 hours as a query over the raw log has to get it (each event once,
-half-open window, ``try_divide``), on a 7-day log of at least 20 million events; ours adds the hour that enters and
-takes away the one that leaves. Both warm, both on the same Spark; the rates must be the same for every ad. Whole
-processes, from their start to their end, are printed too.
+half-open window, ``try_divide``), on a 7-day log of 4 million events, in full 20 million, 200 to an ad: the larger, the
+more it costs to scan. Ours adds the hour that enters and takes away the one that leaves. Both warm, both on the same
+Spark; the rates must be the same for every ad. Whole processes, from their start to their end, are printed too.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -23,17 +23,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
 from adrank.contracts import lake, registry, timestamps
 from adrank.contracts.timestamps import HOUR
 from benchmarks.lakes import BUCKET, START, BenchLake, bench_lake, bytes_read
-from benchmarks.results import record
+from benchmarks.results import Size, parse_sizes, record
 
 GROUPS = tuple(group.name for group in registry.load().groups)
 #: The blueprint's query, made runnable and fair: times are parameters, each event counts once, no division by zero.
@@ -51,15 +50,17 @@ FROM once
 GROUP BY event.ad_id
 """
 ROUNDS = 3
-#: Hours that a session computes before one is timed, and seconds of the same work before a query is.
-WARM_HOURS, WARM_SECONDS = 5, 60.0
+UNITS = {"seconds": "s", "bytes": "bytes"}
+#: Hours that a session computes before one is timed.
+WARM_HOURS = 5
 
 
-def compute(group: str, start: datetime, end: datetime) -> None:
-    """The step's own entry point."""
+def compute(groups: Sequence[str], start: datetime, end: datetime) -> None:
+    """The step's own entry point; groups are computed side by side."""
     from spark.jobs.compute_features import main
 
-    arguments = ["--bucket", BUCKET, "--group", group, "--start", start.isoformat(), "--end", end.isoformat()]
+    arguments = ["--bucket", BUCKET, "--start", start.isoformat(), "--end", end.isoformat()]
+    arguments += [word for group in groups for word in ("--group", group)]
     main([*arguments, "--queries", f"s3://{BUCKET}/code/sql"])
 
 
@@ -78,56 +79,52 @@ def flat(directory: Path, days: int, events: int, ads: int) -> dict[str, float]:
         made.land(iter(hours), events, ads=ads, users=ads // 10, seed=1)
         made.catalogue(iter(hours), ads=ads, sellers=ads // 10, changes=40, seed=2)
         spark = made.session()
-        unmeasured = hours[-ROUNDS - WARM_HOURS : -ROUNDS]
-        for group in GROUPS:
-            began = time.perf_counter()
-            compute(group, START, unmeasured[0])
-            took = time.perf_counter() - began
-            print(f"{days} days of {group} as one range: {took:.0f} s", file=sys.stderr, flush=True)
-            for hour in unmeasured:
-                compute(group, hour, hour + HOUR)
-        total = {"seconds": 0.0, "bytes": 0.0}
-        for group in GROUPS:
-            runs = [timed(spark, lambda h=hour, g=group: compute(g, h, h + HOUR)) for hour in hours[-ROUNDS:]]
-            for name in total:
-                total[name] += statistics.median(run[name] for run in runs)
+        unmeasured, measured = hours[-ROUNDS - WARM_HOURS : -ROUNDS], hours[-ROUNDS:]
+        began = time.perf_counter()
+        compute(GROUPS, START, unmeasured[0])
+        print(f"{days} days as one range: {time.perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
+        for hour in unmeasured:
+            compute(GROUPS, hour, hour + HOUR)
+        cost = _medians([timed(spark, lambda h=hour: compute(GROUPS, h, h + HOUR)) for hour in measured])
         spark.stop()
-    return total
+    return cost
 
 
-def rescan(directory: Path, events: int) -> dict[str, Any]:
-    """Both ways over the same log; see the module's description."""
+def rescan(directory: Path, events: int, warm_seconds: int) -> None:
+    """Both ways over the same log; see the module's description. Each works for so long before it is timed."""
     hours = list(timestamps.hours(START, START + timedelta(days=7, hours=2)))
-    last = hours[-1]
+    last, ads = hours[-1], max(events // 200, 100)
     with bench_lake(directory, os.environ) as made:  # type: ignore[arg-type]
-        rows = made.land(iter(hours), -(-events // 168), ads=100_000, users=200_000, seed=3)
-        made.catalogue(iter(hours[:1]), ads=100_000, sellers=5_000, changes=0, seed=4)
+        rows = made.land(iter(hours), -(-events // 168), ads=ads, users=2 * ads, seed=3)
+        made.catalogue(iter(hours[:1]), ads=ads, sellers=ads // 20, changes=0, seed=4)
         print(f"log: {rows:,} rows in {len(hours)} hours", flush=True)
         spark = made.session()
         group = "ad_engagement"
-        compute(group, START, last)
-        ours = _warm_rounds(spark, lambda: _hour_of_counts(spark, last))
-        compute(group, last, last + HOUR)
+        compute([group], START, last)
+        ours = _warm_rounds(spark, lambda: _hour_of_counts(spark, last), warm_seconds)
+        compute([group], last, last + HOUR)
         query = _log(spark, hours[-168:]).sparkSession.sql(RESCAN.format(end=int((last + HOUR).timestamp())))
-        peer = _warm_rounds(spark, lambda: query.write.format("noop").mode("overwrite").save())
+        peer = _warm_rounds(spark, lambda: query.write.format("noop").mode("overwrite").save(), warm_seconds)
         written = spark.read.parquet(f"s3://{BUCKET}/{lake.features(group, last)}").select("entity_id", "ctr_7d")
         different = _different(written, query)
         spark.stop()
-        whole = {"ours": _whole(made, "ours", last), "peer": _whole(made, "peer", last)}
-    if different:
-        raise SystemExit(f"ctr_7d differs for {different} ads")
-    return {
-        "ours": {name: statistics.median(run[name] for run in ours) for name in ours[0]},
-        "peer": {name: statistics.median(run[name] for run in peer) for name in peer[0]},
-        "whole": whole,
-    }
+        if different:
+            raise SystemExit(f"ctr_7d differs for {different} ads")
+        for name, unit in UNITS.items():
+            record(f"ctr_7d of one hour by rescan over by windows, {name}", peer[name], ours[name], "windows", unit)
+        whole = {who: _whole(made, who, last) for who in ("ours", "peer")}
+        record("ctr_7d of one hour, whole process", whole["ours"], whole["peer"], "rescan", "s")
 
 
-def _warm_rounds(spark: SparkSession, work: Callable[[], object]) -> list[dict[str, float]]:
+def _warm_rounds(spark: SparkSession, work: Callable[[], object], warm_seconds: int) -> dict[str, float]:
     began = time.perf_counter()
-    while time.perf_counter() - began < WARM_SECONDS:
+    while time.perf_counter() - began < warm_seconds:
         timed(spark, work)
-    return [timed(spark, work) for _ in range(ROUNDS)]
+    return _medians([timed(spark, work) for _ in range(ROUNDS)])
+
+
+def _medians(runs: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(run[name] for run in runs) for name in UNITS}
 
 
 def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
@@ -178,7 +175,7 @@ def _alone(who: str, directory: Path, last: datetime) -> None:
     spark = made.session()
     if who == "ours":
         shutil.rmtree(made.root / lake.tiles_hour("ad_engagement", last))
-        compute("ad_engagement", last, last + HOUR)
+        compute(["ad_engagement"], last, last + HOUR)
     else:
         _log(spark, list(timestamps.hours(last - 167 * HOUR, last + HOUR)))
         query = spark.sql(RESCAN.format(end=int((last + HOUR).timestamp())))
@@ -192,29 +189,28 @@ def main() -> None:
         else:
             _alone(sys.argv[1], Path(sys.argv[2]), datetime.fromisoformat(sys.argv[3]))
         return
-    parser = argparse.ArgumentParser(description="What one hour of features costs.")
-    parser.add_argument("--history-days", type=int, nargs=2, default=[7, 90])
-    parser.add_argument("--events-per-hour", type=int, default=2000)
-    parser.add_argument("--ads", type=int, default=1000)
-    parser.add_argument("--log-events", type=int, default=20_000_000)
-    chosen = parser.parse_args()
+    args = parse_sizes(
+        "What one hour of features costs.",
+        short_days=7,
+        long_days=Size(30, 90),
+        events_per_hour=2000,
+        ads=1000,
+        log_events=Size(4_000_000, 20_000_000),
+        warm_seconds=Size(30, 60),
+    )
     costs = []
-    for days in chosen.history_days:
+    for days in (args.short_days, args.long_days):
         with tempfile.TemporaryDirectory(prefix="hourly-bench-") as directory:
             command = [sys.executable, "-m", __spec__.name, "flat", directory]
-            command += [str(number) for number in (days, chosen.events_per_hour, chosen.ads)]
+            command += [str(number) for number in (days, args.events_per_hour, args.ads)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
             costs.append(json.loads(done.stdout.splitlines()[-1]))
-    short, long = chosen.history_days
-    for name, unit in (("seconds", "s"), ("bytes", "bytes")):
-        what = f"one hour of features, {long} days of history, {name}"
-        record(what, costs[1][name], costs[0][name], f"{short} days of history", unit)
+    short, long = costs
+    for name, unit in UNITS.items():
+        what = f"one hour of features, {args.long_days} days of history, {name}"
+        record(what, long[name], short[name], f"{args.short_days} days of history", unit)
     with tempfile.TemporaryDirectory(prefix="hourly-bench-") as directory:
-        found = rescan(Path(directory), chosen.log_events)
-    for name, unit in (("seconds", "s"), ("bytes", "bytes")):
-        what = f"ctr_7d of one hour by rescan over by windows, {name}"
-        record(what, found["peer"][name], found["ours"][name], "windows", unit)
-    record("ctr_7d of one hour, whole process", found["whole"]["ours"], found["whole"]["peer"], "rescan", "s")
+        rescan(Path(directory), args.log_events, args.warm_seconds)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Rows a second into one Redis: our writer, beside Feast's ``materialize`` and beside ``redis-benchmark``.
 
-    python -m benchmarks.materialise [--rows 400000] [--rounds 3]
+    python -m benchmarks.materialise [--full] [--rows N] [--rounds N]
 
 The same Parquet file of 20 features into the same redis-server, with a time to live, an older row never replacing a
 newer one. Ours is measured twice: the writer alone in a process, and the push step's code in a Spark session, where
@@ -12,7 +12,6 @@ SET with EX, values of the packed size, 100 to a pipeline.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -27,11 +26,12 @@ from pathlib import Path
 from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import FeatureManifest
 from benchmarks.feast import GROUP, HOUR, feast, peak_memory, run, write_rows
-from benchmarks.results import record
+from benchmarks.results import Size, parse_sizes, record
 
 BUCKET = "adrank-lake"
 WARM = 3
 TOKEN = "bench"  # noqa: S105
+SIDES = {"writer": "writer process", "spark": "Spark push"}
 FILE = lake.features(GROUP.name, HOUR) + "part-0.parquet"
 
 
@@ -68,17 +68,17 @@ def push(port: int) -> dict[str, float]:
     files = LakeFiles(spark := session("materialise"), BUCKET)
     manifest = FeatureManifest.model_validate_json(files.read(lake.features_manifest(GROUP.name, HOUR)))
     address, retry = RedisAddress("127.0.0.1", port), RetryUntil.for_seconds(600)
-    wanted = pushed_hour(HOUR, [manifest])
-    pushing = Push(spark, files, address, retry, (GROUP,), {GROUP.name: manifest}, wanted)
-    taken = []
+    target = pushed_hour(HOUR, [manifest])
+    pushing = Push(spark, files, address, retry, (GROUP,), {GROUP.name: manifest}, target)
+    seconds = []
     for _ in range(1 + WARM):
         with Redis(port=port) as client:
             client.flushall()
         began = time.perf_counter()
         with closing(address.open(retry)) as writer:
             pushed = pushing.run(writer)
-        taken.append(time.perf_counter() - began)
-    return {"seconds": statistics.median(taken[1:]), "first": taken[0], "rows": pushed.written}
+        seconds.append(time.perf_counter() - began)
+    return {"seconds": statistics.median(seconds[1:]), "first": seconds[0], "rows": pushed.written}
 
 
 def spark_submit(directory: Path, port: int) -> dict[str, float]:
@@ -102,18 +102,18 @@ def spark_submit(directory: Path, port: int) -> dict[str, float]:
                 except psutil.Error:
                     continue
 
-    client = threading.Thread(target=watch)
-    client.start()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     began = time.perf_counter()
     try:
         python = {"PYSPARK_PYTHON": sys.executable, "PYSPARK_DRIVER_PYTHON": sys.executable}
-        told: dict[str, float] = run(
+        result: dict[str, float] = run(
             command, {**python, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         )
     finally:
         over.set()
-        client.join()
-    return {**told, "whole": time.perf_counter() - began, "peak": peak[0]}
+        watcher.join()
+    return {**result, "whole": time.perf_counter() - began, "peak": peak[0]}
 
 
 def redis_benchmark(port: int, rows: int, size: int) -> float:
@@ -144,9 +144,9 @@ def prepare(directory: Path, rows: int) -> Path:
     return file
 
 
-def rate(told: dict[str, float], rows: int) -> float:
-    assert told["rows"] == rows, f"{told['rows']} of {rows} rows were written"
-    return rows / told["seconds"]
+def rate(result: dict[str, float], rows: int) -> float:
+    assert result["rows"] == rows, f"{result['rows']} of {rows} rows were written"
+    return rows / result["seconds"]
 
 
 def compare(rows: int, rounds: int) -> None:
@@ -175,9 +175,13 @@ def compare(rows: int, rounds: int) -> None:
                 rates["spark"].append(rate(pushed, rows))
                 peaks["spark"].append(pushed["peak"])
                 assert client.dbsize() == rows + 1
-                told = {who: f"{values[-1]:,.0f}" for who, values in rates.items()}
+                latest = {who: f"{values[-1]:,.0f}" for who, values in rates.items()}
                 first = f"the session's first push {rows / pushed['first']:,.0f}"
-                print(f"rows/s: {told}, {first}; the Spark process as a whole {pushed['whole']:.1f} s", flush=True)
+                print(f"rows/s: {latest}, {first}; the Spark process as a whole {pushed['whole']:.1f} s", flush=True)
+            medians = {who: statistics.median(values) for who, values in rates.items()}
+            for who, title in SIDES.items():
+                raw = medians["redis-benchmark"]
+                record(f"materialise, {title}", medians[who], raw, "redis-benchmark -P 100", "rows/s")
             client.flushall()
             theirs = feast("materialise", directory, server.port)
             assert client.dbsize() == rows, f"Feast wrote {client.dbsize()} of {rows} rows"
@@ -185,29 +189,26 @@ def compare(rows: int, rounds: int) -> None:
             client.close()
             server.stop()
     peer = rows / theirs["seconds"]
-    middle = {who: statistics.median(values) for who, values in rates.items()}
-    for who, told in (("writer", "writer process"), ("spark", "Spark push")):
-        record(f"materialise, {told}", middle[who], peer, "Feast materialize", "rows/s")
-        record(f"materialise, {told}", middle[who], middle["redis-benchmark"], "redis-benchmark -P 100", "rows/s")
+    for who, title in SIDES.items():
+        record(f"materialise, {title}", medians[who], peer, "Feast materialize", "rows/s")
         peak = max(peaks[who]) / 2**20
-        record(f"peak memory of materialise, {told}", peak, theirs["peak"] / 2**20, "Feast materialize", "MiB")
+        record(f"peak memory of materialise, {title}", peak, theirs["peak"] / 2**20, "Feast materialize", "MiB")
 
 
 def main() -> None:
     """Compare, or be one of the processes that are compared."""
-    told: dict[str, float] | None = None
+    result: dict[str, float] | None = None
     if sys.argv[1:2] == ["write"]:
-        told = write(Path(sys.argv[2]), int(sys.argv[3]))
+        result = write(Path(sys.argv[2]), int(sys.argv[3]))
     elif sys.argv[1:2] == ["push"]:
-        told = push(int(sys.argv[2]))
-    if told is not None:
-        print(json.dumps(told))
+        result = push(int(sys.argv[2]))
+    if result is not None:
+        print(json.dumps(result))
         return
-    parser = argparse.ArgumentParser(description="Materialising into Redis beside Feast and redis-benchmark.")
-    parser.add_argument("--rows", type=int, default=400_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
-    compare(chosen.rows, chosen.rounds)
+    args = parse_sizes(
+        "Materialising into Redis beside Feast and redis-benchmark.", rows=Size(200_000, 400_000), rounds=3
+    )
+    compare(args.rows, args.rounds)
 
 
 if __name__ == "__main__":

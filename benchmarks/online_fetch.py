@@ -1,6 +1,6 @@
 """Features of 100 entities for one ranking request: our reader beside Feast's ``get_online_features``.
 
-    python -m benchmarks.online_fetch [--requests 1000] [--rounds 3]
+    python -m benchmarks.online_fetch [--full] [--rows N] [--requests N] [--rounds N]
 
 The same rows of 20 features in the same redis-server, each side as it writes them itself. Requests ask for 100 entities
 drawn at random, one after the other, from a process of their own. Rounds alternate and their latencies are pooled. Ours
@@ -9,7 +9,6 @@ ends with a decoded float32 matrix; Feast's with its answer object, before that 
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -22,7 +21,7 @@ import numpy as np
 from adrank.contracts.registry import Registry
 from benchmarks.feast import GROUP, feast, run
 from benchmarks.materialise import prepare
-from benchmarks.results import record
+from benchmarks.results import parse_sizes, record
 from tests.support.online_stores import RedisServer
 
 ENTITIES = 100
@@ -36,16 +35,16 @@ def fetch(port: int, requests: int, ids: int) -> list[float]:
     from adrank.online.reader import OnlineReader
 
     reader = OnlineReader(Registry(groups=(GROUP,)), Redis(port=port, socket_timeout=5), None, "none")
-    dice, taken = random.Random(11), []  # noqa: S311
+    dice, seconds = random.Random(11), []  # noqa: S311
     for number in range(requests + WARM_UP):
-        wanted = [f"ad-{dice.randrange(ids):07d}" for _ in range(ENTITIES)]
+        entities = [f"ad-{dice.randrange(ids):07d}" for _ in range(ENTITIES)]
         began = time.perf_counter()
-        found = reader.fetch([GROUP], {"ad": wanted})
+        found = reader.fetch([GROUP], {"ad": entities})
         if number >= WARM_UP:
-            taken.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - began)
         assert not found.outages
         assert not found.rows[GROUP.name].missing.any()
-    return taken
+    return seconds
 
 
 def compare(rows: int, requests: int, rounds: int) -> None:
@@ -75,12 +74,8 @@ def main() -> None:
         port, requests, ids = map(int, sys.argv[2:])
         print(json.dumps({"seconds": fetch(port, requests, ids)}))
         return
-    parser = argparse.ArgumentParser(description="Online fetch beside Feast.")
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--rounds", type=int, default=3)
-    chosen = parser.parse_args()
-    compare(chosen.rows, chosen.requests, chosen.rounds)
+    args = parse_sizes("Online fetch beside Feast.", rows=20_000, requests=1000, rounds=3)
+    compare(args.rows, args.requests, args.rounds)
 
 
 if __name__ == "__main__":

@@ -112,3 +112,17 @@ def test_a_job_image_runs_its_module(image: str, module: str) -> None:
     instructions = parse((ROOT / "include" / image / "Dockerfile").read_text())
     assert any(module in line.rest for line in instructions if line.word == "RUN")
     assert (ROOT / "include" / Path(*module.split("."))).with_suffix(".py").exists()
+
+
+@pytest.mark.parametrize(
+    ("image", "elsewhere"),
+    [
+        ("training", "include/ingestion/archiver"),
+        ("training", "include/ingestion/capture"),
+        ("serving", "include/serving/router"),
+    ],
+)
+def test_a_job_image_holds_no_program_that_runs_elsewhere(image: str, elsewhere: str) -> None:
+    instructions = parse((ROOT / "include" / image / "Dockerfile").read_text())
+    copied = [word for line in instructions if line.word == "COPY" for word in line.rest.split()[:-1]]
+    assert not [source for source in copied if Path(elsewhere).is_relative_to(source)]

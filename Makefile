@@ -12,7 +12,7 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/include:$(CURDIR)/local
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-setup: ## virtual environment from the lock file, system parts by apt where permitted
+setup: ## virtual environment from the lock file, system packages by apt where permitted
 	@PYTHONPATH=local $(PYTHON) -m stack.setup
 
 # Empty, or what is wrong with the user's logs. As make's own error it is the last line that a person reads.

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, Final
 
+import redis
+
 from adrank.contracts import lake, registry, timestamps
 from adrank.contracts.manifests import FeatureManifest, RawManifest
 from adrank.contracts.settings import Settings
@@ -39,14 +41,16 @@ def describe_raw_hours(store: ObjectStore, start: datetime, end: datetime) -> st
     return f"{rows:,} rows in {sum(len(m.files) for m in manifests)} files, {late:,} of them late"
 
 
-def count_features(settings: Settings, s3: Any, dynamodb: Any, redis: Any) -> Features:
+def count_features(settings: Settings, s3: Any, dynamodb: Any) -> Features:
     """Whole hours, their rows over all groups, and what is online."""
     manifests = list(_manifests(s3, settings.lake.bucket))
+    online = settings.online
+    store = redis.Redis(online.redis_host, online.redis_port, ssl=online.redis_tls)
     return Features(
         hours=len({manifest.hour for manifest in manifests}),
         offline_rows=sum(manifest.rows for manifest in manifests),
-        redis_keys=sum(1 for _ in redis.scan_iter(match="f:*", count=5000)),
-        dynamodb_items=_items(dynamodb, settings.online.features_table),
+        redis_keys=sum(1 for _ in store.scan_iter(match="f:*", count=5000)),
+        dynamodb_items=_items(dynamodb, online.features_table),
     )
 
 

@@ -23,7 +23,7 @@ from demo.runs import approval, weekly
 from demo.runs.dag_runs import DagRun, DagRunClient
 from demo.runs.narration import DecisionPrinter
 from demo.runs.progress import Progress, TaskPrinter
-from demo.runs.results import Collector, WeeklyResults
+from demo.runs.results import Collector, WeeklyResults, registry_client
 from demo.runs.weekly import WeeklyWatch
 from demo.sources import HistorySource
 from demo.traffic_process import TrafficProcess
@@ -47,7 +47,6 @@ STALL_SECONDS: Final = 300
 _LAST_LOOK_SECONDS: Final = 5
 #: What an experiment may need beyond its last date, in event time: labels mature, hours are closed.
 _SETTLING: Final = timedelta(hours=6)
-_NOTHING: Final = WeeklyResults(None, None, None, None, None, None)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Demo:
         self._tasks: list[Task] = []
         self._weekly_tasks: list[Task] = []
         self._features: Features | None = None
-        self._results = _NOTHING
+        self._results = WeeklyResults()
         self._traffic: TrafficProcess | None = None
         self._environment: Mapping[str, str] = {}
         self._cpu = StackCpu(options.stack, also=os.getpid())
@@ -164,7 +163,7 @@ class Demo:
     def _incumbent(self) -> None:
         with self._progress.stage("incumbent", "putting the fixed-slot ranker into production as version 1") as say:
             clients = {name: self._client(name) for name in ("s3", "sagemaker")}
-            placed = incumbent.install(self._settings, clients, self._registry(), self._watch())
+            placed = incumbent.install(self._settings, clients, registry_client(self._settings), self._watch())
             say(f"version {placed.version}, package {placed.package_digest[:12]}, serves on {placed.endpoint_config}")
 
     def _history_features(self) -> None:
@@ -184,9 +183,7 @@ class Demo:
             with self._closing(lambda airflow: self._close_hours(airflow, expected)):
                 for run in self._airflow.wait_for_hours(HOURLY, expected, self._watch(), self._measures.look):
                     say(f"{run.logical_date:%Y-%m-%d %H:%M} {run.state}")
-            self._features = lake_counts.count_features(
-                self._settings, self._client("s3"), self._client("dynamodb"), self._redis()
-            )
+            self._features = lake_counts.count_features(self._settings, self._client("s3"), self._client("dynamodb"))
             say(f"{self._features.offline_rows:,} rows of {self._features.hours} hours offline")
 
     def _close_hours(self, airflow: DagRunClient, expected: set[datetime]) -> None:
@@ -201,7 +198,7 @@ class Demo:
         run_id = f"demo-{lake.run_key(plan.end)}"
         run = airflow.trigger(weekly.DAG_ID, run_id, {"as_of": plan.end.isoformat()})
         self._progress.say("prepare", f"{weekly.DAG_ID} as of {plan.end:%Y-%m-%d %H:%M} UTC, run {run_id}")
-        collector = Collector(self._settings, airflow, run, self._client("s3"), self._registry())
+        collector = Collector(self._settings, airflow, run, self._client("s3"), registry_client(self._settings))
         traffic = self._live_traffic()
         metric = self._settings.experiment.primary_metric
         decisions = DecisionPrinter(collector, metric, self._progress.say, lambda: traffic.state().get("requests", 0))
@@ -222,7 +219,7 @@ class Demo:
 
     def _close_weekly(self, airflow: DagRunClient, run: DagRun) -> None:
         self._weekly_tasks = airflow.tasks(run.dag_id, run.run_id)
-        collector = Collector(self._settings, airflow, run, self._client("s3"), self._registry())
+        collector = Collector(self._settings, airflow, run, self._client("s3"), registry_client(self._settings))
         self._results = collector.everything(self._weekly_tasks)
 
     def _live_traffic(self) -> TrafficProcess:
@@ -300,16 +297,3 @@ class Demo:
 
     def _client(self, service: str) -> Any:
         return boto3.client(service, region_name=self._settings.region)
-
-    def _registry(self) -> Any:
-        # It would announce every run that it ends, in between the stages' lines.
-        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-        from mlflow import MlflowClient
-
-        return MlflowClient(self._settings.training.mlflow_tracking_uri)
-
-    def _redis(self) -> Any:
-        import redis
-
-        online = self._settings.online
-        return redis.Redis(online.redis_host, online.redis_port, ssl=online.redis_tls)

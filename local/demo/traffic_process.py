@@ -21,7 +21,7 @@ from stack.settings import ROOT
 SEARCHES_PER_DAY: Final = 7200
 #: Event seconds per wall second, where the machine keeps up: a day in two and a half minutes.
 SPEED: Final = 600
-#: Messages, and told event hours, by which the archive may be behind before the event clock is held: about two hours.
+#: Messages, and sent event hours, by which the archive may be behind before the event clock is held: about two hours.
 MAX_LAG: Final = 15_000
 MAX_OPEN_HOURS: Final = 2
 #: Event hours until traffic ends by itself: a product manager may think for half a day of the wall's.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,12 +34,21 @@ from demo.runs.dag_runs import DagRun, DagRunClient
 class WeeklyResults:
     """What one weekly run came to; null where it did not get there."""
 
-    training: Training | None
-    gate: Gate | None
-    registry: Registry | None
-    experiment: Experiment | None
-    approval: Approval | None
-    production: Production | None
+    training: Training | None = None
+    gate: Gate | None = None
+    registry: Registry | None = None
+    experiment: Experiment | None = None
+    approval: Approval | None = None
+    production: Production | None = None
+
+
+def registry_client(settings: Settings) -> Any:
+    """MLflow's client of the model registry."""
+    # It would announce every run that it ends, in between the stages' lines.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    from mlflow import MlflowClient
+
+    return MlflowClient(settings.training.mlflow_tracking_uri)
 
 
 class Collector:

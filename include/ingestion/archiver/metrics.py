@@ -110,11 +110,11 @@ class RecentIds:
         """For each id whether it is new."""
         hashes = np.fromiter(map(hash, ids.to_pylist()), np.int64, len(ids))
         distinct, first = np.unique(hashes, return_index=True)
-        known = _holds(self._young, distinct) | _holds(self._old, distinct)
+        seen = _holds(self._young, distinct) | _holds(self._old, distinct)
         new = np.zeros(len(hashes), dtype=np.bool_)
-        new[first[~known]] = True
+        new[first[~seen]] = True
         # Two sorted runs, which a stable sort merges in one pass.
-        self._young = np.sort(np.concatenate([self._young, distinct[~known]]), kind="stable")
+        self._young = np.sort(np.concatenate([self._young, distinct[~seen]]), kind="stable")
         if len(self._young) > self._size:
             self._old, self._young = self._young, self._young[:0]
         return pa.array(new)

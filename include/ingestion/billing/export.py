@@ -78,24 +78,23 @@ def check(day: datetime, export: bytes | None, control: bytes | None, currency: 
 
     :raises BillingExportError: naming the first thing that is wrong
     """
-    promised = _control(control, currency)
+    delivered = _control(control, currency)
     if export is None:
         raise BillingExportError(EXPORT, "was not delivered")
     rows = tuple(_rows(day, _text(export), currency))
-    if len(rows) != promised.rows:
-        raise BillingExportError(EXPORT, f"has {len(rows)} rows; {CONTROL} says {promised.rows}")
+    if len(rows) != delivered.rows:
+        raise BillingExportError(EXPORT, f"has {len(rows)} rows; {CONTROL} says {delivered.rows}")
     total = sum((row.amount or Decimal(0) for row in rows), Decimal(0))
-    if total != promised.total:
-        raise BillingExportError(EXPORT, f"its {len(rows)} rows add up to {total}; {CONTROL} says {promised.total}")
-    return BillingExport(day, rows, promised)
+    if total != delivered.total:
+        raise BillingExportError(EXPORT, f"its {len(rows)} rows add up to {total}; {CONTROL} says {delivered.total}")
+    return BillingExport(day, rows, delivered)
 
 
 def _control(content: bytes | None, currency: str) -> Control:
     if content is None:
         raise BillingExportError(CONTROL, "was not delivered")
     try:
-        said = json.loads(content.decode("utf-8"), parse_float=Decimal)
-        control = Control.model_validate(said)
+        control = Control.model_validate(json.loads(content.decode("utf-8"), parse_float=Decimal))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -157,40 +156,40 @@ def _require_header(fields: list[str]) -> None:
 def _row(day: datetime, fields: list[str], currency: str) -> BilledRow:
     if len(fields) != len(COLUMNS):
         raise ValueError(f"has {len(fields)} fields; expected {len(COLUMNS)}")
-    event_id, billed_at, amount, stated = fields
+    event_id, billed_at, amount, row_currency = fields
     if not event_id.strip():
         _refuse("event_id", "is empty")
     if any(ord(character) < 32 for character in event_id):
         _refuse("event_id", f"{event_id!r} holds a control character")
-    if stated != currency:
-        _refuse("currency", f"{stated!r} is not {currency}")
-    return BilledRow(event_id, _billed_at(day, billed_at), _amount(amount), stated)
+    if row_currency != currency:
+        _refuse("currency", f"{row_currency!r} is not {currency}")
+    return BilledRow(event_id, _billed_at(day, billed_at), _amount(amount), row_currency)
 
 
-def _billed_at(day: datetime, spelled: str) -> datetime:
+def _billed_at(day: datetime, text: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(spelled)
+        moment = datetime.fromisoformat(text)
     except ValueError:
-        _refuse("billed_at", f"{spelled!r} is not an ISO 8601 time")
+        _refuse("billed_at", f"{text!r} is not an ISO 8601 time")
     if moment.tzinfo is None:
-        _refuse("billed_at", f"{spelled!r} has no time zone")
+        _refuse("billed_at", f"{text!r} has no time zone")
     try:
         moment = moment.astimezone(UTC)
     except OverflowError:
-        _refuse("billed_at", f"{spelled!r} is not a time in UTC")
+        _refuse("billed_at", f"{text!r} is not a time in UTC")
     if not day <= moment < day + DAY:
-        _refuse("billed_at", f"{spelled!r} is not on {day:%Y-%m-%d} (UTC)")
+        _refuse("billed_at", f"{text!r} is not on {day:%Y-%m-%d} (UTC)")
     return moment
 
 
-def _amount(spelled: str) -> Decimal:
-    if not _DECIMAL.fullmatch(spelled):
-        _refuse("amount", f"{spelled!r} is not a finite decimal number")
-    if len(spelled.partition(".")[2]) > MAX_DECIMALS:
-        _refuse("amount", f"{spelled!r} has more than {MAX_DECIMALS} decimals")
-    amount = Decimal(spelled)
+def _amount(text: str) -> Decimal:
+    if not _DECIMAL.fullmatch(text):
+        _refuse("amount", f"{text!r} is not a finite decimal number")
+    if len(text.partition(".")[2]) > MAX_DECIMALS:
+        _refuse("amount", f"{text!r} has more than {MAX_DECIMALS} decimals")
+    amount = Decimal(text)
     if abs(amount) >= MAX_AMOUNT:
-        _refuse("amount", f"{spelled!r} is not below {MAX_AMOUNT:f}")
+        _refuse("amount", f"{text!r} is not below {MAX_AMOUNT:f}")
     return amount
 
 

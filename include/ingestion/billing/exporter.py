@@ -91,10 +91,10 @@ class BillingMetrics:
 
     def _digest(self, store: ObjectStore, key: str, etag: str) -> str:
         """SHA-256 of an object, which is read only when it is another version than the last time."""
-        known = self._digests.get(key)
-        if known is None or known[0] != etag:
-            known = self._digests[key] = (etag, hashlib.sha256(store.get(key)).hexdigest())
-        return known[1]
+        cached = self._digests.get(key)
+        if cached is None or cached[0] != etag:
+            cached = self._digests[key] = (etag, hashlib.sha256(store.get(key)).hexdigest())
+        return cached[1]
 
 
 def _waits(store: ObjectStore, day: datetime) -> bool:

@@ -105,6 +105,6 @@ def _csv(rows: Iterable[BilledRow]) -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for event_id, billed_at, amount, currency in rows:
-        spelled = "" if amount is None else f"{amount:f}"
-        writer.writerow((event_id, as_utc(billed_at).isoformat(), spelled, currency))
+        plain = "" if amount is None else f"{amount:f}"
+        writer.writerow((event_id, as_utc(billed_at).isoformat(), plain, currency))
     return text.getvalue().encode()

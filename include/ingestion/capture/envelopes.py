@@ -99,12 +99,12 @@ def _image(row: dict[str, Any] | None, table: str, zoned: Collection[str]) -> di
     return row
 
 
-def _micros(spelled: str) -> int | str:
-    """Microseconds since the epoch; PostgreSQL's infinities and years beyond 9999 stay as they are spelled."""
+def _micros(text: str) -> int | str:
+    """Microseconds since the epoch; PostgreSQL's infinities and years beyond 9999 stay as they are."""
     try:
-        return micros(datetime.fromisoformat(spelled).astimezone(UTC))
+        return micros(datetime.fromisoformat(text).astimezone(UTC))
     except (ValueError, OverflowError):
-        return spelled
+        return text
 
 
 def _time(image: dict[str, Any], table: str, column: str, otherwise: int) -> int:

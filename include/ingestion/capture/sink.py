@@ -87,7 +87,8 @@ class ChangeSink:
         self._checkpoint = checkpoint
         self._engine = engine
         self._settings = settings
-        self._retry = RetryUntilStopped(stop, _is_refusal, RETRIES.inc, _PAUSES)
+        # Whatever the store says, the database keeps its log until somebody has mended it.
+        self._retry = RetryUntilStopped(stop, lambda e: isinstance(e, ObjectStoreError), RETRIES.inc, _PAUSES)
         self._lock = threading.Lock()
         self._ended = False
         self._buffered: dict[tuple[CdcTable, datetime], list[Change]] = {}
@@ -287,11 +288,6 @@ class ChangeSink:
             return self._retry.call(write)
         except ObjectStoreError as error:
             raise StoppedError(f"stopped while the object store refused: {error}") from error
-
-
-def _is_refusal(error: BaseException) -> bool:
-    """Whatever the store says, the database keeps its log until somebody has mended it."""
-    return isinstance(error, ObjectStoreError)
 
 
 def _captured(table: str) -> CdcTable:

@@ -24,7 +24,7 @@ _ARROW_TYPES: Final = {
 #: Columns of few values; dictionaries of the others cost time and space.
 _REPEATED: Final = ["event_type", "model_version", "experiment_id", "variant", "context.key_value.key"]
 
-EVENT_SCHEMA: Final = pa.schema([(name, _ARROW_TYPES[spelled]) for name, spelled in EVENT_COLUMNS.items()])
+EVENT_SCHEMA: Final = pa.schema([(name, _ARROW_TYPES[type_name]) for name, type_name in EVENT_COLUMNS.items()])
 
 
 class EventTableError(ValueError):

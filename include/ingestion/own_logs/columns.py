@@ -26,8 +26,8 @@ def text(file: LogFile, name: str, *, required: bool = False) -> pa.ChunkedArray
     raw = _raw(file, name)
     kind = raw.type
     if pa.types.is_floating(kind):
-        known = pc.if_else(pc.is_nan(raw), pa.scalar(None, kind), raw)
-        raw = _cast(file, name, _whole(file, name, known), pa.int64())
+        known_or_null = pc.if_else(pc.is_nan(raw), pa.scalar(None, kind), raw)
+        raw = _cast(file, name, _whole(file, name, known_or_null), pa.int64())
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         raise file.error("holds bytes; expected text", column=name)
     if not (_is_text(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
@@ -54,22 +54,22 @@ def number(file: LogFile, name: str, *, required: bool = False) -> pa.ChunkedArr
     return _required(file, name, values) if required else values
 
 
-def whole_number(file: LogFile, name: str, *, least: int, required: bool = False) -> pa.ChunkedArray:
+def whole_number(file: LogFile, name: str, *, minimum: int, required: bool = False) -> pa.ChunkedArray:
     """The column as int32, each at least ``least``."""
     values = _whole(file, name, number(file, name, required=required))
-    at_least(file, name, values, least)
+    at_least(file, name, values, minimum)
     _refuse(file, name, pc.greater(values, 2**31 - 1), values, "is too large")
     return values.cast(pa.int32())
 
 
-def at_least(file: LogFile, name: str, values: pa.ChunkedArray, least: float) -> None:
+def at_least(file: LogFile, name: str, values: pa.ChunkedArray, minimum: float) -> None:
     """Refuse values under ``least``."""
-    _refuse(file, name, pc.less(values, least), values, f"is less than {least:g}")
+    _refuse(file, name, pc.less(values, minimum), values, f"is less than {minimum:g}")
 
 
-def at_most(file: LogFile, name: str, values: pa.ChunkedArray, most: float) -> None:
+def at_most(file: LogFile, name: str, values: pa.ChunkedArray, maximum: float) -> None:
     """Refuse values over ``most``."""
-    _refuse(file, name, pc.greater(values, most), values, f"is more than {most:g}")
+    _refuse(file, name, pc.greater(values, maximum), values, f"is more than {maximum:g}")
 
 
 def one_of(file: LogFile, name: str, values: pa.ChunkedArray, allowed: tuple[str, ...]) -> None:
@@ -176,5 +176,5 @@ def _refuse(file: LogFile, name: str, bad: pa.ChunkedArray, values: pa.ChunkedAr
     row = pc.index(bad, pa.scalar(True)).as_py()
     if row >= 0:
         value = values[row].as_py()
-        spelled = f"{value:.15g}" if isinstance(value, float) else repr(value)
-        raise file.error(f"{spelled} {reason}", column=name, row=row)
+        text = f"{value:.15g}" if isinstance(value, float) else repr(value)
+        raise file.error(f"{text} {reason}", column=name, row=row)

@@ -46,9 +46,9 @@ def read_ads(directory: Path) -> Entities | None:
     price = log_columns.number(file, "price")
     log_columns.at_least(file, "price", price, 0)
     quality = log_columns.number(file, "image_quality_score")
-    least, most = next(f.range for f in registry.load().features if f.name == "image_quality_score")
-    log_columns.at_least(file, "image_quality_score", quality, least)
-    log_columns.at_most(file, "image_quality_score", quality, most)
+    minimum, maximum = next(f.range for f in registry.load().features if f.name == "image_quality_score")
+    log_columns.at_least(file, "image_quality_score", quality, minimum)
+    log_columns.at_most(file, "image_quality_score", quality, maximum)
     columns = {
         "ad_id": log_columns.text(file, "ad_id", required=True),
         "seller_id": log_columns.text(file, "seller_id", required=True),

@@ -91,7 +91,7 @@ def _contract_columns(file: LogFile) -> dict[str, pa.ChunkedArray]:
         columns[name] = pc.fill_null(columns[name], "")
     columns["event_time"] = log_columns.moment(file, "event_time", required=True)
     columns["ingest_time"] = pc.coalesce(log_columns.moment(file, "ingest_time"), columns["event_time"])
-    columns["position"] = log_columns.whole_number(file, "position", least=1, required=True)
+    columns["position"] = log_columns.whole_number(file, "position", minimum=1, required=True)
     columns["revenue"] = log_columns.number(file, "revenue")
     log_columns.at_least(file, "revenue", columns["revenue"], 0)
     return columns

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from adrank.storage.object_store import ObjectStore, ObjectStoreError
+
 CLUSTER: Final = "tansu_cluster"
 _DELETED_AT_ONCE: Final = 1000
 
@@ -55,11 +57,13 @@ class BrokerLog:
     def _raise_low_watermark(self, partition: int, offset: int) -> None:
         key = f"{self._partition(partition)}watermark.json"
         with _explained(f"moving the low watermark in s3://{self._bucket}/{key}"):
-            found = self._s3.get_object(Bucket=self._bucket, Key=key)
-            watermark = json.loads(found["Body"].read())
+            store = ObjectStore(self._bucket, self._s3)
+            found = store.find_version(key)
+            if found is None:
+                raise BrokerLogError(f"s3://{self._bucket}/{key} is not there: is the topic?")
+            watermark = json.loads(found.body)
             if (watermark["low"] or 0) < offset:
-                body = json.dumps(watermark | {"low": offset}).encode()
-                self._s3.put_object(Bucket=self._bucket, Key=key, Body=body, IfMatch=found["ETag"])
+                store.put_if_match(key, json.dumps(watermark | {"low": offset}).encode(), found.etag)
 
     def _delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), _DELETED_AT_ONCE):
@@ -78,5 +82,5 @@ class BrokerLog:
 def _explained(doing: str) -> Iterator[None]:
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ObjectStoreError) as error:
         raise BrokerLogError(f"{doing} failed: {error}") from error

@@ -145,8 +145,8 @@ def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
     tiles = Tiles(
         spark, files, group, files.read(f"code/sql/tiles/{group.name}.sql"), views, EventLog(spark, files, [group])
     )
-    counted = window_range.windows_of(tiles, raws, hour, hour + HOUR)
-    rates = counted.hourly.selectExpr("entity_id", "try_divide(clicks_7d, impressions_7d) AS ctr_7d")
+    counted = window_range.compute(tiles, raws, hour, hour + HOUR)
+    rates = counted.per_hour.selectExpr("entity_id", "try_divide(clicks_7d, impressions_7d) AS ctr_7d")
     rates.write.format("noop").mode("overwrite").save()
 
 

@@ -50,7 +50,7 @@ with DAG(
     wait_for_windows = WindowsReadySensor(task_id="wait_for_windows", day=DAY)
 
     with TaskGroup("check", tooltip="One EMR step per group that counts events") as check:
-        for group in registry.load().reading("events"):
+        for group in registry.load().with_input("events"):
             EmrSparkStepOperator(
                 task_id=group.name,
                 entry_point="check_windows.py",

@@ -92,9 +92,9 @@ def features(registered: Registry) -> str:
 
 def _group(group: FeatureGroup, drift: dict[str, DriftMonitor]) -> str:
     parts = [f"\n## {group.name}\n\n{group.description} Computed from: {', '.join(group.inputs)}."]
-    if group.counts:
-        windows = ", ".join(f"{name} ({hours} h)" for name, hours in group.counts.windows.items())
-        parts.append(f"Counted hour by hour: {', '.join(group.counts.measures)}; windows: {windows}.")
+    if group.aggregation:
+        windows = ", ".join(f"{name} ({hours} h)" for name, hours in group.aggregation.windows.items())
+        parts.append(f"Counted hour by hour: {', '.join(group.aggregation.measures)}; windows: {windows}.")
     if related := relations(group):
         parts.append("Beyond the ranges, no negative " + ", ".join(f"`{relation.name}`" for relation in related) + ".")
     parts += ["\n| feature | range | without a row | known before the impression | drift bins | |", f"|{'---|' * 6}"]

@@ -33,13 +33,13 @@ class CountedExpectColumnValuesToNotBeNull(_Counted, gxe.ExpectColumnValuesToNot
     """No value is missing."""
 
 
-def plain(type_: str) -> str:
+def type_name(type_: str) -> str:
     """What Great Expectations calls the type of an expectation."""
     return type_.removeprefix(_PREFIX)
 
 
-def with_examples(configuration: Any) -> Any:
+def with_unexpected_rows(configuration: Any) -> Any:
     """The expectation that asks the same and also wants to see what it did not expect."""
-    asked = configuration.to_domain_obj()
-    kind = next(kind for kind in type(asked).__mro__ if kind.__module__.startswith("great_expectations."))
+    domain = configuration.to_domain_obj()
+    kind = next(kind for kind in type(domain).__mro__ if kind.__module__.startswith("great_expectations."))
     return kind(**configuration.kwargs)

@@ -2,7 +2,7 @@
 window has no less, and nobody answers what was not shown.
 
 Every expectation counts rows, so that one pass over the data answers all of them. What compares columns is therefore
-asked of their differences, columns that :func:`examined` adds.
+asked of their differences, columns that :func:`with_lag_column` adds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LAG: Final = "seconds_until_available"
 _ANSWERS: Final = (("impressions", "clicks"), ("impressions", "contacts"))
 #: A window can hold a click whose impression it has just lost, and one impression can be clicked twice; so only rows
 #: with enough impressions to tell are looked at, and few of those may differ.
-_ENOUGH: Final = 20
+_MIN_IMPRESSIONS: Final = 20
 _MOSTLY: Final = 0.95
 #: What a measure's name may end in where its feature's name does not.
 _UNITS: Final = ("_micros",)
@@ -46,18 +46,18 @@ def relations(group: FeatureGroup) -> tuple[Relation, ...]:
     return (*_monotone(windowed), *_answered(windowed))
 
 
-def examined(rows: DataFrame, group: FeatureGroup) -> DataFrame:
+def with_lag_column(rows: DataFrame, group: FeatureGroup) -> DataFrame:
     """``rows`` as they were written, with the differences that the suite looks at, where they have the columns."""
-    there = set(rows.columns)
+    present = set(rows.columns)
     return rows.selectExpr(
         "*",
         f"unix_seconds(available_at) - unix_seconds(feature_time) AS {_LAG}",
-        *(f"{r.difference} AS {r.name}" for r in relations(group) if there.issuperset(r.columns)),
+        *(f"{r.difference} AS {r.name}" for r in relations(group) if present.issuperset(r.columns)),
     )
 
 
 def suite(group: FeatureGroup) -> gx.ExpectationSuite:
-    """The suite of a group's rows as :func:`examined` gives them."""
+    """The suite of a group's rows as :func:`with_lag_column` gives them."""
     import great_expectations as gx
     from great_expectations import expectations as gxe
 
@@ -100,20 +100,20 @@ def _answered(windowed: dict[str, dict[int, str]]) -> Iterator[Relation]:
     for shown, answered in _ANSWERS:
         for hours, larger in windowed.get(shown, {}).items():
             if smaller := windowed.get(answered, {}).get(hours):
-                difference = f"CASE WHEN {larger} >= {_ENOUGH} THEN {larger} - {smaller} END"
+                difference = f"CASE WHEN {larger} >= {_MIN_IMPRESSIONS} THEN {larger} - {smaller} END"
                 yield Relation(f"{larger}_without_{answered}", (larger, smaller), difference, _MOSTLY)
 
 
 def _windowed(group: FeatureGroup) -> dict[str, dict[int, str]]:
     """Measure -> hours of the window -> the feature that shows this sum as it is."""
     found: dict[str, dict[int, str]] = {}
-    if group.counts is None:
+    if group.aggregation is None:
         return found
-    measures = {_without_unit(measure) for measure in group.counts.measures}
+    measures = {_without_unit(measure) for measure in group.aggregation.measures}
     for name in group.names:
         stem, _, window = name.removeprefix(f"{group.entity}_").rpartition("_")
-        if stem in measures and window in group.counts.windows:
-            found.setdefault(stem, {})[group.counts.windows[window]] = name
+        if stem in measures and window in group.aggregation.windows:
+            found.setdefault(stem, {})[group.aggregation.windows[window]] = name
     return found
 
 

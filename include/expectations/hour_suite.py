@@ -1,6 +1,6 @@
 """What must hold of each hour's rows as a whole: keys, the manifest's count, about as many as the day before.
 
-What a log's first weeks fill grows in proportion to the log's age, so an hour may have that much more than its most;
+What a log's first weeks fill grows in proportion to the log's age, so an hour may have that much more than its maximum;
 the log's first day is not compared with, because a part of a day is not like any other part.
 """
 
@@ -28,13 +28,13 @@ _COLUMNS: Final = (*NAMED_BY, "entities", "ratio", "ratio_beyond_growth")
 class RowRatioBounds:
     """How far an hour's rows may be from those of the day before, if that had ``min_rows_compared`` rows or more."""
 
-    least: float
-    most: float
+    min_ratio: float
+    max_ratio: float
     min_rows_compared: int
 
 
 @dataclass(frozen=True)
-class Compared:
+class DayOverDay:
     """``ratio`` of an hour's rows to those of the day before; ``ratio_beyond_growth`` is what the log's age leaves."""
 
     day_before: int
@@ -49,51 +49,52 @@ class HourRowCounts:
     ``first`` is the first hour that was ever computed.
     """
 
-    asked: Mapping[datetime, int]
+    requested: Mapping[datetime, int]
     comparable: Mapping[datetime, int]
     first: datetime
 
-    def compared(self, hour: datetime, bounds: RowRatioBounds) -> Compared | None:
+    def day_over_day(self, hour: datetime, bounds: RowRatioBounds) -> DayOverDay | None:
         """One of the hours asked for; None where there is nothing to compare it with."""
         before = self.comparable.get(hour - DAY, 0)
         if before < bounds.min_rows_compared or self._age(hour - DAY) < DAY / HOUR:
             return None
-        ratio = self.asked[hour] / before
-        return Compared(before, ratio, ratio * self._age(hour - DAY) / self._age(hour))
+        ratio = self.requested[hour] / before
+        return DayOverDay(before, ratio, ratio * self._age(hour - DAY) / self._age(hour))
 
     def _age(self, hour: datetime) -> float:
         """Hours of log that a window can hold at the end of ``hour``."""
         return min(hour + HOUR - self.first, WINDOW) / HOUR
 
 
-def facts(rows: DataFrame, told: HourRowCounts, bounds: RowRatioBounds) -> pd.DataFrame:
+def hour_frame(rows: DataFrame, counts: HourRowCounts, bounds: RowRatioBounds) -> pd.DataFrame:
     """A row for each hour that was asked for or is there: what is there beside what manifests tell."""
     import pandas as pd
 
     found = {line["hour_end"]: line for line in _found(rows)}
-    asked = {(hour + HOUR).isoformat(): hour for hour in told.asked}
+    requested = {(hour + HOUR).isoformat(): hour for hour in counts.requested}
     lines: list[dict[str, Any]] = []
-    for end in sorted({*found, *asked}):
+    for end in sorted({*found, *requested}):
         line = {"hour_end": end, "rows": 0, "entities": 0, "manifest_rows": 0, **found.get(end, {})}
-        if hour := asked.get(end):
-            line["manifest_rows"] = told.asked[hour]
-            if compared := told.compared(hour, bounds):
-                line |= asdict(compared)
+        if hour := requested.get(end):
+            line["manifest_rows"] = counts.requested[hour]
+            if comparison := counts.day_over_day(hour, bounds):
+                line |= asdict(comparison)
         lines.append(line)
     return pd.DataFrame(lines, columns=list(_COLUMNS))
 
 
-def suite(group: str, told: HourRowCounts, bounds: RowRatioBounds) -> gx.ExpectationSuite:
-    """What is expected of :func:`facts`."""
+def suite(group: str, counts: HourRowCounts, bounds: RowRatioBounds) -> gx.ExpectationSuite:
+    """What is expected of :func:`hour_frame`."""
     import great_expectations as gx
     from great_expectations import expectations as gxe
 
+    ends = [(hour + HOUR).isoformat() for hour in counts.requested]
     expected: list[Any] = [
-        gxe.ExpectColumnValuesToBeInSet(column="hour_end", value_set=[(h + HOUR).isoformat() for h in told.asked]),
+        gxe.ExpectColumnValuesToBeInSet(column="hour_end", value_set=ends),
         gxe.ExpectColumnPairValuesToBeEqual(column_A="rows", column_B="entities"),
         gxe.ExpectColumnPairValuesToBeEqual(column_A="rows", column_B="manifest_rows"),
-        gxe.ExpectColumnValuesToBeBetween(column="ratio", min_value=bounds.least),
-        gxe.ExpectColumnValuesToBeBetween(column="ratio_beyond_growth", max_value=bounds.most),
+        gxe.ExpectColumnValuesToBeBetween(column="ratio", min_value=bounds.min_ratio),
+        gxe.ExpectColumnValuesToBeBetween(column="ratio_beyond_growth", max_value=bounds.max_ratio),
     ]
     return gx.ExpectationSuite(name=f"{group}_hours", expectations=expected)
 
@@ -109,5 +110,5 @@ def _found(rows: DataFrame) -> Iterator[dict[str, Any]]:
         repeated = {line["seconds"]: str(line["entity_id"]) for line in several.collect()}
     for line in found:
         end, counted = line["seconds"], {name: line[name] for name in ("rows", "entities")}
-        told = "never" if end is None else datetime.fromtimestamp(end, UTC).isoformat()
-        yield {"hour_end": told, **counted, "repeated": repeated.get(end)}
+        hour_end = "never" if end is None else datetime.fromtimestamp(end, UTC).isoformat()
+        yield {"hour_end": hour_end, **counted, "repeated": repeated.get(end)}

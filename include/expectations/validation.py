@@ -18,15 +18,15 @@ from great_expectations.data_context.types.base import ProgressBarsConfig
 from adrank.contracts.base import FrozenModel
 from adrank.contracts.registry import FeatureGroup
 from expectations import feature_suite, hour_suite
-from expectations.count_only import plain, with_examples
+from expectations.count_only import type_name, with_unexpected_rows
 from expectations.hour_suite import HourRowCounts, RowRatioBounds
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-_EXAMPLES: Final = 5
+_MAX_EXAMPLES: Final = 5
 #: Characters of what was seen that are shown.
-_SHOWN: Final = 300
+_MAX_SHOWN: Final = 300
 _SITE: Final = "lake"
 
 
@@ -64,12 +64,14 @@ class ValidationRun:
     def rows(self, rows: DataFrame, group: FeatureGroup) -> None:
         """Inspect a group's rows as they were written."""
         named_by = ["entity_id", "feature_time"]
-        self._inspect(group.name, self._rows, feature_suite.examined(rows, group), feature_suite.suite(group), named_by)
+        self._inspect(
+            group.name, self._rows, feature_suite.with_lag_column(rows, group), feature_suite.suite(group), named_by
+        )
 
-    def hours(self, rows: DataFrame, group: FeatureGroup, told: HourRowCounts, bounds: RowRatioBounds) -> None:
-        """Inspect each hour of the rows beside what manifests tell of it."""
-        expected, named_by = hour_suite.suite(group.name, told, bounds), list(hour_suite.NAMED_BY)
-        self._inspect(group.name, self._hours, hour_suite.facts(rows, told, bounds), expected, named_by)
+    def hours(self, rows: DataFrame, group: FeatureGroup, counts: HourRowCounts, bounds: RowRatioBounds) -> None:
+        """Inspect each hour of the rows beside what manifests say of it."""
+        expected, named_by = hour_suite.suite(group.name, counts, bounds), list(hour_suite.NAMED_BY)
+        self._inspect(group.name, self._hours, hour_suite.hour_frame(rows, counts, bounds), expected, named_by)
 
     def results(self) -> str:
         """Everything that Great Expectations says, as JSON."""
@@ -85,17 +87,18 @@ class ValidationRun:
         failed = [result.expectation_config for result in answered.results if not result.success]
         explained: dict[str, ExpectationOutcome] = {}
         if failed:
-            asked = gx.ExpectationSuite(
-                name=f"{expected.name}_failures", expectations=[with_examples(told) for told in failed]
+            failures = gx.ExpectationSuite(
+                name=f"{expected.name}_failures",
+                expectations=[with_unexpected_rows(each) for each in failed],
             )
             detailed = {
                 "result_format": "SUMMARY",
-                "partial_unexpected_count": _EXAMPLES,
+                "partial_unexpected_count": _MAX_EXAMPLES,
                 "unexpected_index_column_names": named_by,
             }
-            for result in self._validate(batch, frame, asked, detailed).results:
-                explained[_question(result)] = outcome_of(group, result)
-        self.findings += [explained.get(_question(r)) or outcome_of(group, r) for r in answered.results]
+            for result in self._validate(batch, frame, failures, detailed).results:
+                explained[_key(result)] = outcome_of(group, result)
+        self.findings += [explained.get(_key(r)) or outcome_of(group, r) for r in answered.results]
 
     def _validate(self, batch: Any, frame: Any, expected: gx.ExpectationSuite, result_format: Any) -> Any:
         definition = gx.ValidationDefinition(name=expected.name, data=batch, suite=self._context.suites.add(expected))
@@ -106,9 +109,9 @@ class ValidationRun:
         return result
 
 
-def _question(result: Any) -> str:
-    told = result.expectation_config
-    return f"{plain(told.type)} {columns(told)}"
+def _key(result: Any) -> str:
+    configuration = result.expectation_config
+    return f"{type_name(configuration.type)} {columns(configuration)}"
 
 
 def _site(docs: Path) -> Any:
@@ -124,19 +127,19 @@ def outcome_of(group: str, result: Any) -> ExpectationOutcome:
     configuration, outcome = result.expectation_config, result.result or {}
     return ExpectationOutcome(
         group=group,
-        expectation=plain(configuration.type),
+        expectation=type_name(configuration.type),
         columns=columns(configuration),
         success=bool(result.success),
         unexpected=int(outcome.get("unexpected_count") or 0),
-        observed="" if result.success else _observed(result, outcome)[:_SHOWN],
+        observed="" if result.success else _observed(result, outcome)[:_MAX_SHOWN],
     )
 
 
 def columns(configuration: Any) -> str:
     """The columns that an expectation is about."""
-    told = configuration.kwargs
-    named = [told[name] for name in ("column", "column_A", "column_B") if name in told]
-    return ", ".join([*named, *told.get("column_list", ())])
+    arguments = configuration.kwargs
+    named = [arguments[name] for name in ("column", "column_A", "column_B") if name in arguments]
+    return ", ".join([*named, *arguments.get("column_list", ())])
 
 
 def _observed(result: Any, outcome: dict[str, Any]) -> str:

@@ -120,7 +120,7 @@ def nightly(dags: dict[str, Any]) -> Any:
 
 
 def test_every_group_that_counts_is_proved_every_night_by_what_it_counts(nightly: Any) -> None:
-    counting = {group.name for group in registry.load().groups if group.counts}
+    counting = {group.name for group in registry.load().groups if group.aggregation}
     checks = {task.task_id: task for task in nightly.tasks if task.task_id.startswith("check.")}
     assert set(checks) == {f"check.{name}" for name in counting}
     assert {task.arguments[1] for task in checks.values()} == counting

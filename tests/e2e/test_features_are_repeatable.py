@@ -241,7 +241,7 @@ def test_late_events_revise_exactly_the_partitions_that_they_touch(lived: Lived)
     after = told()
     for group, hour in partitions:
         old, new = before[group.name, hour], after[group.name, hour]
-        touched = group.counts is not None and "impressions" in group.counts.measures and hour >= late_hour
+        touched = group.aggregation is not None and "impressions" in group.aggregation.measures and hour >= late_hour
         assert new[: len(old)] == old, "what training has seen stays"
         assert len(new) - len(old) == touched, f"{group.name} {hour}"
         if touched:

@@ -43,9 +43,9 @@ def _edges(low: float, high: float) -> tuple[float, ...]:
     return tuple(edge for edge in (*(-step for step in reversed(steps)), 0.0, *steps) if low < edge < high)
 
 
-def _steps(most: float) -> Iterator[float]:
+def _steps(limit: float) -> Iterator[float]:
     power = _FINEST
-    while 10.0**power <= most:
+    while 10.0**power <= limit:
         yield 10.0**power
         yield 3 * 10.0**power
         power += 1

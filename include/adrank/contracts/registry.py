@@ -42,7 +42,7 @@ class Feature(FrozenModel):
         return float("nan") if self.default is None else self.default
 
 
-class Counts(FrozenModel):
+class Aggregation(FrozenModel):
     """What a group counts per entity and hour, and over which windows it is added up.
 
     ``sql/tiles/<group>.sql`` gives the hourly ``measures``, whole numbers. The group's query sees each as
@@ -54,7 +54,7 @@ class Counts(FrozenModel):
     latest: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _is_possible(self) -> Counts:
+    def _is_possible(self) -> Aggregation:
         longest = WINDOW // timedelta(hours=1)
         if wrong := [name for name, hours in self.windows.items() if not 1 <= hours <= longest]:
             raise ValueError(f"windows {', '.join(wrong)}: must be between 1 and {longest} hours")
@@ -82,8 +82,10 @@ class FeatureGroup(FrozenModel):
     name: str
     entity: Entity
     inputs: tuple[Input, ...] = Field(min_length=1, description="what its queries may read")
-    counts: Counts | None = Field(default=None, description="hourly tiles and their windows; for who reads events")
-    looks_back_hours: int = Field(default=0, ge=0, description="how far before an hour it reads ads and sellers")
+    aggregation: Aggregation | None = Field(
+        default=None, description="hourly tiles and their windows; for who reads events"
+    )
+    lookback_hours: int = Field(default=0, ge=0, description="how far before an hour it reads ads and sellers")
     store: Store
     cadence_minutes: int = Field(gt=0)
     lag_minutes: int = Field(ge=0)
@@ -99,15 +101,15 @@ class FeatureGroup(FrozenModel):
         return self
 
     @model_validator(mode="after")
-    def _counts_what_it_reads(self) -> FeatureGroup:
-        if (self.counts is not None) != ("events" in self.inputs):
-            raise ValueError(f"group {self.name}: a group has counts if and only if it reads events")
+    def _aggregates_what_it_reads(self) -> FeatureGroup:
+        if (self.aggregation is not None) != ("events" in self.inputs):
+            raise ValueError(f"group {self.name}: a group has an aggregation if and only if it reads events")
         return self
 
     @model_validator(mode="after")
     def _looks_back_at_what_it_reads(self) -> FeatureGroup:
-        if self.looks_back_hours and not {"ads", "sellers"} & set(self.inputs):
-            raise ValueError(f"group {self.name}: looks_back_hours is for a group that reads ads or sellers")
+        if self.lookback_hours and not {"ads", "sellers"} & set(self.inputs):
+            raise ValueError(f"group {self.name}: lookback_hours is for a group that reads ads or sellers")
         return self
 
     @property
@@ -121,9 +123,9 @@ class FeatureGroup(FrozenModel):
         return timedelta(minutes=self.lag_minutes)
 
     @property
-    def looks_back(self) -> timedelta:
+    def lookback(self) -> timedelta:
         """How far before an hour its query may look into ads and sellers."""
-        return timedelta(hours=self.looks_back_hours)
+        return timedelta(hours=self.lookback_hours)
 
     @property
     def fingerprint(self) -> str:
@@ -165,7 +167,7 @@ class Registry(FrozenModel):
         """Groups that ``store`` serves."""
         return tuple(g for g in self.groups if g.store == store)
 
-    def reading(self, source: Input) -> tuple[FeatureGroup, ...]:
+    def with_input(self, source: Input) -> tuple[FeatureGroup, ...]:
         """Groups that are computed from ``source``."""
         return tuple(g for g in self.groups if source in g.inputs)
 

@@ -61,11 +61,11 @@ class Chunk(FrozenModel):
         return list(timestamps.hours(self.start, self.end))
 
 
-def chunks(asked: BackfillRequest) -> list[Chunk]:
+def chunks(request: BackfillRequest) -> list[Chunk]:
     """The range in order, cut at midnight (UTC) every ``chunk_days``: no two chunks share a day."""
-    first, step = floor_day(asked.start), timedelta(days=asked.chunk_days)
-    pieces = -((first - asked.end) // step)
-    cuts = [asked.start, *(first + n * step for n in range(1, pieces)), asked.end]
+    first, step = floor_day(request.start), timedelta(days=request.chunk_days)
+    pieces = -((first - request.end) // step)
+    cuts = [request.start, *(first + n * step for n in range(1, pieces)), request.end]
     return [Chunk(start=start, end=end) for start, end in pairwise(cuts)]
 
 
@@ -85,15 +85,15 @@ def side_by_side(lacking: Mapping[str, Iterable[Chunk]]) -> list[GroupsChunk]:
     return [GroupsChunk(start=chunk.start, end=chunk.end, groups=tuple(groups[chunk])) for chunk in ordered]
 
 
-def unfinished(
-    group: FeatureGroup, planned: Iterable[Chunk], there: Iterable[FeatureManifest], log: RawLog
+def incomplete_chunks(
+    group: FeatureGroup, planned: Iterable[Chunk], manifests: Iterable[FeatureManifest], log: RawLog
 ) -> list[Chunk]:
     """Those of ``planned`` of which an hour was not computed, or only in another layout than the group's or from
     another raw log than ``log``."""
     newest: dict[datetime, FeatureManifest] = {}
-    for manifest in there:
-        known = newest.get(manifest.hour)
-        if known is None or known.revision < manifest.revision:
+    for manifest in manifests:
+        other = newest.get(manifest.hour)
+        if other is None or other.revision < manifest.revision:
             newest[manifest.hour] = manifest
     whole: Collection[datetime] = {
         hour for hour, m in newest.items() if m.fingerprint == group.fingerprint and log.still_matches(group, m)

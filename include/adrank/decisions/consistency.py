@@ -55,7 +55,7 @@ def _findings(group: GroupAudit, limit: float) -> list[_Finding]:
         )
     served = group.served
     if served.compared:
-        detail = f"{served.mismatched or 'none'} mismatched{_most(served.features)}"
+        detail = f"{served.mismatched or 'none'} mismatched{_worst(served.features)}"
         detail += f"; {served.defaults} answered with defaults" if served.defaults else ""
         detail += f"; {served.unknown} more cannot be compared" if served.unknown else ""
         found.append(
@@ -77,7 +77,7 @@ def _stored(group: GroupAudit, limit: float) -> _Finding:
         "of another layout": group.other_layout,
     }
     detail = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count) or "as offline"
-    detail += _most({name: feature.mismatched for name, feature in group.features.items()})
+    detail += _worst({name: feature.mismatched for name, feature in group.features.items()})
     return _finding(group.group, group.different, group.compared, group.rows, limit, "sampled keys", detail)
 
 
@@ -89,7 +89,7 @@ def _finding(group: str, different: int, of: int, all_rows: int, limit: float, w
     return _Finding(share, f"{group}: {different} of {of} {what} differ ({share:.2%}{sampling}){above}: {detail}")
 
 
-def _most(features: Mapping[str, int]) -> str:
+def _worst(features: Mapping[str, int]) -> str:
     name, count = max(features.items(), key=lambda feature: feature[1], default=("", 0))
     return f"; most in {name} ({count})" if count else ""
 

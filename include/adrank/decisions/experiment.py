@@ -134,8 +134,8 @@ def judge(statistics: ExperimentStatistics, plan: ExperimentPlan, elapsed: timed
     broken = _broken(statistics, users, p_value, plan)
     if broken:
         return verdict("invalid", broken)
-    least = plan.min_users_per_variant
-    few = [f"{name} has only {n} users, {least} are needed" for name, n in users.items() if n < least]
+    needed = plan.min_users_per_variant
+    few = [f"{name} has only {n} users, {needed} are needed" for name, n in users.items() if n < needed]
     if few:
         return verdict("extend", [*few, *_last_word(final)])
 
@@ -243,10 +243,10 @@ def _primary(lifts: Mapping[Metric, Lift | None], plan: ExperimentPlan) -> _Find
 
 def _guardrail(metric: str, margin: float, lifts: Mapping[Metric, Lift | None]) -> _Findings:
     """(good, bad, open) reasons from one guardrail."""
-    known = {str(name): lift for name, lift in lifts.items()}
-    if metric not in known:
+    by_name = {str(name): lift for name, lift in lifts.items()}
+    if metric not in by_name:
         raise ValueError(f"guardrail {metric!r} is no metric; there are {', '.join(METRICS)}")
-    lift = known[metric]
+    lift = by_name[metric]
     if lift is None:
         return [f"guardrail {metric}: none in either variant, not judged"], [], []
     text = f"guardrail {_formatted(metric, lift)}, margin {margin:+.1%}"

@@ -62,7 +62,7 @@ def differs(left: Matrix, right: Matrix) -> Mask:
     return np.asarray(bits & ~(np.isnan(left) & np.isnan(right)))
 
 
-def names_of(entities: Sequence[str], mask: Mask) -> list[str]:
+def entities_where(entities: Sequence[str], mask: Mask) -> list[str]:
     """The entities that a mask marks."""
     return [entity for entity, marked in zip(entities, mask.tolist(), strict=True) if marked]
 

@@ -16,7 +16,7 @@ from adrank.online.push_state import FencingToken, PushFencedError, StateLostErr
 from adrank.runtime.retry import RetryUntil
 
 _THREADS: Final = 16
-# Rows between two looks at whether the ticket is still valid.
+# Rows between two looks at whether the token is still the valid one.
 _BATCH: Final = 512
 _TRANSIENT: Final = {
     "InternalServerError",
@@ -93,13 +93,13 @@ class DynamoDBWriter:
         # An attempt whose answer was lost may have been the one that did it.
         return self._put(item, condition) or self.state() == new
 
-    def write(self, ticket: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
+    def write(self, fencing_token: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
         """Write an Arrow batch of rows; returns how many did not lose to a newer one."""
         packer, prefix, moment = Packer(group, as_of), dynamodb_key(group, ""), str(int(as_of.timestamp()))
         expires = str(int((as_of + timedelta(hours=group.ttl_hours)).timestamp()))
         condition = {
             "ConditionExpression": _NEWER_WINS,
-            "ExpressionAttributeValues": {":as_of": {"N": moment}, ":fence": {"N": str(ticket.fence)}},
+            "ExpressionAttributeValues": {":as_of": {"N": moment}, ":fence": {"N": str(fencing_token.fence)}},
         }
 
         def put(row: tuple[bytes, bytes]) -> bool:
@@ -108,24 +108,24 @@ class DynamoDBWriter:
                 "packed": {"B": row[1]},
                 "as_of": {"N": moment},
                 "expires_at": {"N": expires},
-                "fence": {"N": str(ticket.fence)},
+                "fence": {"N": str(fencing_token.fence)},
             }
             return self._put(item, condition)
 
         written = 0
         for start in range(0, rows.num_rows, _BATCH):
-            self._require_valid(ticket)
+            self._require_valid(fencing_token)
             batch = rows.slice(start, _BATCH)
             packed, size = packer.pack(batch), packer.size
             values = (packed[at : at + size] for at in range(0, len(packed), size))
             written += sum(self._threads.map(put, zip(keys(prefix, batch), values, strict=True)))
         return written
 
-    def _require_valid(self, ticket: FencingToken) -> None:
+    def _require_valid(self, fencing_token: FencingToken) -> None:
         state = self.state()
         if state is None:
             raise StateLostError(f"table {self._table} lost the state of the push")
-        if state.token != ticket.token:
+        if state.token != fencing_token.token:
             raise PushFencedError(f"another push to table {self._table} began")
 
     def _put(self, item: dict[str, Any], condition: dict[str, Any]) -> bool:

@@ -26,7 +26,7 @@ from adrank.contracts.timestamps import HOUR, as_utc
 
 #: Every push writes one slice of the unchanged rows again, so that each row's as-of time stays within a day.
 REFRESH_SLICES: Final = 24
-_OLDEST: Final = timedelta(hours=REFRESH_SLICES)
+_MAX_ROW_AGE: Final = timedelta(hours=REFRESH_SLICES)
 #: Unchanged rows are written again when this share of their time to live has passed on the clock of the store.
 _SHARE_OF_TTL: Final = 3
 
@@ -66,7 +66,7 @@ class FencingToken:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PushPlan:
     """What a push writes: rows that differ from ``base`` and those of the ``due`` slices; without a base, all rows.
 
     ``before`` are other pushes that may have left rows of entities that are gone now.
@@ -83,7 +83,9 @@ def superseded_by(state: StoreState | None, wanted: PushedHour) -> datetime | No
     return max(later, default=None)
 
 
-def plan(state: StoreState | None, wanted: PushedHour, now: datetime, ttl: timedelta, *, full: bool = False) -> Plan:
+def plan(
+    state: StoreState | None, wanted: PushedHour, now: datetime, ttl: timedelta, *, full: bool = False
+) -> PushPlan:
     """What has to be written so that the store holds ``wanted``.
 
     :param now: clock time; rows expire by the clock.
@@ -91,16 +93,16 @@ def plan(state: StoreState | None, wanted: PushedHour, now: datetime, ttl: timed
     """
     if full or state is None or state.complete is None or any(push != wanted for push in state.begun):
         before = tuple(push for push in _pushes(state) if push != wanted)
-        return Plan(None, before, frozenset(range(REFRESH_SLICES)))
+        return PushPlan(None, before, frozenset(range(REFRESH_SLICES)))
     due = {as_utc(wanted.hour).hour % REFRESH_SLICES}
     as_of = wanted.hour + HOUR
     for number, age in enumerate(state.slices):
-        if as_of - age.as_of >= _OLDEST or now - age.written_at >= ttl / _SHARE_OF_TTL:
+        if as_of - age.as_of >= _MAX_ROW_AGE or now - age.written_at >= ttl / _SHARE_OF_TTL:
             due.add(number)
-    return Plan(state.complete, (), frozenset(due))
+    return PushPlan(state.complete, (), frozenset(due))
 
 
-def begun(state: StoreState | None, wanted: PushedHour, now: datetime, instance: str) -> StoreState:
+def begin(state: StoreState | None, wanted: PushedHour, now: datetime, instance: str) -> StoreState:
     """The state of a store while ``wanted`` is written. The fence rises even over a state that was lost."""
     clock = int(now.timestamp())
     if state is None:
@@ -115,11 +117,11 @@ def begun(state: StoreState | None, wanted: PushedHour, now: datetime, instance:
     return state.model_copy(update=changes)
 
 
-def completed(state: StoreState, wanted: PushedHour, written: Plan, now: datetime) -> StoreState:
-    """The state of a store to which all that ``written`` plans was written, from ``now`` on."""
+def complete(state: StoreState, wanted: PushedHour, plan: PushPlan, now: datetime) -> StoreState:
+    """The state of a store to which all that ``plan`` names was written, from ``now`` on."""
     age = SliceAge(as_of=wanted.hour + HOUR, written_at=now)
-    slices = [age] * REFRESH_SLICES if written.base is None else list(state.slices)
-    for number in written.due:
+    slices = [age] * REFRESH_SLICES if plan.base is None else list(state.slices)
+    for number in plan.due:
         slices[number] = age
     return state.model_copy(update={"token": _token(), "complete": wanted, "slices": tuple(slices), "begun": ()})
 

@@ -88,11 +88,11 @@ class OnlineReader:
         """Rows of ``groups`` for the entities ``ids`` (aligned lists, repeats welcome; ``None`` has no row)."""
         in_redis = [g for g in groups if g.store == "redis"]
         in_dynamodb = [g for g in groups if g.store == "dynamodb"]
-        pending = self._dynamodb.begin([dynamodb_key(g, e) for g in in_dynamodb for e in _known(ids[g.entity])])
+        pending = self._dynamodb.begin([dynamodb_key(g, e) for g in in_dynamodb for e in _distinct(ids[g.entity])])
         failed: list[FeatureGroup] = []
         found: Packed = {}
         try:
-            found |= self._mget([redis_key(g, e) for g in in_redis for e in _known(ids[g.entity])])
+            found |= self._mget([redis_key(g, e) for g in in_redis for e in _distinct(ids[g.entity])])
         except StoreUnavailableError as error:
             self._log.warning("redis", f"serving defaults of {_names(in_redis)}: {error}")
             failed += in_redis
@@ -211,24 +211,24 @@ class _DynamoDBRows:
     def _get(self, keys: list[str], deadline: float) -> Packed:
         """One BatchGetItem, asking again (with jitter) for what DynamoDB left unprocessed, until the deadline."""
         rows: Packed = dict.fromkeys(keys)
-        asked: dict[str, Any] = {
+        request: dict[str, Any] = {
             self._table: {
                 "Keys": [{"entity_id": {"S": key}} for key in keys],
                 "ProjectionExpression": "entity_id, packed",
                 "ConsistentRead": self._policy.consistent,
             }
         }
-        while asked:
+        while request:
             try:
-                answer = self._client.batch_get_item(RequestItems=asked)
+                response = self._client.batch_get_item(RequestItems=request)
             except (ClientError, BotoCoreError) as error:
-                if not _worth_retrying(error) or not _pause_until(deadline):
+                if not _is_transient(error) or not _pause_until(deadline):
                     raise
                 continue
-            for item in answer["Responses"].get(self._table, []):
+            for item in response["Responses"].get(self._table, []):
                 rows[item["entity_id"]["S"]] = item["packed"]["B"]
-            asked = answer.get("UnprocessedKeys") or {}
-            if asked and not _pause_until(deadline):
+            request = response.get("UnprocessedKeys") or {}
+            if request and not _pause_until(deadline):
                 raise StoreUnavailableError("keys left unprocessed at the deadline")
         self._keep(rows)
         return rows
@@ -243,7 +243,7 @@ class _DynamoDBRows:
                 del self._cache[next(iter(self._cache))]
 
 
-def _worth_retrying(error: ClientError | BotoCoreError) -> bool:
+def _is_transient(error: ClientError | BotoCoreError) -> bool:
     if isinstance(error, ClientError):
         status = error.response["ResponseMetadata"].get("HTTPStatusCode", 0)
         return status >= 500 or error.response["Error"]["Code"] in _THROTTLED
@@ -259,7 +259,7 @@ def _pause_until(deadline: float) -> bool:
     return True
 
 
-def _known(ids: Sequence[str | None]) -> Iterator[str]:
+def _distinct(ids: Sequence[str | None]) -> Iterator[str]:
     return (e for e in dict.fromkeys(ids) if e is not None)
 
 

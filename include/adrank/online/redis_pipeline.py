@@ -21,15 +21,15 @@ class Call(NamedTuple):
 
 
 class ScriptPipeline:
-    """``script`` is a registered script; ``patiently`` makes one call by itself, for as long as it takes.
+    """``script`` is a registered script; ``with_retries`` makes one call by itself, for as long as it takes.
 
     Whatever fails is called again so: a script must not mind being called twice.
     """
 
-    def __init__(self, client: Any, script: Any, patiently: Callable[[Call], Any]) -> None:
+    def __init__(self, client: Any, script: Any, with_retries: Callable[[Call], Any]) -> None:
         self._pool = client.connection_pool
         self._sha = script.sha
-        self._with_retries = patiently
+        self._with_retries = with_retries
 
     def answers(self, calls: Iterable[Call]) -> Iterator[Any]:
         """The answer of each call, in order."""

@@ -20,12 +20,12 @@ _TIMEOUT_SECONDS: Final = 30
 # KEYS: the state, then rows. ARGV: token, seconds to live, as-of time, bytes of a row, the rows one after the other.
 # A row's bytes 9-16 are its as-of time. A row as old as the one that is there is written again, not refused.
 _NEWER_WINS: Final = """
-local there = redis.call('MGET', unpack(KEYS))
-if not there[1] then return 'LOST' end
-if cjson.decode(there[1]).token ~= ARGV[1] then return 'TAKEN' end
+local stored = redis.call('MGET', unpack(KEYS))
+if not stored[1] then return 'LOST' end
+if cjson.decode(stored[1]).token ~= ARGV[1] then return 'TAKEN' end
 local as_of, size, written = tonumber(ARGV[3]), tonumber(ARGV[4]), 0
 for i = 2, #KEYS do
-  local row = there[i]
+  local row = stored[i]
   if not row or #row < 16 or struct.unpack('>i8', row, 9) <= as_of then
     redis.call('SETEX', KEYS[i], ARGV[2], string.sub(ARGV[5], (i - 2) * size + 1, (i - 1) * size))
     written = written + 1
@@ -37,8 +37,8 @@ return written
 # KEYS: the state. ARGV: the token that must be there or nothing, the new state, the process that must be serving.
 _SWAP: Final = """
 local instance = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
-local there = redis.call('GET', KEYS[1])
-if (there and cjson.decode(there).token or '') ~= ARGV[1] or instance ~= ARGV[3] then return 0 end
+local state = redis.call('GET', KEYS[1])
+if (state and cjson.decode(state).token or '') ~= ARGV[1] or instance ~= ARGV[3] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
@@ -107,9 +107,9 @@ class RedisWriter:
 
         return self._with_retries(swapped)
 
-    def write(self, ticket: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
+    def write(self, fencing_token: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
         """Write an Arrow batch of rows; returns how many did not lose to a newer one."""
-        return sum(map(_counted, self._calls.answers(_batches(ticket, group, as_of, rows))))
+        return sum(map(_rows_written, self._calls.answers(_batches(fencing_token, group, as_of, rows))))
 
     def _call(self, call: Call) -> Any:
         return self._with_retries(lambda: self._newer_wins(keys=call.keys, args=call.args))
@@ -118,16 +118,16 @@ class RedisWriter:
         return self._retry.call(call, _is_transient, "Redis")
 
 
-def _batches(ticket: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> Iterator[Call]:
+def _batches(fencing_token: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> Iterator[Call]:
     packer = Packer(group, as_of)
     prefix, seconds, moment = redis_key(group, ""), group.ttl_hours * 3600, int(as_of.timestamp())
     for start in range(0, rows.num_rows, _BATCH):
         batch = rows.slice(start, _BATCH)
         names = [REDIS_STATE_KEY, *keys(prefix, batch)]
-        yield Call(names, [ticket.token, seconds, moment, packer.size, packer.pack(batch)])
+        yield Call(names, [fencing_token.token, seconds, moment, packer.size, packer.pack(batch)])
 
 
-def _counted(answer: Any) -> int:
+def _rows_written(answer: Any) -> int:
     if answer == b"LOST":
         raise StateLostError("Redis lost the state of the push, and what was written before")
     if answer == b"TAKEN":

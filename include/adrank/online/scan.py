@@ -30,9 +30,9 @@ def dynamodb_keys(client: Any, table: str, limit: int, cursor: str = "") -> tupl
     found: dict[str, None] = {}
     while laps and len(found) < limit:
         start = {"ExclusiveStartKey": {"entity_id": {"S": position}}} if position else {}
-        answer = client.scan(TableName=table, ProjectionExpression="entity_id", Limit=_COUNT, **start)
-        found.update(dict.fromkeys(item["entity_id"]["S"] for item in answer["Items"]))
-        position = answer.get("LastEvaluatedKey", {}).get("entity_id", {}).get("S", "")
+        response = client.scan(TableName=table, ProjectionExpression="entity_id", Limit=_COUNT, **start)
+        found.update(dict.fromkeys(item["entity_id"]["S"] for item in response["Items"]))
+        position = response.get("LastEvaluatedKey", {}).get("entity_id", {}).get("S", "")
         laps -= not position
     return list(found), position
 

@@ -103,11 +103,11 @@ class VectorLayout:
     @classmethod
     def of(cls, registry: Registry, features: Sequence[str]) -> Self:
         """The layout of a card's ``features``; names that nobody can give are refused."""
-        declared, known = {f.name for f in registry.features}, {f.name for f in servable(registry)}
+        declared, rankable = {f.name for f in registry.features}, {f.name for f in servable(registry)}
         unknown = [f for f in features if f not in declared and not f.startswith(CONTEXT_PREFIX)]
         if unknown:
             raise UnknownFeatureError(f"neither registry nor request features: {', '.join(unknown)}")
-        if late := [f for f in features if f in declared - known]:
+        if late := [f for f in features if f in declared - rankable]:
             raise UnknownFeatureError(f"not known before an impression: {', '.join(late)}")
         place = {name: column for column, name in enumerate(features)}
         groups, columns = [], []

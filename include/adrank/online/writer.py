@@ -34,10 +34,10 @@ class OnlineWriter(Protocol):
         """Replace the state, if it still is ``old`` and the server is ``new``'s."""
         ...
 
-    def write(self, ticket: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
+    def write(self, fencing_token: FencingToken, group: FeatureGroup, as_of: datetime, rows: Any) -> int:
         """Write an Arrow batch (``entity_id`` and the group's features); returns how many rows did not lose.
 
-        Raises ``PushFencedError`` or ``StateLostError`` where the ticket is not valid any more, and
+        Raises ``PushFencedError`` or ``StateLostError`` where the token is not valid any more, and
         ``RetriesExhaustedError`` at the deadline.
         """
         ...
@@ -47,10 +47,10 @@ class OnlineWriter(Protocol):
         ...
 
 
-class Address(Protocol):
-    """Where a store is. ``spread`` says that many processes write to it faster than one."""
+class StoreAddress(Protocol):
+    """Where a store is. ``parallel`` says that many processes write to it faster than one."""
 
-    spread: ClassVar[bool]
+    parallel: ClassVar[bool]
 
     def open(self, retry: RetryUntil) -> OnlineWriter:
         """A writer of this process."""
@@ -64,7 +64,7 @@ class RedisAddress:
     host: str
     port: int
     tls: bool = False
-    spread: ClassVar[bool] = False
+    parallel: ClassVar[bool] = False
 
     def open(self, retry: RetryUntil) -> OnlineWriter:
         """A writer of this process."""
@@ -79,7 +79,7 @@ class DynamoDBAddress:
 
     table: str
     region: str
-    spread: ClassVar[bool] = True
+    parallel: ClassVar[bool] = True
 
     def open(self, retry: RetryUntil) -> OnlineWriter:
         """A writer of this process."""

@@ -23,8 +23,8 @@ from tenacity import (
 from adrank.runtime.rate_limited_log import RateLimitedLogger
 
 _LOG: Final = RateLimitedLogger(logging.getLogger(__name__))
-_FIRST_PAUSE: Final = 0.05
-_LONGEST_PAUSE: Final = 5.0
+_INITIAL_PAUSE: Final = 0.05
+_MAX_PAUSE: Final = 5.0
 _Result = TypeVar("_Result")
 
 
@@ -61,7 +61,7 @@ class RetryUntil:
 
         retrying = Retrying(
             retry=retry_if_exception(is_transient),
-            wait=wait_random_exponential(multiplier=_FIRST_PAUSE, max=_LONGEST_PAUSE),
+            wait=wait_random_exponential(multiplier=_INITIAL_PAUSE, max=_MAX_PAUSE),
             stop=stop_before_delay(self.deadline - time.time()),
             before_sleep=log,
             retry_error_callback=give_up,

@@ -29,22 +29,22 @@ from spark.lake.files import LakeFiles, in_parallel
 _DAYS: Final = 7
 #: Whole days, and none that late events can still reach when the curve's day begins.
 _BEFORE: Final = -(-REVISION_HORIZON // DAY) * DAY
-_FLOOR: Final = 0.05
-_LAST_POSITION: Final = 100
+_MIN_EXAMINATION: Final = 0.05
+_MAX_POSITION: Final = 100
 #: Ad and position pairs that one day's estimate takes; of more, a share of the ads that hashing chooses.
-_PAIRS: Final = 200_000
+_MAX_PAIRS: Final = 200_000
 _SCHEMA: Final = "day_no bigint, position int, ppm bigint"
 
 
 def view(spark: SparkSession, files: LakeFiles, hours: Iterable[datetime]) -> DataFrame:
     """``day_no, position, ppm`` on the days of ``hours``: examination relative to the first position, in millionths."""
     days = sorted({floor_day(hour) for hour in hours})
-    known = _evidence(spark, files, sorted({past for day in days for past in _rests_on(day)}))
+    by_day = _evidence(spark, files, sorted({past for day in days for past in _rests_on(day)}))
     rows = []
     for day in days:
-        said = [evidence for past in _rests_on(day) if (evidence := known.get(past)) is not None]
-        if said:
-            curve = examination.curve(examination.together(said), _FLOOR)
+        evidence = [of_day for past in _rests_on(day) if (of_day := by_day.get(past)) is not None]
+        if evidence:
+            curve = examination.curve(examination.together(evidence), _MIN_EXAMINATION)
             ppm = np.rint(curve * 1_000_000).astype(int).tolist()
             rows += list(zip(repeat(int(day.timestamp()) // 86400), range(1, len(ppm) + 1), ppm, strict=False))
     return spark.createDataFrame(rows, _SCHEMA)
@@ -55,19 +55,19 @@ def _rests_on(day: datetime) -> list[datetime]:
 
 
 def _evidence(spark: SparkSession, files: LakeFiles, days: Sequence[datetime]) -> dict[datetime, Evidence | None]:
-    kept = in_parallel(lambda day: _kept(files, day), days)
-    known = {day: evidence for day, (there, evidence) in zip(days, kept, strict=True) if there}
-    missing = [day for day in days if day not in known]
+    loaded = in_parallel(lambda day: _load(files, day), days)
+    by_day = {day: evidence for day, (exists, evidence) in zip(days, loaded, strict=True) if exists}
+    missing = [day for day in days if day not in by_day]
     closed = dict(zip(missing, in_parallel(lambda day: _closed(files, day), missing), strict=True))
     whole = {day: raws for day, raws in closed.items() if raws}
     for day, evidence in _estimated(spark, files, whole).items():
         body = None if evidence is None else {name: column.tolist() for name, column in evidence._asdict().items()}
         files.write(lake.examination(day), json.dumps(body))
-        known[day] = evidence
-    return known
+        by_day[day] = evidence
+    return by_day
 
 
-def _kept(files: LakeFiles, day: datetime) -> tuple[bool, Evidence | None]:
+def _load(files: LakeFiles, day: datetime) -> tuple[bool, Evidence | None]:
     key = lake.examination(day)
     if not files.exists(key):
         return False, None
@@ -89,7 +89,7 @@ def _estimated(
     if not days:
         return {}
     shown = raw_events.events(spark, files, [raw for raws in days.values() for raw in raws]).where(
-        F.col("ad_id").isNotNull() & F.col("position").between(1, _LAST_POSITION)
+        F.col("ad_id").isNotNull() & F.col("position").between(1, _MAX_POSITION)
     )
     pairs = (
         shown.where("event_type IN ('impression', 'click')")
@@ -104,7 +104,7 @@ def _estimated(
         pairs.groupBy("day_no", "ad_id")
         .agg(F.sum("clicks").alias("answers"), F.count(F.lit(1)).alias("positions"))
         .where("answers > 0 AND positions > 1")
-        .withColumn("share", F.lit(float(_PAIRS)) / F.sum("positions").over(Window.partitionBy("day_no")))
+        .withColumn("share", F.lit(float(_MAX_PAIRS)) / F.sum("positions").over(Window.partitionBy("day_no")))
         .where(F.pmod(F.xxhash64("ad_id"), F.lit(1000)) < F.col("share") * 1000)
     )
     found: Any = pairs.join(telling.select("day_no", "ad_id"), ["day_no", "ad_id"]).toPandas()

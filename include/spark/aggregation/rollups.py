@@ -30,10 +30,10 @@ class Rollups:
 
     def write(self, counted: Sequence[TileManifest]) -> None:
         """Add up every whole day of ``counted`` that has no roll-up of just these tiles."""
-        days = {day: tiles for day, tiles in _whole_days(counted).items() if self._standing(day, tiles) is None}
+        days = {day: tiles for day, tiles in _whole_days(counted).items() if self._valid(day, tiles) is None}
         if not days:
             return
-        measures, latest = self.tiles.counts.measures, self.tiles.counts.latest
+        measures, latest = self.tiles.aggregation.measures, self.tiles.aggregation.latest
         name, files = self.tiles.group.name, self.tiles.files
         in_parallel(lambda day: files.withdraw(_manifest(name, day), lake.rollup(name, day)), days)
         summed = (
@@ -67,27 +67,27 @@ class Rollups:
         """Roll-ups that stand for whole days of ``tiles``, and the other tiles. No day that an edge cuts is taken."""
         cut = {floor_day(edge) for edge in edges if edge != floor_day(edge)}
         whole = {day: of_day for day, of_day in _whole_days(tiles).items() if day not in cut}
-        found = in_parallel(lambda day: self._standing(day, whole[day]), whole)
-        standing = {rollup.day: rollup for rollup in found if rollup is not None}
-        return list(standing.values()), [tile for tile in tiles if floor_day(tile.hour) not in standing]
+        found = in_parallel(lambda day: self._valid(day, whole[day]), whole)
+        valid = {rollup.day: rollup for rollup in found if rollup is not None}
+        return list(valid.values()), [tile for tile in tiles if floor_day(tile.hour) not in valid]
 
     def read(self, rollups: Iterable[RollupManifest]) -> DataFrame:
         """``entity_id, hour_no`` (the day's first), the day's measures and its latest hours."""
         name, files = self.tiles.group.name, self.tiles.files
         paths = [files.uri(lake.rollup(name, rollup.day) + file) for rollup in rollups for file in rollup.files]
-        latest = (f"last_{measure}" for measure in self.tiles.counts.latest)
-        columns = ["hour_no", *self.tiles.counts.measures, *latest]
+        latest = (f"last_{measure}" for measure in self.tiles.aggregation.latest)
+        columns = ["hour_no", *self.tiles.aggregation.measures, *latest]
         schema = ", ".join(["entity_id string", *(f"{column} bigint" for column in columns)])
         spark = self.tiles.spark
         return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
 
-    def _standing(self, day: datetime, tiles: Sequence[TileManifest]) -> RollupManifest | None:
+    def _valid(self, day: datetime, tiles: Sequence[TileManifest]) -> RollupManifest | None:
         key = _manifest(self.tiles.group.name, day)
         if not self.tiles.files.exists(key):
             return None
         rollup = RollupManifest.model_validate_json(self.tiles.files.read(key))
-        stands = rollup.counts == self.tiles.fingerprint and rollup.tiles == tuple(tile.raw for tile in tiles)
-        return rollup if stands else None
+        is_valid = rollup.counts == self.tiles.fingerprint and rollup.tiles == tuple(tile.raw for tile in tiles)
+        return rollup if is_valid else None
 
 
 def _whole_days(tiles: Iterable[TileManifest]) -> dict[datetime, list[TileManifest]]:

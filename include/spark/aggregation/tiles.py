@@ -1,7 +1,7 @@
 """Tiles: what a feature group counted in one hour of the raw log, once and for all windows that ever hold the hour.
 
-A tile is counted again only when its raw hour was revised or when what is counted changed, so an hour of features reads
-one raw hour, whatever its windows.
+A tile is computed again only when its raw hour was revised or when what is counted changed, so an hour of features
+reads one raw hour, whatever its windows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest, TileManifest
-from adrank.contracts.registry import Counts, FeatureGroup
+from adrank.contracts.registry import Aggregation, FeatureGroup
 from adrank.contracts.timestamps import HOUR
 from spark.aggregation.event_views import EventLog
 from spark.catalogue.views import CatalogueViews
@@ -43,27 +43,27 @@ class Tiles:
     events: EventLog
 
     @property
-    def counts(self) -> Counts:
+    def aggregation(self) -> Aggregation:
         """What is counted."""
-        if self.group.counts is None:
+        if self.group.aggregation is None:
             raise NoAggregationError(f"group {self.group.name} counts nothing")
-        return self.group.counts
+        return self.group.aggregation
 
     @property
     def fingerprint(self) -> str:
         """Of what is counted, and how."""
-        return hashlib.sha256(f"{self.counts.fingerprint}\n{self.sql}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.aggregation.fingerprint}\n{self.sql}".encode()).hexdigest()
 
-    def of(self, raws: Sequence[RawManifest]) -> list[TileManifest]:
-        """The tiles of these raw hours, in order; counts those that are not there yet."""
-        found = dict(zip((raw.hour for raw in raws), in_parallel(self._counted, raws), strict=True))
+    def get_or_compute(self, raws: Sequence[RawManifest]) -> list[TileManifest]:
+        """The tiles of these raw hours, in order; computes those that are not there yet."""
+        found = dict(zip((raw.hour for raw in raws), in_parallel(self._find, raws), strict=True))
         missing = [raw for raw in raws if found[raw.hour] is None]
         if missing:
-            found |= self._count(missing)
+            found |= self._compute(missing)
         return [tile for tile in found.values() if tile is not None]
 
     def newest(self, hour: datetime) -> TileManifest | None:
-        """The tile of the newest revision of an hour; None where there is none of these counts."""
+        """The tile of the newest revision of an hour; None where there is none of this aggregation."""
         for revision in reversed(self.files.names(lake.tiles_hour(self.group.name, hour))):
             key = lake.tiles_hour(self.group.name, hour) + revision + "/" + lake.MANIFEST
             if revision.startswith(_REVISION) and self.files.exists(key):
@@ -78,17 +78,17 @@ class Tiles:
             for tile in tiles
             for name in tile.files
         ]
-        schema = ", ".join(["hour_no bigint", "entity_id string", *(f"{m} bigint" for m in self.counts.measures)])
+        schema = ", ".join(["hour_no bigint", "entity_id string", *(f"{m} bigint" for m in self.aggregation.measures)])
         return self.spark.read.schema(schema).parquet(*paths) if paths else self.spark.createDataFrame([], schema)
 
-    def _counted(self, raw: RawManifest) -> TileManifest | None:
+    def _find(self, raw: RawManifest) -> TileManifest | None:
         key = lake.tiles(self.group.name, raw.hour, raw.revision) + lake.MANIFEST
         if not self.files.exists(key):
             return None
         tile = TileManifest.model_validate_json(self.files.read(key))
         return tile if (tile.counts, tile.raw) == (self.fingerprint, raw.digest) else None
 
-    def _count(self, raws: Sequence[RawManifest]) -> dict[datetime, TileManifest]:
+    def _compute(self, raws: Sequence[RawManifest]) -> dict[datetime, TileManifest]:
         name = self.group.name
         attempt = f"attempt={uuid.uuid4().hex}"
         # In this order: a group beside it that reads no events folds the catalogue meanwhile.
@@ -103,7 +103,7 @@ class Tiles:
             .select(
                 F.col("hour_no").cast("bigint").alias("hour_no"),
                 "entity_id",
-                *(F.col(measure).cast("bigint").alias(measure) for measure in self.counts.measures),
+                *(F.col(measure).cast("bigint").alias(measure) for measure in self.aggregation.measures),
                 F.date_format(hour, "yyyy-MM-dd").alias("dt"),
                 F.date_format(hour, "HH").alias("hr"),
                 "rev",

@@ -1,8 +1,8 @@
 """Windows: sums of tiles, carried from hour to hour by adding the tile that enters and taking away the one that leaves.
 
-Whole numbers, so the result is exactly the sum over the window's tiles, and can be derived from them again. The windows
-at the end of the last hour computed are kept for the next one; they are a cache, and one that is missing or outdated
-costs no more than the time to derive it from roll-ups and tiles.
+Whole numbers, so the result is exactly the sum over the window's tiles, and can be rebuilt from them. The windows
+at the end of the last hour computed are saved for the next one; they are a cache, and one that is missing or outdated
+costs no more than the time to rebuild it from roll-ups and tiles.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts import lake
 from adrank.contracts.manifests import RawManifest, TileManifest, WindowManifest
-from adrank.contracts.registry import Counts
+from adrank.contracts.registry import Aggregation
 from spark.aggregation.rollups import Rollups
 from spark.aggregation.tiles import Tiles
 
-#: How long kept windows stay: longer than late events may make anybody go back.
-_KEPT: Final = timedelta(hours=100)
-#: A backfill goes back further, from what it kept itself: what is younger than one may take is perhaps in use.
-_BACKFILL: Final = timedelta(hours=24)
+#: How long saved windows stay: longer than late events may make anybody go back.
+_MAX_AGE: Final = timedelta(hours=100)
+#: A backfill goes back further, from what it saved itself: what is younger than one may take is perhaps in use.
+_MIN_UNUSED: Final = timedelta(hours=24)
 #: As many of the oldest days are looked at in one go, so that what a long backfill left does not slow the hour down.
-_OLDEST: Final = 4
+_MAX_DAYS_CLEANED: Final = 4
 
 
 def raw_state(raws: Iterable[RawManifest]) -> str:
-    """Digest of raw hours, in order: what kept windows must have been made from to be carried on."""
+    """Digest of raw hours, in order: what saved windows must have been made from to be carried on."""
     digest = hashlib.sha256()
     for raw in raws:
         digest.update(f"{lake.hour_partition(raw.hour)} {raw.digest}\n".encode())
     return digest.hexdigest()
 
 
-def kept(tiles: Tiles, hour: datetime, state: str) -> DataFrame | None:
-    """The windows at the end of ``hour``, if they are kept and were made from this state of the raw log."""
-    manifest = kept_manifest(tiles, hour, state)
+def load(tiles: Tiles, hour: datetime, state: str) -> DataFrame | None:
+    """The windows at the end of ``hour``, if they were saved and made from this state of the raw log."""
+    manifest = find(tiles, hour, state)
     if manifest is None:
         return None
     folder = lake.windows(tiles.group.name, hour)
     paths = [tiles.files.uri(folder + name) for name in manifest.files]
-    schema = ", ".join(["entity_id string", *(f"{name} bigint" for name in columns(tiles.counts))])
+    schema = ", ".join(["entity_id string", *(f"{name} bigint" for name in columns(tiles.aggregation))])
     return tiles.spark.read.schema(schema).parquet(*paths) if paths else tiles.spark.createDataFrame([], schema)
 
 
-def kept_manifest(tiles: Tiles, hour: datetime, state: str) -> WindowManifest | None:
-    """What is kept of the windows at the end of ``hour``, made from this state of the raw log."""
+def find(tiles: Tiles, hour: datetime, state: str) -> WindowManifest | None:
+    """Like :func:`load`, but only the manifest."""
     key = lake.windows(tiles.group.name, hour) + lake.MANIFEST
     if not tiles.files.exists(key):
         return None
@@ -58,12 +58,14 @@ def kept_manifest(tiles: Tiles, hour: datetime, state: str) -> WindowManifest | 
     return manifest if (manifest.counts, manifest.raw) == (tiles.fingerprint, state) else None
 
 
-def keep(tiles: Tiles, points: DataFrame, hour: datetime, state: str) -> None:
-    """Keep the windows at the end of ``hour``, the last one of ``points``, and drop the ones nobody will go back to."""
+def save(tiles: Tiles, changed: DataFrame, hour: datetime, state: str) -> None:
+    """Save the windows at the end of ``hour``, the last one of ``changed``, and drop those nobody will go back to."""
     name, files = tiles.group.name, tiles.files
     folder = lake.windows(name, hour)
     files.withdraw(folder + lake.MANIFEST, folder)
-    ended = points.where("next IS NULL").where(_any(tiles.counts)).select("entity_id", *columns(tiles.counts))
+    ended = (
+        changed.where("next IS NULL").where(_any(tiles.aggregation)).select("entity_id", *columns(tiles.aggregation))
+    )
     (
         ended.write.mode("overwrite")
         .option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
@@ -72,34 +74,36 @@ def keep(tiles: Tiles, points: DataFrame, hour: datetime, state: str) -> None:
     named = files.parquet_files(folder)
     manifest = WindowManifest(group=name, hour=hour, counts=tiles.fingerprint, raw=state, files=named)
     files.write(folder + lake.MANIFEST, manifest.model_dump_json(indent=2))
-    last_day = f"dt={hour - _KEPT:%Y-%m-%d}"
-    unused_since = datetime.now(UTC) - _BACKFILL
-    for day in files.names(lake.all_windows(name))[:_OLDEST]:
+    last_day = f"dt={hour - _MAX_AGE:%Y-%m-%d}"
+    unused_since = datetime.now(UTC) - _MIN_UNUSED
+    for day in files.names(lake.all_windows(name))[:_MAX_DAYS_CLEANED]:
         if day < last_day and (files.last_written(lake.all_windows(name) + day) or unused_since) <= unused_since:
             files.delete(lake.all_windows(name) + day)
 
 
-def derive(tiles: Tiles, rollups: Rollups, added: Sequence[TileManifest], end: datetime) -> DataFrame:
+def rebuild(tiles: Tiles, rollups: Rollups, added: Sequence[TileManifest], end: datetime) -> DataFrame:
     """The windows as they stand at ``end``, added up anew from the tiles ``added`` of all hours of the longest one."""
-    days, rest = rollups.substitute(added, [end - timedelta(hours=hours) for hours in tiles.counts.windows.values()])
+    days, rest = rollups.substitute(
+        added, [end - timedelta(hours=hours) for hours in tiles.aggregation.windows.values()]
+    )
     sources = rollups.read(days).unionByName(
         tiles.read(rest).select(
             "entity_id",
             "hour_no",
-            *tiles.counts.measures,
-            *(_seen(measure).alias(f"last_{measure}") for measure in tiles.counts.latest),
+            *tiles.aggregation.measures,
+            *(_seen(measure).alias(f"last_{measure}") for measure in tiles.aggregation.latest),
         )
     )
     last = _number(end)
     sums = [
         F.sum(F.when(F.col("hour_no") >= last - hours, F.col(measure)).otherwise(0)).alias(name)
-        for name, measure, hours in tiles.counts.sums
+        for name, measure, hours in tiles.aggregation.sums
     ]
-    latest = [F.max(f"last_{measure}").alias(f"last_{measure}") for measure in tiles.counts.latest]
+    latest = [F.max(f"last_{measure}").alias(f"last_{measure}") for measure in tiles.aggregation.latest]
     return sources.groupBy("entity_id").agg(*sums, *latest)
 
 
-def points(
+def change_points(
     tiles: Tiles, before: DataFrame, entering: Sequence[TileManifest], leaving: Mapping[int, Sequence[TileManifest]]
 ) -> DataFrame:
     """Where windows change: ``entity_id, hour_no``, the sums and latest hours from that hour on, and ``next`` change.
@@ -107,20 +111,20 @@ def points(
     :param before: the windows before the first of the hours that ``entering`` are the tiles of.
     :param leaving: for each window's length in hours, the tiles that leave it during these hours.
     """
-    counts, latest = tiles.counts, [f"last_{measure}" for measure in tiles.counts.latest]
+    aggregation, latest = tiles.aggregation, [f"last_{measure}" for measure in tiles.aggregation.latest]
     # As text: a column built by calls is a dozen questions to the JVM, and there are hundreds of columns.
     changes = [
-        before.selectExpr("entity_id", f"{_number(entering[0].hour)}L AS hour_no", *columns(counts)),
+        before.selectExpr("entity_id", f"{_number(entering[0].hour)}L AS hour_no", *columns(aggregation)),
         tiles.read(entering).selectExpr(
             "entity_id",
             "hour_no",
-            *(f"{measure} AS {name}" for name, measure, _ in counts.sums),
-            *(f"CASE WHEN {measure} > 0 THEN hour_no END AS last_{measure}" for measure in counts.latest),
+            *(f"{measure} AS {name}" for name, measure, _ in aggregation.sums),
+            *(f"CASE WHEN {measure} > 0 THEN hour_no END AS last_{measure}" for measure in aggregation.latest),
         ),
     ]
     for length, gone in leaving.items():
         if gone:
-            sums = ((name, f"-{measure}" if hours == length else "0L") for name, measure, hours in counts.sums)
+            sums = ((name, f"-{measure}" if hours == length else "0L") for name, measure, hours in aggregation.sums)
             changes.append(
                 tiles.read(gone).selectExpr(
                     "entity_id",
@@ -134,7 +138,7 @@ def points(
         .repartition("entity_id")
         .groupBy("entity_id", "hour_no")
         .agg(
-            *(F.expr(f"sum({name}) AS {name}") for name, _, _ in counts.sums),
+            *(F.expr(f"sum({name}) AS {name}") for name, _, _ in aggregation.sums),
             *(F.expr(f"max({name}) AS {name}") for name in latest),
         )
     )
@@ -143,31 +147,31 @@ def points(
     return per_hour.selectExpr(
         "entity_id",
         "hour_no",
-        *(f"sum({name}) OVER ({so_far}) AS {name}" for name, _, _ in counts.sums),
+        *(f"sum({name}) OVER ({so_far}) AS {name}" for name, _, _ in aggregation.sums),
         *(f"max({name}) OVER ({so_far}) AS {name}" for name in latest),
         f"lead(hour_no) OVER ({of_entity}) AS next",
     )
 
 
-def hourly(tiles: Tiles, changed: DataFrame, end: datetime) -> DataFrame:
+def per_hour(tiles: Tiles, changed: DataFrame, end: datetime) -> DataFrame:
     """One row per entity and hour up to ``end`` in which any window holds anything: what a group's query sees."""
-    longest = max(tiles.counts.windows.values())
+    longest = max(tiles.aggregation.windows.values())
     latest = (
         f"CASE WHEN hour_no - last_{measure} < {longest} THEN last_{measure} END AS last_{measure}"
-        for measure in tiles.counts.latest
+        for measure in tiles.aggregation.latest
     )
     every = f"explode(sequence(hour_no, coalesce(next, {_number(end)}L) - 1)) AS hour_no"
-    filled = changed.where(_any(tiles.counts)).selectExpr(every, "entity_id", *columns(tiles.counts))
-    return filled.selectExpr("hour_no", "entity_id", *(name for name, _, _ in tiles.counts.sums), *latest)
+    filled = changed.where(_any(tiles.aggregation)).selectExpr(every, "entity_id", *columns(tiles.aggregation))
+    return filled.selectExpr("hour_no", "entity_id", *(name for name, _, _ in tiles.aggregation.sums), *latest)
 
 
-def columns(counts: Counts) -> tuple[str, ...]:
+def columns(aggregation: Aggregation) -> tuple[str, ...]:
     """Names of what windows hold of an entity."""
-    return (*(name for name, _, _ in counts.sums), *(f"last_{measure}" for measure in counts.latest))
+    return (*(name for name, _, _ in aggregation.sums), *(f"last_{measure}" for measure in aggregation.latest))
 
 
-def _any(counts: Counts) -> str:
-    return " OR ".join(f"{name} <> 0" for name, _, _ in counts.sums)
+def _any(aggregation: Aggregation) -> str:
+    return " OR ".join(f"{name} <> 0" for name, _, _ in aggregation.sums)
 
 
 def _seen(measure: str) -> Column:

@@ -21,12 +21,12 @@ from adrank.contracts.timestamps import DAY, HOUR, floor_hour
 from spark.lake.files import LakeFiles, in_parallel
 
 #: ``moment``: microseconds since the epoch, or ISO 8601 as Debezium writes zoned timestamps.
-Kind = Literal["text", "number", "moment"]
+ColumnType = Literal["text", "number", "moment"]
 
 #: Create, update, delete, read by a snapshot, truncate.
 _OPERATIONS: Final = frozenset("cudrt")
-_SPARK: Final[Mapping[Kind, str]] = {"text": "string", "number": "double", "moment": "string"}
-_JSON: Final[Mapping[Kind, tuple[type[DataType], ...]]] = {
+_SPARK: Final[Mapping[ColumnType, str]] = {"text": "string", "number": "double", "moment": "string"}
+_JSON: Final[Mapping[ColumnType, tuple[type[DataType], ...]]] = {
     "text": (StringType,),
     "number": (NumericType,),
     "moment": (NumericType, StringType),
@@ -61,7 +61,7 @@ class ChangeData(NamedTuple):
     operations: frozenset[str]
 
 
-def row_type(columns: Mapping[str, Kind]) -> str:
+def row_type(columns: Mapping[str, ColumnType]) -> str:
     """Spark's type of a row image with ``columns``, moments as text."""
     return f"struct<{', '.join(f'{name}: {_SPARK[kind]}' for name, kind in columns.items())}>"
 
@@ -72,7 +72,7 @@ def read(
     table: str,
     since: datetime | None,
     end: datetime,
-    columns: Mapping[str, Kind],
+    columns: Mapping[str, ColumnType],
     ignored: Collection[str] = (),
 ) -> ChangeData:
     """Change data of the hours from ``since`` (None: the first there is) to before ``end``.
@@ -161,8 +161,10 @@ def _seen(spark: SparkSession, paths: list[str]) -> list[Row]:
     return documents.groupBy("path").agg(F.count(F.lit(1)).alias("rows"), operations, *images).collect()
 
 
-def _require_columns(key: str, table: str, spelled: str, columns: Mapping[str, Kind], ignored: Collection[str]) -> None:
-    for name, found in _fields(spelled):
+def _require_columns(
+    key: str, table: str, image: str, columns: Mapping[str, ColumnType], ignored: Collection[str]
+) -> None:
+    for name, found in _fields(image):
         kind = columns.get(name)
         if kind is None:
             if f"{table}.{name}" not in ignored:
@@ -175,8 +177,8 @@ def _require_columns(key: str, table: str, spelled: str, columns: Mapping[str, K
             raise ColumnTypeError(f"{key}: {table}.{name} holds {held}, its history declares {kind}")
 
 
-def _fields(spelled: str) -> Iterator[tuple[str, DataType]]:
-    whole = StructType.fromDDL(f"image {spelled.replace('OBJECT<', 'STRUCT<')}")
+def _fields(ddl: str) -> Iterator[tuple[str, DataType]]:
+    whole = StructType.fromDDL(f"image {ddl.replace('OBJECT<', 'STRUCT<')}")
     for image in whole if isinstance(whole, StructType) else ():
         if isinstance(image.dataType, StructType):
             yield from ((field.name, field.dataType) for field in image.dataType)

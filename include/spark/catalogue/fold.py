@@ -8,9 +8,9 @@ between itself and itself, so no version at all.
 **The beginning.** A snapshot does not say since when its rows were as they are. A row that history first meets in one
 is true from its creation, or from the beginning where that is unknown too.
 
-**Changes** are rows of ``key, log, lsn, said, op, valid_from, after``, times in microseconds. A *settled* one comes out
-of an earlier fold: its ``valid_from`` is known and ``said`` is since when it counts. It stands for all of its key that
-its log has before it; of a truncation (``op = 't'``, no key) it has been applied to every settled key.
+**Changes** are rows of ``key, log, lsn, said, op, valid_from, after``, times in microseconds. A *compacted* one comes
+out of an earlier fold: its ``valid_from`` is known and ``said`` is since when it counts. It stands for all of its key
+that its log has before it; of a truncation (``op = 't'``, no key) it has been applied to every compacted key.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pyspark.sql import functions as F  # noqa: N812
 
 from adrank.contracts.timestamps import micros
 from spark.catalogue import change_data
-from spark.catalogue.change_data import Kind
+from spark.catalogue.change_data import ColumnType
 
 Table = Literal["ads", "sellers"]
-COLUMNS: Final[Mapping[Table, Mapping[str, Kind]]] = {
+COLUMNS: Final[Mapping[Table, Mapping[str, ColumnType]]] = {
     "ads": {
         "ad_id": "text",
         "seller_id": "text",
@@ -41,7 +41,7 @@ COLUMNS: Final[Mapping[Table, Mapping[str, Kind]]] = {
     "sellers": {"seller_id": "text", "created_at": "moment", "updated_at": "moment"},
 }
 _KEYS: Final[Mapping[Table, str]] = {"ads": "ad_id", "sellers": "seller_id"}
-_SETTLED: Final = "valid_from IS NOT NULL"
+_COMPACTED: Final = "valid_from IS NOT NULL"
 
 
 FOREVER: Final = micros(datetime(9999, 12, 31, tzinfo=UTC))
@@ -54,7 +54,7 @@ def schema(table: Table) -> str:
 
 
 def changes(envelopes: DataFrame, table: Table) -> DataFrame:
-    """Changes, none of them settled, from Debezium's envelopes."""
+    """Changes, none of them compacted, from Debezium's envelopes."""
     key = _KEYS[table]
     committed = F.coalesce("source.ts_us", F.col("source.ts_ms") * 1000)
     return envelopes.select(
@@ -76,32 +76,32 @@ class Changes(NamedTuple):
 
 
 def expand_truncations(changes: DataFrame) -> Changes:
-    """A truncation becomes the deletion of every row that history knows; a settled one, of those that came since."""
+    """A truncation becomes the deletion of every row that history knows; a compacted one, of those that came since."""
     rows, truncations = changes.where("op <> 't'"), changes.where("op = 't'")
-    keys = rows.groupBy("key").agg(F.bool_or(F.expr(_SETTLED)).alias("known"))
+    keys = rows.groupBy("key").agg(F.bool_or(F.expr(_COMPACTED)).alias("has_compacted"))
     deletions = (
         truncations.drop("key")
         .crossJoin(keys)
-        .where(f"NOT (known AND {_SETTLED})")
+        .where(f"NOT (has_compacted AND {_COMPACTED})")
         .withColumn("op", F.lit("d"))
         .withColumn("valid_from", F.lit(None).cast("bigint"))
-        .drop("known")
+        .drop("has_compacted")
     )
     return Changes(rows.unionByName(deletions), truncations)
 
 
 def precedes_compacted(changes: DataFrame, day: datetime) -> bool:
-    """Whether a change belongs before a settled one of its row, which no longer says what was there then.
+    """Whether a change belongs before a compacted one of its row, which no longer says what was there then.
 
-    :param day: before which the settled ones were said.
+    :param day: before which the compacted ones count.
     """
-    settled = changes.where(_SETTLED).select("key", F.col("log").alias("its_log"), F.col("lsn").alias("its_lsn"))
+    compacted = changes.where(_COMPACTED).select("key", F.col("log").alias("its_log"), F.col("lsn").alias("its_lsn"))
     later = changes.where("valid_from IS NULL").select("key", "log", "lsn", "said")
-    before = _said_before(day) | ((F.col("log") == F.col("its_log")) & (F.col("lsn") <= F.col("its_lsn")))
-    return not later.join(settled, "key").where(before).isEmpty()
+    before = _counts_before(day) | ((F.col("log") == F.col("its_log")) & (F.col("lsn") <= F.col("its_lsn")))
+    return not later.join(compacted, "key").where(before).isEmpty()
 
 
-def in_order(changes: DataFrame) -> DataFrame:
+def versions(changes: DataFrame) -> DataFrame:
     """``key, log, lsn, op, after`` with ``since`` when each counts, its ``place`` in the row's order, from 1 on, and
     ``valid_from``, ``valid_to`` (exclusive).
     """
@@ -124,32 +124,32 @@ def in_order(changes: DataFrame) -> DataFrame:
     )
 
 
-def settled(changes: Changes, day: datetime) -> DataFrame:
+def compacted(changes: Changes, day: datetime) -> DataFrame:
     """The changes that stand for all of these once ``day`` has begun: the last ones of each row in each log.
 
     What is said for later than that stays as it is.
     """
     names = changes.rows.columns
     newest = Window.partitionBy("key", "log").orderBy(F.desc("place"))
-    kept = (
-        in_order(changes.rows.where(_said_before(day)))
+    last = (
+        versions(changes.rows.where(_counts_before(day)))
         .withColumn("age", F.row_number().over(newest))
         .where("age = 1")
         .withColumn("said", F.col("since"))
         .select(names)
     )
     if changes.truncations is not None:
-        marked = changes.truncations.withColumn("valid_from", F.when(_said_before(day), F.col("said")))
-        kept = kept.unionByName(marked)
-    return kept.unionByName(changes.rows.where(~_said_before(day)))
+        marked = changes.truncations.withColumn("valid_from", F.when(_counts_before(day), F.col("said")))
+        last = last.unionByName(marked)
+    return last.unionByName(changes.rows.where(~_counts_before(day)))
 
 
-def _said_before(moment: datetime) -> Column:
+def _counts_before(moment: datetime) -> Column:
     return F.col("said") < micros(moment)
 
 
 def timestamp(name: str) -> Column:
     """A moment as a timestamp."""
-    spelled = F.col(name)
-    number = F.timestamp_micros(spelled.try_cast("bigint"))
-    return F.when(spelled.rlike("^-?[0-9]+$"), number).otherwise(spelled.cast("timestamp"))
+    text = F.col(name)
+    number = F.timestamp_micros(text.try_cast("bigint"))
+    return F.when(text.rlike("^-?[0-9]+$"), number).otherwise(text.cast("timestamp"))

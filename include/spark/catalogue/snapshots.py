@@ -1,6 +1,6 @@
 """Daily snapshots of ads and sellers, so that an hour's history does not begin with the first change that ever was.
 
-A snapshot is what the fold of all change data of the hours before its day has settled (:mod:`spark.catalogue.fold`);
+A snapshot is what the fold of all change data of the hours before its day has compacted (:mod:`spark.catalogue.fold`);
 folding what came since on top of it gives what folding everything gives. Three things make that exact:
 
 - A change that lands for an hour before the day outdates the snapshot. An attempt to write one claims that it holds
@@ -8,8 +8,8 @@ folding what came since on top of it gives what folding everything gives. Three 
   the days behind that hour (:mod:`ingestion.landing.changes`): however the two interleave, either the attempt has read
   the change or its claim is gone, and a snapshot without claim is none. Manifests that something else writes must
   follow the same order; this is assumed, not checked.
-- A change that lands for an hour from the day on, but belongs before a settled one of its row (its database log has it
-  earlier, or it says an earlier time), is found when it is read; then an earlier snapshot is taken, or none.
+- A change that lands for an hour from the day on, but belongs before a compacted one of its row (its database log has
+  it earlier, or it says an earlier time), is found when it is read; then an earlier snapshot is taken, or none.
 - A snapshot of other columns than those that are asked for is not taken.
 """
 
@@ -32,10 +32,10 @@ from spark.lake.files import LakeFiles
 
 _DAY: Final = "dt="
 #: Snapshots that are tried before everything is folded.
-_TRIES: Final = 3
+_MAX_ATTEMPTS: Final = 3
 
 
-def keep(spark: SparkSession, files: LakeFiles, table: Table, day: datetime, ignored: Collection[str] = ()) -> bool:
+def ensure(spark: SparkSession, files: LakeFiles, table: Table, day: datetime, ignored: Collection[str] = ()) -> bool:
     """Have the snapshot of ``day`` in the lake; returns whether it is there.
 
     It is written if it is missing, from the newest one before it, and if the last hour before the day is closed: hours
@@ -45,7 +45,7 @@ def keep(spark: SparkSession, files: LakeFiles, table: Table, day: datetime, ign
     """
     if floor_day(day) != day:
         raise ValueError(f"{day.isoformat()} is not the start of a day in UTC")
-    if _holding(files, table, day) is not None:
+    if _valid(files, table, day) is not None:
         return True
     if not files.exists(lake.raw_cdc_manifest(table, day - HOUR)):
         return False
@@ -54,7 +54,7 @@ def keep(spark: SparkSession, files: LakeFiles, table: Table, day: datetime, ign
     before = changes(spark, files, table, day - HOUR, day, ignored)
     folder = lake.catalogue(table, day) + attempt
     (
-        fold.settled(before, day)
+        fold.compacted(before, day)
         .write.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
         .parquet(files.uri(folder))
     )
@@ -67,7 +67,7 @@ def keep(spark: SparkSession, files: LakeFiles, table: Table, day: datetime, ign
         files=tuple(f"{attempt}/{name}" for name in files.parquet_files(folder)),
     )
     files.write(lake.catalogue_manifest(table, day), manifest.model_dump_json(indent=2))
-    return _holding(files, table, day) is not None
+    return _valid(files, table, day) is not None
 
 
 def changes(
@@ -78,15 +78,15 @@ def changes(
     end: datetime,
     ignored: Collection[str] = (),
 ) -> Changes:
-    """Changes of the hours before ``end``, settled ones in the place of those that lie far enough before ``since``.
+    """Changes of the hours before ``end``, compacted ones in the place of those that lie far enough before ``since``.
 
     Reads the newest snapshot of a day that had begun by ``since`` and the change data from that day on; all of it where
     there is no snapshot. Errors are those of :func:`spark.catalogue.change_data.read`.
     """
-    for snapshot in islice(_snapshots(files, table, since), _TRIES):
+    for snapshot in islice(_snapshots(files, table, since), _MAX_ATTEMPTS):
         log = change_data.read(spark, files, table, snapshot.day, end, COLUMNS[table], ignored)
-        settled = _read(spark, files, table, snapshot)
-        both = settled.unionByName(fold.changes(log.envelopes, table))
+        compacted = _read(spark, files, table, snapshot)
+        both = compacted.unionByName(fold.changes(log.envelopes, table))
         found = _applied(both, bool(snapshot.truncations) or "t" in log.operations)
         # Whoever folds them reads them again.
         found.rows.persist()
@@ -104,22 +104,22 @@ def _applied(changes: DataFrame, truncated: bool) -> Changes:
 def _snapshots(files: LakeFiles, table: Table, until: datetime) -> Iterator[CatalogueManifest]:
     """Snapshots that hold, of the day of ``until`` and before it, newest first. The days are listed only on a miss."""
     newest = floor_day(until)
-    if (found := _holding(files, table, newest)) is not None:
+    if (found := _valid(files, table, newest)) is not None:
         yield found
     names = files.names(lake.catalogue_table(table))
     days = (datetime.fromisoformat(name.removeprefix(_DAY)).replace(tzinfo=UTC) for name in names if _DAY in name)
     for day in sorted(days, reverse=True):
-        if day < newest and (found := _holding(files, table, day)) is not None:
+        if day < newest and (found := _valid(files, table, day)) is not None:
             yield found
 
 
-def _holding(files: LakeFiles, table: Table, day: datetime) -> CatalogueManifest | None:
+def _valid(files: LakeFiles, table: Table, day: datetime) -> CatalogueManifest | None:
     key = lake.catalogue_manifest(table, day)
     if not files.exists(key):
         return None
     found = CatalogueManifest.model_validate_json(files.read(key))
-    holds = found.columns == COLUMNS[table] and files.exists(lake.catalogue_claim(table, day, found.attempt))
-    return found if holds else None
+    is_valid = found.columns == COLUMNS[table] and files.exists(lake.catalogue_claim(table, day, found.attempt))
+    return found if is_valid else None
 
 
 def _read(spark: SparkSession, files: LakeFiles, table: Table, snapshot: CatalogueManifest) -> DataFrame:

@@ -42,7 +42,7 @@ def history(
     (:mod:`spark.catalogue.change_data`).
     """
     changes = snapshots.changes(spark, files, table, since, end, ignored)
-    versions = fold.in_order(changes.rows.where(F.col("said") < micros(end))).where(
+    versions = fold.versions(changes.rows.where(F.col("said") < micros(end))).where(
         f"op <> 'd' AND valid_from < valid_to AND valid_to > {micros(since)}"
     )
     columns = (
@@ -70,7 +70,7 @@ class Catalogue:
         self._spark = spark
         self._files = files
         self._ignored = ignored
-        self._lookback = max((group.looks_back for group in groups), default=timedelta(0))
+        self._lookback = max((group.lookback for group in groups), default=timedelta(0))
         self._locks: dict[Table, threading.Lock] = {table: threading.Lock() for table in _TABLES}
         self._folded: dict[tuple[Table, datetime, datetime], str] = {}
         self._numbers = count()
@@ -83,11 +83,11 @@ class Catalogue:
         with self._locks[table]:
             if (table, start, end) not in self._folded:
                 since = start - self._lookback
-                snapshots.keep(self._spark, self._files, table, floor_day(since), self._ignored)
-                known = history(self._spark, self._files, table, since, end, self._ignored)
+                snapshots.ensure(self._spark, self._files, table, floor_day(since), self._ignored)
+                versions = history(self._spark, self._files, table, since, end, self._ignored)
                 name = f"{table}_history_{next(self._numbers)}"
                 # Queries read it many times, and each time would fold it.
-                known.persist().createOrReplaceGlobalTempView(name)
+                versions.persist().createOrReplaceGlobalTempView(name)
                 self._folded[table, start, end] = f"global_temp.{name}"
             return self._folded[table, start, end]
 

@@ -20,16 +20,16 @@ from adrank.contracts.manifests import AuditManifest, FeatureAudit, FeatureManif
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import HOUR
 from adrank.decisions import consistency
-from adrank.online.comparison import compare, extra, names_of
+from adrank.online.comparison import compare, entities_where, extra
 from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles, in_parallel
 from spark.online import stored_rows
 from spark.online.served_rows import ServedRows
 from spark.online.stored_rows import StoredRows
 
-_EXAMPLES: Final = 10
+_MAX_EXAMPLES: Final = 10
 #: Metrics that one request to CloudWatch may carry.
-_BATCH: Final = 1000
+_MAX_BATCH: Final = 1000
 
 
 def audit(
@@ -76,14 +76,16 @@ def _stored(
     entities, offline = stored_rows.sample(rows, group, sample, int(end.timestamp()))
     compared = compare(offline, stores.rows(group, entities, end), end.timestamp())
     unknown = stored_rows.without_row(rows, met)
-    extras = names_of(unknown, extra(group, stores.rows(group, unknown, end), end.timestamp()))
+    extras = entities_where(unknown, extra(group, stores.rows(group, unknown, end), end.timestamp()))
     kinds = {
         "missing": compared.missing,
         "other_layout": compared.other_layout,
         "stale": compared.stale,
         "mismatched": compared.mismatched,
     }
-    examples = [f"{entity}: {kind}" for kind, mask in kinds.items() for entity in names_of(entities, mask)[:_EXAMPLES]]
+    examples = [
+        f"{entity}: {kind}" for kind, mask in kinds.items() for entity in entities_where(entities, mask)[:_MAX_EXAMPLES]
+    ]
     differing = compared.differing.sum(axis=0)
     return GroupAudit(
         group=group.name,
@@ -97,7 +99,7 @@ def _stored(
             name: FeatureAudit(mismatched=int(differing[column]), smape=float(compared.smape[column]))
             for column, name in enumerate(group.names)
         },
-        examples=(*examples, *(f"{entity}: extra" for entity in extras[:_EXAMPLES])),
+        examples=(*examples, *(f"{entity}: extra" for entity in extras[:_MAX_EXAMPLES])),
     )
 
 
@@ -110,8 +112,8 @@ def _cursors(files: LakeFiles, hour: datetime) -> dict[str, str]:
 def publish_metrics(cloudwatch: Any, audit: AuditManifest) -> None:
     """Put the metrics of all groups, stamped when they arrive: CloudWatch takes none that are far from its clock."""
     data = [datum for group in audit.groups for datum in _data(group)]
-    for start in range(0, len(data), _BATCH):
-        cloudwatch.put_metric_data(Namespace=metrics.FEATURES_NAMESPACE, MetricData=data[start : start + _BATCH])
+    for start in range(0, len(data), _MAX_BATCH):
+        cloudwatch.put_metric_data(Namespace=metrics.FEATURES_NAMESPACE, MetricData=data[start : start + _MAX_BATCH])
 
 
 def _data(group: GroupAudit) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from adrank.contracts import lake, registry, timestamps
 from adrank.contracts.entry_points.features import CheckWindows
 from adrank.contracts.manifests import TileManifest
-from adrank.contracts.registry import Counts
+from adrank.contracts.registry import Aggregation
 from adrank.contracts.timestamps import DAY, HOUR, floor_day
 from adrank.decisions import lateness
 from spark.aggregation import windows
@@ -33,7 +33,7 @@ from spark.catalogue.views import Catalogue, CatalogueViews
 from spark.lake import raw_events
 from spark.lake.files import LakeFiles, in_parallel
 
-_NAMED: Final = 10
+_MAX_EXAMPLES: Final = 10
 
 
 class NoWindowsError(RuntimeError):
@@ -44,7 +44,7 @@ class TileMissingError(RuntimeError):
     """A raw hour that windows must hold was not counted, or not in the revision that it has."""
 
 
-class Compared(NamedTuple):
+class ComparisonResult(NamedTuple):
     """``rows`` of ``what`` were compared; ``differences`` are spelled out, the first of them only."""
 
     what: str
@@ -69,53 +69,53 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit("; ".join(line for found in compared for line in found.differences))
 
 
-def check(tiles: Tiles, day: datetime) -> list[Compared]:
+def check(tiles: Tiles, day: datetime) -> list[ComparisonResult]:
     """Compare the newest windows since ``day`` and the roll-ups before them with hourly tiles.
 
-    :raises NothingKeptError: no windows since then would be carried on.
+    :raises NoWindowsError: no windows since then would be carried on.
     :raises TileMissingError: an hour that they hold has no tile.
     """
-    hour, kept = _last_kept(tiles, day)
-    first = hour + HOUR - timedelta(hours=max(tiles.counts.windows.values()))
-    counted = _counted(tiles, first, hour + HOUR)
-    added = _added(tiles.read(counted), tiles.counts, hour)
-    trimmed = kept.select(
+    hour, saved = _newest_windows(tiles, day)
+    first = hour + HOUR - timedelta(hours=max(tiles.aggregation.windows.values()))
+    tiles_of_hours = _valid_tiles(tiles, first, hour + HOUR)
+    sums = _window_sums(tiles.read(tiles_of_hours), tiles.aggregation, hour)
+    trimmed = saved.select(
         "entity_id",
-        *(name for name, _, _ in tiles.counts.sums),
-        *(_within(f"last_{measure}", first) for measure in tiles.counts.latest),
+        *(name for name, _, _ in tiles.aggregation.sums),
+        *(_within(f"last_{measure}", first) for measure in tiles.aggregation.latest),
     )
     name = tiles.group.name
     what = f"windows at the end of {hour:%Y-%m-%dT%H}"
-    found = [_compare(f"{name}: {what}", what, trimmed, added, ["entity_id"], windows.columns(tiles.counts))]
-    standing, _ = Rollups(tiles).substitute(counted, [])
-    if standing:
-        days = {rollup.day for rollup in standing}
-        of_days = tiles.read(tile for tile in counted if floor_day(tile.hour) in days)
+    found = [_compare(f"{name}: {what}", what, trimmed, sums, ["entity_id"], windows.columns(tiles.aggregation))]
+    rollups, _ = Rollups(tiles).substitute(tiles_of_hours, [])
+    if rollups:
+        days = {rollup.day for rollup in rollups}
+        of_days = tiles.read(tile for tile in tiles_of_hours if floor_day(tile.hour) in days)
         what = f"{len(days)} roll-up(s)"
-        columns = [*tiles.counts.measures, *(f"last_{measure}" for measure in tiles.counts.latest)]
-        kept, added = Rollups(tiles).read(standing), _daily(of_days, tiles.counts)
-        found.append(_compare(f"{name}: roll-ups", what, kept, added, ["entity_id", "hour_no"], columns))
+        columns = [*tiles.aggregation.measures, *(f"last_{measure}" for measure in tiles.aggregation.latest)]
+        saved, sums = Rollups(tiles).read(rollups), _daily_sums(of_days, tiles.aggregation)
+        found.append(_compare(f"{name}: roll-ups", what, saved, sums, ["entity_id", "hour_no"], columns))
     return found
 
 
-def _last_kept(tiles: Tiles, day: datetime) -> tuple[datetime, DataFrame]:
+def _newest_windows(tiles: Tiles, day: datetime) -> tuple[datetime, DataFrame]:
     """The newest windows of the day and the one after that would be carried on: late events may outdate the day's."""
     name = tiles.group.name
     hours = list(timestamps.hours(day, day + 2 * DAY))
-    kept = in_parallel(lambda hour: tiles.files.exists(lake.windows(name, hour) + lake.MANIFEST), hours)
-    there = [hour for hour, found in zip(hours, kept, strict=True) if found]
-    raws = raw_events.closed_hours(tiles.files, lateness.horizon_start(day), there[-1] + HOUR) if there else []
-    for hour in reversed(there):
+    exist = in_parallel(lambda hour: tiles.files.exists(lake.windows(name, hour) + lake.MANIFEST), hours)
+    saved = [hour for hour, exists in zip(hours, exist, strict=True) if exists]
+    raws = raw_events.closed_hours(tiles.files, lateness.horizon_start(day), saved[-1] + HOUR) if saved else []
+    for hour in reversed(saved):
         state = windows.raw_state(raw for raw in raws if lateness.horizon_start(hour) <= raw.hour <= hour)
-        if (found := windows.kept(tiles, hour, state)) is not None:
+        if (found := windows.load(tiles, hour, state)) is not None:
             return hour, found
     raise NoWindowsError(
-        f"{name}: of {len(there)} windows kept since {day:%Y-%m-%d} none would be carried on: what is counted, or the "
+        f"{name}: of {len(saved)} windows kept since {day:%Y-%m-%d} none would be carried on: what is counted, or the "
         "raw log, is another since"
     )
 
 
-def _counted(tiles: Tiles, start: datetime, end: datetime) -> list[TileManifest]:
+def _valid_tiles(tiles: Tiles, start: datetime, end: datetime) -> list[TileManifest]:
     raws = raw_events.closed_hours(tiles.files, start, end)
     found = in_parallel(lambda raw: tiles.newest(raw.hour), raws)
     wrong = [raw.hour for raw, tile in zip(raws, found, strict=True) if tile is None or tile.raw != raw.digest]
@@ -127,29 +127,29 @@ def _counted(tiles: Tiles, start: datetime, end: datetime) -> list[TileManifest]
     return [tile for tile in found if tile is not None]
 
 
-def _added(hourly: DataFrame, counts: Counts, hour: datetime) -> DataFrame:
+def _window_sums(hourly: DataFrame, aggregation: Aggregation, hour: datetime) -> DataFrame:
     """What windows at the end of ``hour`` must hold, added up from the tiles of all their hours."""
     after = _number(hour) + 1
     sums = [
         F.sum(F.when(F.col("hour_no") >= after - hours, F.col(measure)).otherwise(0)).alias(name)
-        for name, measure, hours in counts.sums
+        for name, measure, hours in aggregation.sums
     ]
-    some = " OR ".join(f"{name} <> 0" for name, _, _ in counts.sums)
-    return hourly.groupBy("entity_id").agg(*sums, *_latest(counts)).where(some)
+    some = " OR ".join(f"{name} <> 0" for name, _, _ in aggregation.sums)
+    return hourly.groupBy("entity_id").agg(*sums, *_latest(aggregation)).where(some)
 
 
-def _daily(hourly: DataFrame, counts: Counts) -> DataFrame:
+def _daily_sums(hourly: DataFrame, aggregation: Aggregation) -> DataFrame:
     """What roll-ups must hold."""
     day = (F.expr("hour_no DIV 24") * 24).alias("hour_no")
     return (
         hourly.withColumn("hour", F.col("hour_no"))
         .groupBy("entity_id", day)
-        .agg(*(F.sum(measure).alias(measure) for measure in counts.measures), *_latest(counts, "hour"))
+        .agg(*(F.sum(measure).alias(measure) for measure in aggregation.measures), *_latest(aggregation, "hour"))
     )
 
 
-def _latest(counts: Counts, hour: str = "hour_no") -> list[Column]:
-    return [F.max(F.when(F.col(measure) > 0, F.col(hour))).alias(f"last_{measure}") for measure in counts.latest]
+def _latest(aggregation: Aggregation, hour: str = "hour_no") -> list[Column]:
+    return [F.max(F.when(F.col(measure) > 0, F.col(hour))).alias(f"last_{measure}") for measure in aggregation.latest]
 
 
 def _within(name: str, first: datetime) -> Column:
@@ -158,8 +158,8 @@ def _within(name: str, first: datetime) -> Column:
 
 
 def _compare(
-    where: str, what: str, kept: DataFrame, added: DataFrame, keys: Sequence[str], columns: Iterable[str]
-) -> Compared:
+    where: str, what: str, saved: DataFrame, sums: DataFrame, keys: Sequence[str], columns: Iterable[str]
+) -> ComparisonResult:
     cells = F.array(
         *(
             F.struct(
@@ -169,19 +169,19 @@ def _compare(
         )
     )
     wrong = F.filter(cells, lambda cell: ~cell["kept"].eqNullSafe(cell["added"]))
-    both = kept.alias("kept").join(added.alias("added"), list(keys), "full_outer").select(*keys, wrong.alias("wrong"))
+    both = saved.alias("kept").join(sums.alias("added"), list(keys), "full_outer").select(*keys, wrong.alias("wrong"))
     both = both.persist()
     rows = both.count()
     differences = both.select(*keys, F.explode("wrong").alias("cell"))
     count = differences.count()
-    first = differences.orderBy(*keys, "cell.column").limit(_NAMED).collect() if count else []
+    first = differences.orderBy(*keys, "cell.column").limit(_MAX_EXAMPLES).collect() if count else []
     both.unpersist()
     lines = [
         f"{where}, {', '.join(f'{key}={row[key]}' for key in keys)}, {row['cell']['column']}: "
         f"kept {row['cell']['kept']}, the tiles add up to {row['cell']['added']}"
         for row in first
     ]
-    return Compared(what, rows, count, lines)
+    return ComparisonResult(what, rows, count, lines)
 
 
 def _number(hour: datetime) -> int:

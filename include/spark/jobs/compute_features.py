@@ -77,31 +77,31 @@ class FeatureQueries:
         """
         catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
         _hours(spark, hours).createOrReplaceTempView("hours")
-        counted = None
-        if group.counts is not None:
-            counted = self._counted(spark, group, catalogue, hours)
-            counted.hourly.createOrReplaceTempView("windows")
-        catalogue.register(hours[0], hours[-1] + HOUR, group.looks_back)
+        windows = None
+        if group.aggregation is not None:
+            windows = self._windows(spark, group, catalogue, hours)
+            windows.per_hour.createOrReplaceTempView("windows")
+        catalogue.register(hours[0], hours[-1] + HOUR, group.lookback)
         rows = spark.sql(self._query("features", group))
         log = RawLog.of(self._raws(hours))
         manifests = feature_partitions.write(rows, self.files, group, hours, log, lease)
-        if counted is not None:
+        if windows is not None:
             lease.require_held()
-            counted.keep()
+            windows.save()
         return manifests
 
     def complete(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime], lease: Lease) -> str:
         """Do what is missing of hours that are not whole, and say what it was.
 
-        Where a step died after it had published them, only their windows are kept.
+        Where a step died after it had published them, only their windows are saved.
         """
         if not self.is_published(group, hours):
-            return described(self.compute(spark, group, hours, lease))
-        if group.counts is None:
+            return describe(self.compute(spark, group, hours, lease))
+        if group.aggregation is None:
             return f"{hours[-1].isoformat()} was computed by another step meanwhile"
-        counted = self._counted(spark, group, CatalogueViews.for_group(spark, self.catalogue, group), hours)
+        windows = self._windows(spark, group, CatalogueViews.for_group(spark, self.catalogue, group), hours)
         lease.require_held()
-        counted.keep()
+        windows.save()
         return f"{hours[-1].isoformat()} was computed, its windows are kept now"
 
     def outdated(self, group: FeatureGroup, hours: Iterable[datetime]) -> list[datetime]:
@@ -116,17 +116,19 @@ class FeatureQueries:
         return not lateness.outdated(group, found, RawLog.of(self.raws))
 
     def is_whole(self, spark: SparkSession, group: FeatureGroup, hours: Sequence[datetime]) -> bool:
-        """Whether all hours are published and the last one's windows are kept."""
+        """Whether all hours are published and the last one's windows are saved."""
         if not self.is_published(group, hours):
             return False
         catalogue = CatalogueViews.for_group(spark, self.catalogue, group)
-        return group.counts is None or window_range.is_kept(self._tiles(spark, group, catalogue), self.raws, hours[-1])
+        return group.aggregation is None or window_range.is_saved(
+            self._tiles(spark, group, catalogue), self.raws, hours[-1]
+        )
 
-    def _counted(
+    def _windows(
         self, spark: SparkSession, group: FeatureGroup, catalogue: CatalogueViews, hours: Sequence[datetime]
     ) -> WindowRange:
         tiles = self._tiles(spark, group, catalogue)
-        return window_range.windows_of(tiles, self._raws(hours), hours[0], hours[-1] + HOUR)
+        return window_range.compute(tiles, self._raws(hours), hours[0], hours[-1] + HOUR)
 
     def _raws(self, hours: Sequence[datetime]) -> list[RawManifest]:
         first = lateness.horizon_start(hours[0] - HOUR)
@@ -156,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 return "whole already"
             with leases.hold(bucket=args.bucket, group=group.name, days=hours, owner=args.owner) as lease:
                 if args.recompute:
-                    return described(queries.compute(own, group, hours, lease))
+                    return describe(queries.compute(own, group, hours, lease))
                 return queries.complete(own, group, hours, lease)
 
         return compute
@@ -166,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parts.require_success()
 
 
-def described(manifests: Sequence[FeatureManifest]) -> str:
+def describe(manifests: Sequence[FeatureManifest]) -> str:
     """What was computed, in one line."""
     rows, last = sum(manifest.rows for manifest in manifests), manifests[-1]
     return (

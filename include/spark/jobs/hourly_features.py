@@ -33,14 +33,14 @@ from adrank.contracts.manifests import FeatureRun, PartOutcome
 from adrank.contracts.registry import FeatureGroup, Store
 from adrank.contracts.timestamps import HOUR
 from adrank.decisions import lateness
-from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
+from adrank.online.writer import DynamoDBAddress, RedisAddress, StoreAddress
 from adrank.runtime.retry import RetryUntil
 from adrank.storage import leases
 from expectations.hour_suite import RowRatioBounds
 from spark.application.parts import Parts, Work
 from spark.application.session import beside, session
 from spark.jobs.audit_features import audit
-from spark.jobs.compute_features import FeatureQueries, described
+from spark.jobs.compute_features import FeatureQueries, describe
 from spark.jobs.push_features import push
 from spark.jobs.validate_features import validate
 from spark.lake import raw_events
@@ -103,7 +103,7 @@ class HourOfFeatures:
         done = []
         with leases.hold(bucket=self.bucket, group=group.name, days=[*late, self.hour], owner=self.owner) as lease:
             if late:
-                done.append(f"late events: {described(queries.compute(spark, group, late, lease))}")
+                done.append(f"late events: {describe(queries.compute(spark, group, late, lease))}")
             if not whole:
                 done.append(queries.complete(spark, group, [self.hour], lease))
         return "; ".join(done)
@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     queries = FeatureQueries.of(files, args.queries, raws, groups, args.ignored_column)
     of_hour = HourOfFeatures(spark, queries, hour, lookback, args.owner, args.bucket, report)
     bounds = RowRatioBounds(*args.row_ratio, args.min_rows_compared)
-    addresses: dict[Store, Address] = {
+    addresses: dict[Store, StoreAddress] = {
         "redis": RedisAddress(args.redis_host, args.redis_port, args.redis_tls),
         "dynamodb": DynamoDBAddress(args.table, args.region),
     }

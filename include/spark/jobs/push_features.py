@@ -24,7 +24,7 @@ from adrank.contracts.manifests import FeatureManifest, PushedHour, PushManifest
 from adrank.contracts.registry import Store
 from adrank.online import push_state as states
 from adrank.online.push_state import StoreState
-from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
+from adrank.online.writer import DynamoDBAddress, RedisAddress, StoreAddress
 from adrank.runtime.retry import RetryUntil
 from spark.application.session import session
 from spark.lake import feature_manifests
@@ -39,7 +39,7 @@ class NotValidatedError(RuntimeError):
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the step."""
     args = PushFeatures.parse(argv)
-    address: Address = (
+    address: StoreAddress = (
         RedisAddress(args.redis_host, args.redis_port, args.redis_tls)
         if args.store == "redis"
         else DynamoDBAddress(args.table, args.region)
@@ -55,7 +55,7 @@ def push(
     files: LakeFiles,
     store: Store,
     hour: datetime,
-    address: Address,
+    address: StoreAddress,
     retry: RetryUntil,
     *,
     full: bool = False,
@@ -72,9 +72,9 @@ def push(
     key = lake.push_manifest(store, hour)
     with closing(address.open(retry)) as writer:
         writer.require_no_eviction()
-        there = writer.state()
-        later = states.superseded_by(there, wanted)
-        if later is None and not full and _is_done(files, key, there, wanted):
+        state = writer.state()
+        later = states.superseded_by(state, wanted)
+        if later is None and not full and _is_done(files, key, state, wanted):
             return f"{store}: all of {hour.isoformat()} is there already"
         pushed = PushResult(base=None) if later else work.run(writer, full=full)
     rows = sum(manifest.rows for manifest in manifests.values())
@@ -94,7 +94,7 @@ def push(
         superseded_by=later,
     )
     files.write(key, manifest.model_dump_json(indent=2))
-    return _told(manifest, rows)
+    return _summary(manifest, rows)
 
 
 def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[FeatureManifest]) -> None:
@@ -114,14 +114,14 @@ def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[Feat
             )
 
 
-def _is_done(files: LakeFiles, key: str, there: StoreState | None, wanted: PushedHour) -> bool:
+def _is_done(files: LakeFiles, key: str, state: StoreState | None, wanted: PushedHour) -> bool:
     """Whether the store holds the hour, and the manifest tells how it came there."""
-    if there is None or there.complete != wanted or there.begun or not files.exists(key):
+    if state is None or state.complete != wanted or state.begun or not files.exists(key):
         return False
     return PushManifest.model_validate_json(files.read(key)).partitions == wanted.partitions
 
 
-def _told(manifest: PushManifest, rows: int) -> str:
+def _summary(manifest: PushManifest, rows: int) -> str:
     if manifest.superseded_by:
         return f"{manifest.store}: nothing written, the store is at {manifest.superseded_by.isoformat()} already"
     than = f"than at {manifest.base.isoformat()}" if manifest.base else "as nothing is known of the store's rows"

@@ -79,21 +79,21 @@ def validate(
     validated: dict[datetime, dict[str, str]] = {hour: {} for hour in hours}
     with tempfile.TemporaryDirectory() as folder:
         docs = Path(folder)
-        inspection = ValidationRun(lake.segment(run), end, docs)
+        validation = ValidationRun(lake.segment(run), end, docs)
         for group in registry.load().groups:
             manifests = feature_manifests.manifests_of(files, group, hours)
             for manifest in manifests:
                 validated[manifest.hour][group.name] = manifest.content_digest
             rows = written(spark, files, group, manifests)
-            inspection.rows(rows, group)
-            inspection.hours(rows, group, _told(files, group, manifests), bounds)
-        _publish(files, lake.validation_run(hours[-1], run), inspection, validated)
-        inspection.build_docs()
+            validation.rows(rows, group)
+            validation.hours(rows, group, _row_counts(files, group, manifests), bounds)
+        _publish(files, lake.validation_run(hours[-1], run), validation, validated)
+        validation.build_docs()
         _upload(files, docs, lake.data_docs(hours[-1], run))
-    failed = [finding for finding in inspection.findings if not finding.success]
+    failed = [finding for finding in validation.findings if not finding.success]
     if failed:
         raise ExpectationsFailedError("; ".join(map(str, failed)))
-    return f"{len(inspection.findings)} expectations hold over {len(hours)} hour(s)"
+    return f"{len(validation.findings)} expectations hold over {len(hours)} hour(s)"
 
 
 def written(
@@ -109,14 +109,14 @@ def written(
 def _computed(files: LakeFiles, hours: Sequence[datetime]) -> list[datetime]:
     groups = registry.load().groups
     whole = in_parallel(lambda hour: all(feature_manifests.newest(files, group, hour) for group in groups), hours)
-    return [hour for hour, there in zip(hours, whole, strict=True) if there]
+    return [hour for hour, is_whole in zip(hours, whole, strict=True) if is_whole]
 
 
-def _told(files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]) -> HourRowCounts:
-    asked = {manifest.hour: manifest.rows for manifest in manifests}
-    before = feature_manifests.computed(files, group, {hour - DAY for hour in asked} - asked.keys())
+def _row_counts(files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]) -> HourRowCounts:
+    requested = {manifest.hour: manifest.rows for manifest in manifests}
+    before = feature_manifests.computed(files, group, {hour - DAY for hour in requested} - requested.keys())
     comparable = {manifest.hour: manifest.rows for manifest in before if manifest.fingerprint == group.fingerprint}
-    return HourRowCounts(asked, asked | comparable, _first_hour(files, group))
+    return HourRowCounts(requested, requested | comparable, _first_hour(files, group))
 
 
 def _first_hour(files: LakeFiles, group: FeatureGroup) -> datetime:
@@ -127,23 +127,23 @@ def _first_hour(files: LakeFiles, group: FeatureGroup) -> datetime:
 
 
 def _publish(
-    files: LakeFiles, run: str, inspection: ValidationRun, validated: Mapping[datetime, Mapping[str, str]]
+    files: LakeFiles, run: str, validation: ValidationRun, validated: Mapping[datetime, Mapping[str, str]]
 ) -> None:
-    success = all(finding.success for finding in inspection.findings)
+    success = all(finding.success for finding in validation.findings)
     verdict = {"success": success, "registry": registry.load().fingerprint, "run": run}
     found = {
         **verdict,
-        "findings": [finding.model_dump() for finding in inspection.findings],
+        "findings": [finding.model_dump() for finding in validation.findings],
         "content_digests": {hour.isoformat(): digests for hour, digests in validated.items()},
     }
     files.write(run + RESULTS, json.dumps(found, indent=2))
-    files.write(run + "great_expectations.json", inspection.results())
+    files.write(run + "great_expectations.json", validation.results())
 
-    def tell(hour: datetime) -> None:
-        told = {**verdict, "content_digests": validated[hour]}
-        files.write(lake.validation(hour) + RESULTS, json.dumps(told, indent=2))
+    def write_verdict(hour: datetime) -> None:
+        of_hour = {**verdict, "content_digests": validated[hour]}
+        files.write(lake.validation(hour) + RESULTS, json.dumps(of_hour, indent=2))
 
-    in_parallel(tell, validated)
+    in_parallel(write_verdict, validated)
 
 
 def _upload(files: LakeFiles, docs: Path, prefix: str) -> None:

@@ -38,7 +38,7 @@ def closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawMa
     first = watermarks.first_closed_hour(files)
     hours = [hour for hour in timestamps.hours(start, end) if first is None or hour >= first]
     closed = in_parallel(lambda hour: files.exists(lake.raw_events_manifest(hour)), hours)
-    missing = [hour for hour, there in zip(hours, closed, strict=True) if not there]
+    missing = [hour for hour, is_closed in zip(hours, closed, strict=True) if not is_closed]
     if missing:
         raise HourNotReadyError(
             f"no {lake.MANIFEST} for {len(missing)} raw hour(s), the first of them {missing[0].isoformat()}"
@@ -55,8 +55,8 @@ def events(spark: SparkSession, files: LakeFiles, manifests: Iterable[RawManifes
     promised = {lake.raw_events(m.hour) + file.name: file.rows for m in manifests for file in m.files}
     if not promised:
         return spark.createDataFrame([], _EVENTS)
-    there = in_parallel(files.exists, promised)
-    for key in (key for key, found in zip(promised, there, strict=True) if not found):
+    exist = in_parallel(files.exists, promised)
+    for key in (key for key, found in zip(promised, exist, strict=True) if not found):
         raise RawHourTornError(f"{files.uri(key)} is missing, its manifest names it")
     log = spark.read.schema(_STORED).parquet(*(files.uri(key) for key in promised))
     _require_rows(log, promised)

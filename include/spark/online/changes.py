@@ -14,7 +14,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, PushedHour
 from adrank.contracts.registry import FeatureGroup
-from adrank.online.push_state import REFRESH_SLICES, Plan
+from adrank.online.push_state import REFRESH_SLICES, PushPlan
 from spark.lake import feature_manifests, feature_partitions
 from spark.lake.files import LakeFiles
 
@@ -26,7 +26,7 @@ REASONS: Final = (CHANGED, REFRESHED, VANISHED)
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Delta:
     """One group's partition, the one that the store holds (None: all rows are to be written), and earlier ones
     whose entities may be in the store yet."""
 
@@ -42,32 +42,32 @@ class Comparison:
         return not any(m.files for m in (self.now, *self.before, *([self.base] if self.base else [])))
 
 
-def comparison(files: LakeFiles, group: FeatureGroup, now: FeatureManifest, plan: Plan) -> Comparison:
+def delta(files: LakeFiles, group: FeatureGroup, now: FeatureManifest, plan: PushPlan) -> Delta:
     """Find a group's partitions that the plan names. A base of another layout or content is no base."""
     base = None if plan.base is None else _partition(files, group, plan.base)
-    if plan.base is not None and base is not None and _is_held(base, group, plan.base):
-        return Comparison(group, now, plan.due, base, ())
+    if plan.base is not None and base is not None and _is_base(base, group, plan.base):
+        return Delta(group, now, plan.due, base, ())
     pushes = plan.before if plan.base is None else (plan.base, *plan.before)
     found = (_partition(files, group, push) for push in pushes)
-    return Comparison(group, now, frozenset(range(REFRESH_SLICES)), None, tuple(m for m in found if m is not None))
+    return Delta(group, now, frozenset(range(REFRESH_SLICES)), None, tuple(m for m in found if m is not None))
 
 
-def rows(spark: SparkSession, files: LakeFiles, compared: Comparison, *, spread: bool) -> DataFrame:
+def rows(spark: SparkSession, files: LakeFiles, delta: Delta, *, parallel: bool) -> DataFrame:
     """``why, entity_id`` and the group's features (float32) of the rows to write; a null is missing.
 
-    A partition is one file, which one task reads; ``spread`` gives every core its share of what is written in full.
+    A partition is one file, which one task reads; ``parallel`` gives every core its share of what is written in full.
     """
-    group = compared.group
-    current = feature_partitions.read(spark, files, group, [compared.now]).select("entity_id", *group.names)
-    if compared.base is not None:
-        base = feature_partitions.read(spark, files, group, [compared.base])
-        return _different(group, current, base, compared.due)
+    group = delta.group
+    current = feature_partitions.read(spark, files, group, [delta.now]).select("entity_id", *group.names)
+    if delta.base is not None:
+        base = feature_partitions.read(spark, files, group, [delta.base])
+        return _different(group, current, base, delta.due)
     everything = current.select(F.lit(CHANGED).alias("why"), "*")
-    if spread:
+    if parallel:
         everything = everything.repartition(spark.sparkContext.defaultParallelism)
-    if not compared.before:
+    if not delta.before:
         return everything
-    gone = _entities(spark, files, group, compared.before).join(current, "entity_id", "left_anti")
+    gone = _entities(spark, files, group, delta.before).join(current, "entity_id", "left_anti")
     return everything.unionByName(gone.select(F.lit(VANISHED).alias("why"), "entity_id", *_defaults(group)))
 
 
@@ -120,10 +120,10 @@ def _partition(files: LakeFiles, group: FeatureGroup, push: PushedHour) -> Featu
     return None if pushed is None else feature_manifests.revision_of(files, group, push.hour, pushed.revision)
 
 
-def _is_held(there: FeatureManifest, group: FeatureGroup, push: PushedHour) -> bool:
+def _is_base(partition: FeatureManifest, group: FeatureGroup, push: PushedHour) -> bool:
     pushed = push.partition(group.name)
     return (
         pushed is not None
-        and there.content_digest == pushed.content_digest
-        and there.fingerprint == pushed.fingerprint == group.fingerprint
+        and partition.content_digest == pushed.content_digest
+        and partition.fingerprint == pushed.fingerprint == group.fingerprint
     )

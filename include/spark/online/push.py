@@ -15,14 +15,14 @@ from adrank.contracts.manifests import FeatureManifest, PushedHour, PushedPartit
 from adrank.contracts.registry import FeatureGroup
 from adrank.contracts.timestamps import HOUR
 from adrank.online import push_state as states
-from adrank.online.push_state import FencingToken, Plan, PushFencedError, StateLostError, StoreState
-from adrank.online.writer import Address, OnlineWriter
+from adrank.online.push_state import FencingToken, PushFencedError, PushPlan, StateLostError, StoreState
+from adrank.online.writer import OnlineWriter, StoreAddress
 from adrank.runtime.retry import RetryUntil
 from spark.lake.files import LakeFiles
 from spark.online import changes
 
-_TRIES: Final = 5
-_COUNTED: Final = (*changes.REASONS, "written", "refused")
+_MAX_ATTEMPTS: Final = 5
+_COUNTS: Final = (*changes.REASONS, "written", "refused")
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Push:
 
     spark: SparkSession
     files: LakeFiles
-    address: Address
+    address: StoreAddress
     retry: RetryUntil
     groups: tuple[FeatureGroup, ...]
     manifests: Mapping[str, FeatureManifest]
@@ -71,12 +71,12 @@ class Push:
 
         Raises :class:`PushFencedError` when another push began meanwhile, and :class:`PushIncompleteError` in the end.
         """
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             began = datetime.now(UTC)
             plan, state = self._begin(writer, began, full)
             counts = self._write(plan, state)
             refused = counts.pop("refused", 0)
-            if not refused and writer.swap(state, states.completed(state, self.wanted, plan, began)):
+            if not refused and writer.swap(state, states.complete(state, self.wanted, plan, began)):
                 return PushResult(base=plan.base.hour if plan.base else None, **counts)
             # A server that restarted may have come back with the state of some earlier push.
             if writer.instance() == state.instance and writer.state() is not None:
@@ -84,31 +84,31 @@ class Push:
             print(f"the store lost what was written to it: writing all of {self.wanted.hour.isoformat()} again")
             full = True
         raise PushIncompleteError(
-            f"the store lost rows in each of {_TRIES} tries to push {self.wanted.hour.isoformat()}"
+            f"the store lost rows in each of {_MAX_ATTEMPTS} tries to push {self.wanted.hour.isoformat()}"
         )
 
-    def _begin(self, writer: OnlineWriter, now: datetime, full: bool) -> tuple[Plan, StoreState]:
+    def _begin(self, writer: OnlineWriter, now: datetime, full: bool) -> tuple[PushPlan, StoreState]:
         """Claim the store."""
         ttl = timedelta(hours=min(group.ttl_hours for group in self.groups))
         while True:
-            there, instance = writer.state(), writer.instance()
-            if later := states.superseded_by(there, self.wanted):
+            current, instance = writer.state(), writer.instance()
+            if later := states.superseded_by(current, self.wanted):
                 raise PushFencedError(f"the push of {later.isoformat()} began meanwhile")
-            claimed = states.begun(there, self.wanted, now, instance)
-            if writer.swap(there, claimed):
-                return states.plan(there, self.wanted, now, ttl, full=full), claimed
+            claimed = states.begin(current, self.wanted, now, instance)
+            if writer.swap(current, claimed):
+                return states.plan(current, self.wanted, now, ttl, full=full), claimed
 
-    def _write(self, plan: Plan, state: StoreState) -> Counter[str]:
+    def _write(self, plan: PushPlan, state: StoreState) -> Counter[str]:
         total: Counter[str] = Counter()
-        ticket = FencingToken(state.token, state.fence)
+        fencing_token = FencingToken(state.token, state.fence)
         as_of = self.wanted.hour + HOUR
         for group in self.groups:
-            compared = changes.comparison(self.files, group, self.manifests[group.name], plan)
-            if compared.is_empty:
+            delta = changes.delta(self.files, group, self.manifests[group.name], plan)
+            if delta.is_empty:
                 continue
-            rows = changes.rows(self.spark, self.files, compared, spread=self.address.spread)
-            task = _task(self.address, self.retry, ticket, group, as_of)
-            schema = ", ".join(f"{name} long" for name in _COUNTED)
+            rows = changes.rows(self.spark, self.files, delta, parallel=self.address.parallel)
+            task = _task(self.address, self.retry, fencing_token, group, as_of)
+            schema = ", ".join(f"{name} long" for name in _COUNTS)
             for counts in rows.mapInArrow(task, schema).collect():
                 total.update(counts.asDict())
             if total["refused"]:
@@ -117,14 +117,14 @@ class Push:
 
 
 def _task(
-    address: Address, retry: RetryUntil, ticket: FencingToken, group: FeatureGroup, as_of: datetime
+    address: StoreAddress, retry: RetryUntil, fencing_token: FencingToken, group: FeatureGroup, as_of: datetime
 ) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """Writes the rows of one Spark partition from its executor and gives one row of counts."""
 
     def write(batches: Iterator[Any]) -> Iterator[Any]:
         import pyarrow as pa
 
-        counts = dict.fromkeys(_COUNTED, 0)
+        counts = dict.fromkeys(_COUNTS, 0)
         with ExitStack() as ends:
             writer = None
             try:
@@ -132,11 +132,11 @@ def _task(
                     if writer is None:
                         writer = address.open(retry)
                         ends.callback(writer.close)
-                    counts["written"] += writer.write(ticket, group, as_of, batch)
+                    counts["written"] += writer.write(fencing_token, group, as_of, batch)
                     for why in batch.column("why").value_counts().to_pylist():
                         counts[why["values"]] += why["counts"]
             except (StateLostError, PushFencedError):
                 counts["refused"] = 1
-        yield pa.RecordBatch.from_pylist([counts], schema=pa.schema([(name, pa.int64()) for name in _COUNTED]))
+        yield pa.RecordBatch.from_pylist([counts], schema=pa.schema([(name, pa.int64()) for name in _COUNTS]))
 
     return write

@@ -36,7 +36,7 @@ _LACKING: Final = frozenset({"missing", "stale"})
 
 
 @dataclass(frozen=True)
-class _Served:
+class _ServedRow:
     entity_id: str
     as_of: int
     reason: str | None
@@ -55,7 +55,7 @@ class _Served:
         return last - int(HOUR.total_seconds()), last
 
 
-class _Row(NamedTuple):
+class _OfflineRow(NamedTuple):
     available_at: datetime
     values: Matrix
 
@@ -92,23 +92,23 @@ class ServedRows:
             .select("row.entities", "row.as_of", "row.reasons", "event_time", "features", F.expr(_ROW).alias("packed"))
             .collect()
         )
-        chosen = [
-            _Served(entity, as_of, why, datetime.fromisoformat(moment), features, np.frombuffer(packed, "<f4")[None])
+        served = [
+            _ServedRow(entity, as_of, why, datetime.fromisoformat(moment), features, np.frombuffer(packed, "<f4")[None])
             for entity, as_of, why, moment, features, packed in found
         ]
-        offline = _Offline.of(self._spark, self._files, group, chosen)
-        return _compared(group, chosen, offline, ServedAudit(rows=rows, unknown=rows - readable))
+        offline = _Offline.of(self._spark, self._files, group, served)
+        return _compare(group, served, offline, ServedAudit(rows=rows, unknown=rows - readable))
 
 
 @dataclass(frozen=True)
 class _Offline:
     """``rows``: (entity, hour end in seconds) -> its row in each revision. ``hours``: hour ends that are there."""
 
-    rows: Mapping[tuple[str, int], list[_Row]]
+    rows: Mapping[tuple[str, int], list[_OfflineRow]]
     hours: frozenset[int]
 
     @classmethod
-    def of(cls, spark: SparkSession, files: LakeFiles, group: FeatureGroup, served: Iterable[_Served]) -> _Offline:
+    def of(cls, spark: SparkSession, files: LakeFiles, group: FeatureGroup, served: Iterable[_ServedRow]) -> _Offline:
         """The offline rows that ``served`` are held against."""
         wanted = {(row.entity_id, end) for row in served for end in row.hour_ends(group)}
         if not wanted:
@@ -119,13 +119,13 @@ class _Offline:
         keys = F.broadcast(spark.createDataFrame(sorted(wanted), "entity_id string, seconds bigint"))
         partitions = feature_partitions.read(spark, files, group, manifests)
         found = partitions.withColumn("seconds", F.unix_timestamp("feature_time")).join(keys, ["entity_id", "seconds"])
-        rows: dict[tuple[str, int], list[_Row]] = defaultdict(list)
+        rows: dict[tuple[str, int], list[_OfflineRow]] = defaultdict(list)
         available = F.unix_timestamp("available_at")
         for row in found.select("entity_id", "seconds", available, *group.names).collect():
-            rows[row[0], row[1]].append(_Row(datetime.fromtimestamp(row[2], UTC), matrix([row[3:]])))
+            rows[row[0], row[1]].append(_OfflineRow(datetime.fromtimestamp(row[2], UTC), matrix([row[3:]])))
         return cls(rows, frozenset(int((manifest.hour + HOUR).timestamp()) for manifest in manifests))
 
-    def of_served(self, group: FeatureGroup, row: _Served) -> list[Matrix]:
+    def of_served(self, group: FeatureGroup, row: _ServedRow) -> list[Matrix]:
         """The values that it may have been served with; none where the registry's defaults are right."""
         found = [self.rows.get((row.entity_id, end), []) for end in row.hour_ends(group)]
         if row.reason is not None:
@@ -133,12 +133,12 @@ class _Offline:
         return [one.values for one in found[-1]] if found and all(found) else []
 
 
-def _compared(group: FeatureGroup, chosen: Iterable[_Served], offline: _Offline, audit: ServedAudit) -> ServedAudit:
+def _compare(group: FeatureGroup, served: Iterable[_ServedRow], offline: _Offline, audit: ServedAudit) -> ServedAudit:
     place = {name: column for column, name in enumerate(group.names)}
     defaults = [matrix([[feature.default_value for feature in group.features]])]
     compared = mismatched = from_defaults = unknown = 0
     features: Counter[str] = Counter()
-    for row in chosen:
+    for row in served:
         if row.reason is None and row.as_of not in offline.hours:
             unknown += 1
             continue

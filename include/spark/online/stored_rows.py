@@ -1,5 +1,5 @@
-"""Both online stores as an audit looks at them: through the reader that serves, patiently, and key by key; and the few
-offline rows that it compares with what is stored."""
+"""Both online stores as an audit looks at them: through the reader that serves, with time to answer, and key by key;
+and the few offline rows that it compares with what is stored."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adrank.online import scan
 from adrank.online.reader import DynamoDBPolicy, OnlineReader, StoreUnavailableError
 from adrank.online.vectors import GroupRows, Matrix
 
-_PATIENCE_SECONDS: Final = 60.0
+_TIMEOUT_SECONDS: Final = 60.0
 _THREADS: Final = 4
 _BATCH: Final = 1000
 
@@ -29,11 +29,11 @@ class StoredRows:
     """Redis and the DynamoDB table of the features."""
 
     def __init__(self, host: str, port: int, tls: bool, table: str, region: str) -> None:
-        self._redis = redis.Redis(host=host, port=port, ssl=tls, socket_timeout=_PATIENCE_SECONDS)
+        self._redis = redis.Redis(host=host, port=port, ssl=tls, socket_timeout=_TIMEOUT_SECONDS)
         config = Config(max_pool_connections=_THREADS, retries={"mode": "standard"})
         self._dynamodb = boto3.client("dynamodb", region_name=region, config=config)
         self._table = table
-        policy = DynamoDBPolicy(timeout_seconds=_PATIENCE_SECONDS, cache_seconds=0, consistent=True)
+        policy = DynamoDBPolicy(timeout_seconds=_TIMEOUT_SECONDS, cache_seconds=0, consistent=True)
         self._reader = OnlineReader(registry.load(), self._redis, self._dynamodb, table, policy, threads=_THREADS)
 
     def close(self) -> None:

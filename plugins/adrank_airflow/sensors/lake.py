@@ -103,7 +103,7 @@ class WindowsReadySensor(LakeKeysSensor):
     def keys(self) -> list[str]:
         """The manifests of the windows."""
         hour = datetime.fromisoformat(self.day) + DAY - HOUR
-        return [lake.windows(group.name, hour) + lake.MANIFEST for group in registry.load().reading("events")]
+        return [lake.windows(group.name, hour) + lake.MANIFEST for group in registry.load().with_input("events")]
 
 
 class BillingExportSensor(LakeKeysSensor):

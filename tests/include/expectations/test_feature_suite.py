@@ -8,7 +8,7 @@ import pytest
 
 from adrank.contracts import registry
 from adrank.contracts.registry import FeatureGroup
-from expectations.count_only import plain, with_examples
+from expectations.count_only import type_name, with_unexpected_rows
 from expectations.feature_suite import relations, suite
 
 GROUPS = registry.load().groups
@@ -17,7 +17,7 @@ every_group = pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.n
 
 
 def expected(group: FeatureGroup, kind: str) -> list[Any]:
-    return [e for e in suite(group).expectations if plain(e.expectation_type) == kind]
+    return [e for e in suite(group).expectations if type_name(e.expectation_type) == kind]
 
 
 @every_group
@@ -62,6 +62,6 @@ def test_every_relation_between_columns_is_expected(group: FeatureGroup) -> None
 
 def test_what_failed_is_asked_again_as_great_expectations_asks_it() -> None:
     counted = next(e for e in expected(GROUPS[0], "expect_column_values_to_be_between") if e.column == "clicks_7d")
-    again = with_examples(counted.configuration)
+    again = with_unexpected_rows(counted.configuration)
     assert again.expectation_type == "expect_column_values_to_be_between"
     assert (again.column, again.min_value, again.max_value) == ("clicks_7d", 0, 1.0e9)

@@ -6,22 +6,24 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from expectations.hour_suite import Compared, HourRowCounts, RowRatioBounds
+from expectations.hour_suite import DayOverDay, HourRowCounts, RowRatioBounds
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
-BOUNDS = RowRatioBounds(least=0.5, most=2, min_rows_compared=1000)
+BOUNDS = RowRatioBounds(min_ratio=0.5, max_ratio=2, min_rows_compared=1000)
 
 
 def hour(number: int) -> datetime:
     return FIRST + timedelta(hours=number)
 
 
-def compared(number: int, rows: int, day_before: int) -> Compared | None:
-    return HourRowCounts({hour(number): rows}, {hour(number - 24): day_before}, FIRST).compared(hour(number), BOUNDS)
+def compared(number: int, rows: int, day_before: int) -> DayOverDay | None:
+    return HourRowCounts({hour(number): rows}, {hour(number - 24): day_before}, FIRST).day_over_day(
+        hour(number), BOUNDS
+    )
 
 
 def test_an_hour_without_a_day_before_or_with_a_small_one_is_not_compared() -> None:
-    assert HourRowCounts({hour(3): 5000}, {}, FIRST).compared(hour(3), BOUNDS) is None
+    assert HourRowCounts({hour(3): 5000}, {}, FIRST).day_over_day(hour(3), BOUNDS) is None
     assert compared(100, rows=5000, day_before=999) is None
 
 
@@ -32,7 +34,7 @@ def test_the_first_day_of_a_log_is_not_compared_with() -> None:
 
 def test_the_ratio_is_to_the_same_hour_of_the_day_before() -> None:
     found = compared(2000, rows=1500, day_before=1000)
-    assert found == Compared(1000, 1.5, 1.5)
+    assert found == DayOverDay(1000, 1.5, 1.5)
 
 
 @pytest.mark.parametrize(("number", "growth"), [(47, 2), (95, 4 / 3), (671, 28 / 27), (672 + 24, 1)])

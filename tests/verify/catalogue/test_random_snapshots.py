@@ -79,7 +79,7 @@ def both_ways(spark: SparkSession, root: Path, changes: list[Change]) -> int:
     everything = [versions(spark, files, *span) for span in SPANS]
     assert all(len(found) > 10 for found in everything)
     for day in range(1, DAYS):
-        assert snapshots.keep(spark, files, "ads", hour(24 * day))
+        assert snapshots.ensure(spark, files, "ads", hour(24 * day))
     refused = 0
     precedes_compacted = fold.precedes_compacted
     with pytest.MonkeyPatch.context() as patch:
@@ -89,7 +89,7 @@ def both_ways(spark: SparkSession, root: Path, changes: list[Change]) -> int:
             refused += (found := precedes_compacted(*arguments))  # type: ignore[arg-type]
             return found
 
-        patch.setattr(fold, "disturbs", counted)
+        patch.setattr(fold, "precedes_compacted", counted)
         assert [versions(spark, files, *span) for span in SPANS] == everything
     return refused
 

@@ -28,7 +28,7 @@ from adrank.contracts.registry import FeatureGroup, Store
 from adrank.contracts.timestamps import HOUR
 from adrank.online.push_state import StoreState
 from adrank.online.vectors import GroupDecoder
-from adrank.online.writer import Address, DynamoDBAddress, RedisAddress
+from adrank.online.writer import DynamoDBAddress, RedisAddress, StoreAddress
 from adrank.runtime.retry import RetryUntil
 from localcloud.emr.spark_submit import configuration
 from localcloud.faults.armed import Faults
@@ -122,7 +122,7 @@ class Campaign(ABC):
 
     @property
     @abstractmethod
-    def address(self) -> Address:
+    def address(self) -> StoreAddress:
         """Of the store."""
 
     @abstractmethod
@@ -244,7 +244,7 @@ class RedisCampaign(Campaign):
         self.redis = RedisProcess(directory)
 
     @property
-    def address(self) -> Address:
+    def address(self) -> StoreAddress:
         return RedisAddress("127.0.0.1", self.redis.port)
 
     def _where(self) -> list[str]:
@@ -283,7 +283,7 @@ class DynamoDBCampaign(Campaign):
             patch.setenv(name, value)
 
     @property
-    def address(self) -> Address:
+    def address(self) -> StoreAddress:
         return DynamoDBAddress(self.table, self.region)
 
     def _where(self) -> list[str]:

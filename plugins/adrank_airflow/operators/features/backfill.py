@@ -51,7 +51,7 @@ class PlanChunksOperator(AdrankTask):
 
         def incomplete(group: FeatureGroup) -> list[Chunk]:
             manifests = self.lake.feature_manifests(group, request.start, request.end)
-            found = backfill.unfinished(group, planned, manifests, log)
+            found = backfill.incomplete_chunks(group, planned, manifests, log)
             self.log.info("%s: %d of %d chunk(s) are whole", group.name, len(planned) - len(found), len(planned))
             return found
 

@@ -16,7 +16,7 @@ groups:
   clicks:
     entity: ad
     inputs: [events]
-    counts: {measures: [clicks, views], windows: {1h: 1, 24h: 24}, latest: [clicks]}
+    aggregation: {measures: [clicks, views], windows: {1h: 1, 24h: 24}, latest: [clicks]}
     store: redis
     cadence_minutes: 60
     lag_minutes: 10
@@ -56,14 +56,14 @@ def test_each_store_serves_its_own_groups() -> None:
 
 def test_groups_are_found_by_what_they_read() -> None:
     loaded = registry.load()
-    assert {group.name for group in loaded.reading("events")} == {"ad_engagement", "seller_stats", "user_affinity"}
-    assert [group.name for group in loaded.reading("sellers")] == ["seller_stats"]
+    assert {group.name for group in loaded.with_input("events")} == {"ad_engagement", "seller_stats", "user_affinity"}
+    assert [group.name for group in loaded.with_input("sellers")] == ["seller_stats"]
 
 
 def test_windows_are_named_by_measure_and_window() -> None:
-    counts = registry.parse(DECLARED).group("clicks").counts
-    assert counts is not None
-    assert counts.sums == (
+    aggregation = registry.parse(DECLARED).group("clicks").aggregation
+    assert aggregation is not None
+    assert aggregation.sums == (
         ("clicks_1h", "clicks", 1),
         ("views_1h", "views", 1),
         ("clicks_24h", "clicks", 24),
@@ -118,8 +118,12 @@ def test_the_fingerprint_is_of_the_layout_alone(before: str, after: str) -> None
         ("owner: ml-ranking", "owners: ml-ranking", "owners"),
         ("inputs: [events]", "inputs: [views]", "inputs"),
         ("    inputs: [events]\n", "", "inputs"),
-        ("inputs: [events]", "inputs: [ads]", "group clicks: a group has counts if and only if it reads events"),
-        ("ttl_hours: 12", "ttl_hours: 12\n    looks_back_hours: 1", "looks_back_hours is for a group that reads ads"),
+        (
+            "inputs: [events]",
+            "inputs: [ads]",
+            "group clicks: a group has an aggregation if and only if it reads events",
+        ),
+        ("ttl_hours: 12", "ttl_hours: 12\n    lookback_hours: 1", "lookback_hours is for a group that reads ads"),
         ("24h: 24", "24h: 673", "windows 24h: must be between 1 and 672 hours"),
         ("latest: [clicks]", "latest: [taps]", "latest names no measure: taps"),
     ],

@@ -91,28 +91,28 @@ def test_a_form_that_makes_no_sense_is_refused_by_name(wrong: dict[str, Any], na
 def test_a_chunk_is_whole_when_every_hour_has_the_present_layout() -> None:
     planned = backfill.chunks(asked(at(0), at(72), chunk_days=1))
     there = [manifest(at(n)) for n in range(72)]
-    assert backfill.unfinished(GROUP, planned, there, UNREVISED) == []
-    assert backfill.unfinished(GROUP, planned, there[:30] + there[31:], UNREVISED) == [planned[1]]
+    assert backfill.incomplete_chunks(GROUP, planned, there, UNREVISED) == []
+    assert backfill.incomplete_chunks(GROUP, planned, there[:30] + there[31:], UNREVISED) == [planned[1]]
     there[50] = manifest(at(50), fingerprint="another layout")
-    assert backfill.unfinished(GROUP, planned, there, UNREVISED) == [planned[2]]
+    assert backfill.incomplete_chunks(GROUP, planned, there, UNREVISED) == [planned[2]]
 
 
 def test_a_chunk_of_which_late_events_outdated_an_hour_is_not_whole_however_long_ago() -> None:
     planned = backfill.chunks(asked(at(0), at(72), chunk_days=1))
     late = RawLog.of([*RAW[:30], RAW[30].model_copy(update={"revision": 1}), *RAW[31:]])
     there = [manifest(at(n)).model_copy(update={"raw_state": UNREVISED.state(GROUP, at(n))}) for n in range(72)]
-    assert backfill.unfinished(GROUP, planned, there, UNREVISED) == []
-    assert backfill.unfinished(GROUP, planned, there, late) == [planned[1], planned[2]]
+    assert backfill.incomplete_chunks(GROUP, planned, there, UNREVISED) == []
+    assert backfill.incomplete_chunks(GROUP, planned, there, late) == [planned[1], planned[2]]
     revised = [m.model_copy(update={"revision": 1, "raw_state": late.state(GROUP, m.hour)}) for m in there[30:]]
-    assert backfill.unfinished(GROUP, planned, [*there, *revised], late) == []
+    assert backfill.incomplete_chunks(GROUP, planned, [*there, *revised], late) == []
 
 
 def test_the_newest_revision_of_an_hour_counts() -> None:
     planned = backfill.chunks(asked(at(0), at(1)))
     old, new = manifest(at(0), 0, "another layout"), manifest(at(0), 1)
-    assert backfill.unfinished(GROUP, planned, [new, old], UNREVISED) == []
+    assert backfill.incomplete_chunks(GROUP, planned, [new, old], UNREVISED) == []
     old, new = manifest(at(0)), manifest(at(0), 1, "another layout")
-    assert backfill.unfinished(GROUP, planned, [new, old], UNREVISED) == planned
+    assert backfill.incomplete_chunks(GROUP, planned, [new, old], UNREVISED) == planned
 
 
 def test_each_chunk_is_computed_once_for_all_groups_that_lack_it() -> None:

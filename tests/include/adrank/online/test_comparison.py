@@ -9,7 +9,7 @@ import pytest
 
 from adrank.contracts import registry
 from adrank.contracts.online_layout import pack
-from adrank.online.comparison import compare, differs, extra, names_of
+from adrank.online.comparison import compare, differs, entities_where, extra
 from adrank.online.vectors import GroupDecoder, GroupRows, Matrix
 
 GROUP = registry.load().group("ad_engagement")
@@ -98,4 +98,4 @@ def test_a_key_without_offline_row_is_extra_unless_it_serves_the_defaults() -> N
 
 
 def test_names_are_those_marked() -> None:
-    assert names_of(["a", "b", "c"], np.array([True, False, True])) == ["a", "c"]
+    assert entities_where(["a", "b", "c"], np.array([True, False, True])) == ["a", "c"]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adrank.contracts.manifests import PushedHour, PushedPartition
-from adrank.online.push_state import REFRESH_SLICES, Plan, StoreState, begun, completed, plan, superseded_by
+from adrank.online.push_state import REFRESH_SLICES, PushPlan, StoreState, begin, complete, plan, superseded_by
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 NOW = datetime(2031, 1, 1, tzinfo=UTC)
@@ -20,39 +20,39 @@ def push(hour: int, digest: str = "d") -> PushedHour:
     return PushedHour(hour=MIDNIGHT + timedelta(hours=hour), partitions=(partition,))
 
 
-def after(*hours: int, begin: PushedHour | None = None, now: datetime = NOW) -> StoreState:
+def after(*hours: int, begun: PushedHour | None = None, now: datetime = NOW) -> StoreState:
     """The state after complete pushes of these hours, one per clock hour, the last one at ``now``."""
     state: StoreState | None = None
     for ago, hour in zip(reversed(range(len(hours))), hours, strict=True):
         moment = now - timedelta(hours=ago)
         planned = plan(state, push(hour), moment, TTL)
-        state = completed(begun(state, push(hour), moment, "server"), push(hour), planned, moment)
-    return begun(state, begin, now, "server") if begin else state or pytest.fail("no push")
+        state = complete(begin(state, push(hour), moment, "server"), push(hour), planned, moment)
+    return begin(state, begun, now, "server") if begun else state or pytest.fail("no push")
 
 
 def test_to_a_store_of_which_nothing_is_known_every_row_is_written() -> None:
-    assert plan(None, push(5), NOW, TTL) == Plan(None, (), ALL)
+    assert plan(None, push(5), NOW, TTL) == PushPlan(None, (), ALL)
 
 
 def test_after_a_complete_push_only_what_differs_is_written_and_the_slice_of_the_hour() -> None:
-    assert plan(after(4), push(5), NOW, TTL) == Plan(push(4), (), frozenset({5}))
-    assert plan(after(26), push(27), NOW, TTL) == Plan(push(26), (), frozenset({3}))
+    assert plan(after(4), push(5), NOW, TTL) == PushPlan(push(4), (), frozenset({5}))
+    assert plan(after(26), push(27), NOW, TTL) == PushPlan(push(26), (), frozenset({3}))
 
 
 def test_a_push_that_died_is_finished_by_its_own_retry() -> None:
-    assert plan(after(4, begin=push(5)), push(5), NOW, TTL).base == push(4)
+    assert plan(after(4, begun=push(5)), push(5), NOW, TTL).base == push(4)
 
 
 def test_after_a_push_that_died_any_other_writes_every_row_and_looks_for_what_that_one_left() -> None:
-    torn = after(4, begin=push(5))
-    assert plan(torn, push(6), NOW, TTL) == Plan(None, (push(5), push(4)), ALL)
-    assert plan(torn, push(5, "corrected"), NOW, TTL) == Plan(None, (push(5), push(4)), ALL)
-    twice = begun(torn, push(6), NOW, "server")
-    assert plan(twice, push(6), NOW, TTL) == Plan(None, (push(5), push(4)), ALL)
+    torn = after(4, begun=push(5))
+    assert plan(torn, push(6), NOW, TTL) == PushPlan(None, (push(5), push(4)), ALL)
+    assert plan(torn, push(5, "corrected"), NOW, TTL) == PushPlan(None, (push(5), push(4)), ALL)
+    twice = begin(torn, push(6), NOW, "server")
+    assert plan(twice, push(6), NOW, TTL) == PushPlan(None, (push(5), push(4)), ALL)
 
 
 def test_a_full_push_is_full() -> None:
-    assert plan(after(4), push(5), NOW, TTL, full=True) == Plan(None, (push(4),), ALL)
+    assert plan(after(4), push(5), NOW, TTL, full=True) == PushPlan(None, (push(4),), ALL)
 
 
 def test_within_a_day_of_hours_every_row_is_written_again() -> None:
@@ -81,21 +81,21 @@ def test_an_older_hour_than_any_that_began_is_superseded() -> None:
     assert superseded_by(after(5), push(5)) is None
     assert superseded_by(after(5), push(6)) is None
     assert superseded_by(after(5), push(4)) == push(5).hour
-    assert superseded_by(after(4, begin=push(6)), push(5)) == push(6).hour
+    assert superseded_by(after(4, begun=push(6)), push(5)) == push(6).hour
 
 
 def test_each_beginning_has_a_token_of_its_own_and_a_higher_fence_even_over_a_lost_state() -> None:
     state = after(4)
-    again = begun(state, push(5), NOW, "server")
+    again = begin(state, push(5), NOW, "server")
     assert again.token != state.token
     assert again.fence > state.fence
-    assert begun(None, push(5), NOW + timedelta(hours=1), "server").fence > again.fence
-    assert begun(again, push(5), NOW - timedelta(days=1), "server").fence > again.fence, "a clock that went back"
+    assert begin(None, push(5), NOW + timedelta(hours=1), "server").fence > again.fence
+    assert begin(again, push(5), NOW - timedelta(days=1), "server").fence > again.fence, "a clock that went back"
 
 
 def test_a_complete_push_is_the_only_one_that_the_state_names() -> None:
-    state = after(4, begin=push(5))
-    done = completed(state, push(5), plan(state, push(5), NOW, TTL), NOW)
+    state = after(4, begun=push(5))
+    done = complete(state, push(5), plan(state, push(5), NOW, TTL), NOW)
     assert done.complete == push(5)
     assert done.begun == ()
     assert done.token != state.token

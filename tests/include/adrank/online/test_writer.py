@@ -30,7 +30,7 @@ SELLERS = registry.load().group("seller_stats")
 EARLIER = AS_OF - timedelta(hours=1)
 LATER = AS_OF + timedelta(hours=1)
 STATE = StoreState(token="mine", fence=7)
-TICKET = FencingToken("mine", 7)
+FENCING_TOKEN = FencingToken("mine", 7)
 
 
 def batch(group: FeatureGroup, firsts: dict[str, float | None]) -> pa.RecordBatch:
@@ -54,7 +54,7 @@ def redis(redis_server: RedisServer) -> Iterator[Redis]:
 
 
 def claimed(writer: OnlineWriter) -> None:
-    """Make ``TICKET`` valid."""
+    """Make ``FENCING_TOKEN`` valid."""
     assert writer.swap(None, STATE.model_copy(update={"instance": writer.instance()}))
 
 
@@ -91,7 +91,7 @@ def first_in_dynamodb(client: Any, entity: str) -> float:
 
 
 def test_a_row_is_packed_under_its_key_and_lives_as_long_as_its_group_says(to_redis: RedisWriter, redis: Redis) -> None:
-    assert to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 10})) == 1
+    assert to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 10})) == 1
     assert in_redis(redis, "a") == (AS_OF, values(ADS, 10))
     assert ADS.ttl_hours * 3600 - 60 < redis.ttl(redis_key(ADS, "a")) <= ADS.ttl_hours * 3600
 
@@ -100,31 +100,31 @@ def test_a_null_is_stored_as_nan_and_every_row_of_many_batches_under_its_own_key
     to_redis: RedisWriter, redis: Redis
 ) -> None:
     firsts: dict[str, float | None] = {f"ä|{n}": float(n) for n in range(2_501)}
-    assert to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {**firsts, "none": None})) == 2_502
+    assert to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {**firsts, "none": None})) == 2_502
     assert in_redis(redis, "none").values[0] != in_redis(redis, "none").values[0]
     assert {entity: in_redis(redis, entity).values[0] for entity in firsts} == firsts
 
 
 def test_in_redis_a_newer_row_replaces_an_older_and_never_the_other_way(to_redis: RedisWriter, redis: Redis) -> None:
-    to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
-    assert to_redis.write(TICKET, ADS, EARLIER, batch(ADS, {"a": 2, "b": 2})) == 1
+    to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 1}))
+    assert to_redis.write(FENCING_TOKEN, ADS, EARLIER, batch(ADS, {"a": 2, "b": 2})) == 1
     assert in_redis(redis, "a") == (AS_OF, values(ADS, 1))
     assert in_redis(redis, "b").as_of == EARLIER
-    assert to_redis.write(TICKET, ADS, LATER, batch(ADS, {"a": 3})) == 1
+    assert to_redis.write(FENCING_TOKEN, ADS, LATER, batch(ADS, {"a": 3})) == 1
     assert in_redis(redis, "a").as_of == LATER
 
 
 def test_pushing_an_hour_to_redis_again_gives_the_same_values_and_counts(to_redis: RedisWriter, redis: Redis) -> None:
     rows = batch(ADS, {f"ad{n}": float(n) for n in range(1_500)})
-    assert to_redis.write(TICKET, ADS, AS_OF, rows) == 1_500
+    assert to_redis.write(FENCING_TOKEN, ADS, AS_OF, rows) == 1_500
     there = {key: redis.get(key) for key in redis.scan_iter()}
-    assert to_redis.write(TICKET, ADS, AS_OF, rows) == 1_500
+    assert to_redis.write(FENCING_TOKEN, ADS, AS_OF, rows) == 1_500
     assert {key: redis.get(key) for key in redis.scan_iter()} == there
 
 
 def test_a_corrected_hour_replaces_itself(to_redis: RedisWriter, redis: Redis) -> None:
-    to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
-    to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 2}))
+    to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 1}))
+    to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 2}))
     assert in_redis(redis, "a").values[0] == 2
 
 
@@ -132,14 +132,14 @@ def test_whatever_the_order_of_the_pushes_the_newest_hour_remains(to_redis: Redi
     hours = list(range(-300, 300, 7))
     random.Random(3).shuffle(hours)
     for hour in hours:
-        to_redis.write(TICKET, ADS, AS_OF + timedelta(hours=hour), batch(ADS, {"a": float(hour)}))
+        to_redis.write(FENCING_TOKEN, ADS, AS_OF + timedelta(hours=hour), batch(ADS, {"a": float(hour)}))
     assert in_redis(redis, "a").values[0] == max(hours)
 
 
 def test_a_redis_that_forgot_its_scripts_is_told_again(to_redis: RedisWriter, redis: Redis) -> None:
-    to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+    to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 1}))
     redis.script_flush()
-    assert to_redis.write(TICKET, ADS, LATER, batch(ADS, {"a": 2})) == 1
+    assert to_redis.write(FENCING_TOKEN, ADS, LATER, batch(ADS, {"a": 2})) == 1
 
 
 def test_rows_on_their_way_when_the_connection_breaks_are_written_all_the_same(
@@ -154,7 +154,7 @@ def test_rows_on_their_way_when_the_connection_breaks_are_written_all_the_same(
 
     monkeypatch.setattr(Connection, "read_response", breaking)
     firsts: dict[str, float | None] = {f"ad{n}": float(n) for n in range(3_100)}
-    assert to_redis.write(TICKET, ADS, AS_OF, batch(ADS, firsts)) == 3_100
+    assert to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, firsts)) == 3_100
     monkeypatch.undo()
     assert next(answers) > 3, "the connection did break"
     assert {entity: in_redis(redis, entity).values[0] for entity in firsts} == firsts
@@ -162,10 +162,10 @@ def test_rows_on_their_way_when_the_connection_breaks_are_written_all_the_same(
 
 def test_a_row_without_a_feature_or_an_entity_is_refused(to_redis: RedisWriter) -> None:
     with pytest.raises(KeyError, match=ADS.names[-1]):
-        to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}).drop_columns([ADS.names[-1]]))
+        to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 1}).drop_columns([ADS.names[-1]]))
     nameless = batch(ADS, {"a": 1}).set_column(0, "entity_id", pa.array([None], pa.string()))
     with pytest.raises(ValueError, match="1 of 1 rows of f:ad_engagement: have no entity id"):
-        to_redis.write(TICKET, ADS, AS_OF, nameless)
+        to_redis.write(FENCING_TOKEN, ADS, AS_OF, nameless)
 
 
 def test_after_another_push_began_redis_takes_no_row_of_this_one(to_redis: RedisWriter, redis: Redis) -> None:
@@ -173,14 +173,14 @@ def test_after_another_push_began_redis_takes_no_row_of_this_one(to_redis: Redis
     assert there is not None
     assert to_redis.swap(there, there.model_copy(update={"token": "theirs"}))
     with pytest.raises(PushFencedError):
-        to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+        to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 1}))
     assert redis.keys("f:*") == []
 
 
 def test_a_redis_that_lost_the_state_takes_no_row_and_says_so(to_redis: RedisWriter, redis: Redis) -> None:
     redis.flushall()
     with pytest.raises(StateLostError):
-        to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+        to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 1}))
     assert redis.dbsize() == 0
 
 
@@ -206,14 +206,14 @@ def full_redis(redis: Redis) -> Iterator[Redis]:
 def test_a_full_redis_is_waited_for_until_there_is_room(to_redis: RedisWriter, full_redis: Redis) -> None:
     room = threading.Timer(0.2, full_redis.config_set, ["maxmemory", "0"])
     room.start()
-    assert to_redis.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1})) == 1
+    assert to_redis.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 1})) == 1
     room.join()
 
 
 def test_a_redis_that_stays_full_is_an_error_at_the_limit(to_redis: RedisWriter, full_redis: Redis) -> None:
     impatient = RedisWriter(full_redis, RetryUntil.for_seconds(0.3))
     with pytest.raises(RetriesExhaustedError, match=r"Redis refused until the limit of the push: .*maxmemory"):
-        impatient.write(TICKET, ADS, AS_OF, batch(ADS, {"a": 1}))
+        impatient.write(FENCING_TOKEN, ADS, AS_OF, batch(ADS, {"a": 1}))
 
 
 @pytest.mark.parametrize("policy", ["volatile-lru", "volatile-ttl", "allkeys-lfu", "noeviction"])
@@ -242,7 +242,7 @@ def test_a_redis_that_is_not_there_is_an_error_at_the_limit() -> None:
 
 
 def test_an_item_holds_the_packed_row_its_hour_and_when_it_expires(to_dynamodb: DynamoDBWriter, dynamodb: Any) -> None:
-    assert to_dynamodb.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 3})) == 1
+    assert to_dynamodb.write(FENCING_TOKEN, SELLERS, AS_OF, batch(SELLERS, {"s": 3})) == 1
     item = in_dynamodb(dynamodb, "s")
     assert unpack(SELLERS, item["packed"]["B"]) == (AS_OF, values(SELLERS, 3))
     assert item["as_of"] == {"N": str(int(AS_OF.timestamp()))}
@@ -252,17 +252,17 @@ def test_an_item_holds_the_packed_row_its_hour_and_when_it_expires(to_dynamodb: 
 def test_in_dynamodb_a_newer_item_replaces_an_older_and_never_the_other_way(
     to_dynamodb: DynamoDBWriter, dynamodb: Any
 ) -> None:
-    to_dynamodb.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 1}))
-    assert to_dynamodb.write(TICKET, SELLERS, EARLIER, batch(SELLERS, {"s": 2, "t": 2})) == 1
+    to_dynamodb.write(FENCING_TOKEN, SELLERS, AS_OF, batch(SELLERS, {"s": 1}))
+    assert to_dynamodb.write(FENCING_TOKEN, SELLERS, EARLIER, batch(SELLERS, {"s": 2, "t": 2})) == 1
     assert first_in_dynamodb(dynamodb, "s") == 1
-    assert to_dynamodb.write(TICKET, SELLERS, LATER, batch(SELLERS, {"s": 3})) == 1
+    assert to_dynamodb.write(FENCING_TOKEN, SELLERS, LATER, batch(SELLERS, {"s": 3})) == 1
     assert first_in_dynamodb(dynamodb, "s") == 3
 
 
 def test_among_pushes_of_one_hour_the_one_that_began_last_wins(to_dynamodb: DynamoDBWriter, dynamodb: Any) -> None:
     for fence, first, written in ((7, 1, 1), (8, 2, 1), (7, 1, 0), (8, 3, 1)):
-        ticket = FencingToken("mine", fence)
-        assert to_dynamodb.write(ticket, SELLERS, AS_OF, batch(SELLERS, {"s": first})) == written
+        fencing_token = FencingToken("mine", fence)
+        assert to_dynamodb.write(fencing_token, SELLERS, AS_OF, batch(SELLERS, {"s": first})) == written
     assert first_in_dynamodb(dynamodb, "s") == 3
 
 
@@ -270,9 +270,9 @@ def test_pushing_an_hour_to_dynamodb_again_gives_the_same_items_and_counts(
     to_dynamodb: DynamoDBWriter, dynamodb: Any
 ) -> None:
     rows = batch(SELLERS, {f"s{n}": float(n) for n in range(20)})
-    assert to_dynamodb.write(TICKET, SELLERS, AS_OF, rows) == 20
+    assert to_dynamodb.write(FENCING_TOKEN, SELLERS, AS_OF, rows) == 20
     there = sorted(map(str, dynamodb.scan(TableName=TABLE)["Items"]))
-    assert to_dynamodb.write(TICKET, SELLERS, AS_OF, rows) == 20
+    assert to_dynamodb.write(FENCING_TOKEN, SELLERS, AS_OF, rows) == 20
     assert sorted(map(str, dynamodb.scan(TableName=TABLE)["Items"])) == there
 
 
@@ -287,7 +287,7 @@ def test_dynamodb_too_takes_no_row_of_a_push_that_was_taken_over_and_swaps_only_
     assert to_dynamodb.swap(there, new)
     assert to_dynamodb.swap(there, new), "an answer that was lost"
     with pytest.raises(PushFencedError):
-        to_dynamodb.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 1}))
+        to_dynamodb.write(FENCING_TOKEN, SELLERS, AS_OF, batch(SELLERS, {"s": 1}))
     assert dynamodb.scan(TableName=TABLE)["Count"] == 1
 
 
@@ -314,7 +314,7 @@ class Throttling:
 def write(client: Any, entities: Sequence[str], seconds: float = 10) -> int:
     writer = DynamoDBWriter(client, TABLE, RetryUntil.for_seconds(seconds))
     try:
-        return writer.write(TICKET, SELLERS, AS_OF, batch(SELLERS, dict.fromkeys(entities, 1.0)))
+        return writer.write(FENCING_TOKEN, SELLERS, AS_OF, batch(SELLERS, dict.fromkeys(entities, 1.0)))
     finally:
         writer.close()
 
@@ -344,5 +344,5 @@ def test_another_failure_is_not_retried(dynamodb: Any) -> None:
 @pytest.mark.usefixtures("to_dynamodb")
 def test_the_tables_client_is_found_by_region_alone() -> None:
     writer = DynamoDBAddress(TABLE, REGION).open(RetryUntil.for_seconds(10))
-    assert writer.write(TICKET, SELLERS, AS_OF, batch(SELLERS, {"s": 1})) == 1
+    assert writer.write(FENCING_TOKEN, SELLERS, AS_OF, batch(SELLERS, {"s": 1})) == 1
     writer.close()

@@ -15,7 +15,7 @@ from adrank.contracts.manifests import CatalogueManifest
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import changes
 from spark.catalogue import change_data, snapshots, views
-from spark.catalogue.snapshots import keep
+from spark.catalogue.snapshots import ensure
 from spark.lake.files import LakeFiles
 from tests.support.catalogue_changes import change, landed, orderly
 from tests.support.spark_lake import BUCKET, TestLake, at
@@ -43,7 +43,7 @@ def test_history_on_top_of_snapshots_is_the_history_of_everything(
     everything = versions(spark, files, at(55), at(70))
     assert len(everything) > 10
     for day in (1, 2):
-        assert keep(spark, files, "ads", at(24 * day))
+        assert ensure(spark, files, "ads", at(24 * day))
         for hour in timestamps.hours(at(24 * (day - 1)), at(24 * day)):
             shutil.rmtree(raw_lake.path(lake.raw_cdc("ads", hour)))
     assert versions(spark, files, at(55), at(70)) == everything, "of what was folded nothing is left to read"
@@ -64,7 +64,7 @@ def test_a_change_that_belongs_before_what_a_snapshot_settled_is_folded_with_eve
     before = [(at(3), change("c", at(3), 5, "k", 1)), (at(5), change("u", at(5), 10, "k", 2))]
     landed(raw_lake.root, [*before, (at(26), DISTURBING[name])], 3)
     everything = versions(spark, files, at(24), at(72))
-    assert keep(spark, files, "ads", at(24))
+    assert ensure(spark, files, "ads", at(24))
     assert versions(spark, files, at(24), at(72)) == everything
 
 
@@ -74,7 +74,7 @@ def test_a_change_that_landed_before_its_day_can_disturb_the_snapshot_that_carri
     ahead = (at(4), change("u", at(26), 7, "k", 3))
     landed(raw_lake.root, [(at(3), change("c", at(3), 5, "k", 1)), ahead, (at(5), change("u", at(5), 10, "k", 2))], 2)
     everything = versions(spark, files, at(24), at(48))
-    assert keep(spark, files, "ads", at(24))
+    assert ensure(spark, files, "ads", at(24))
     assert versions(spark, files, at(24), at(48)) == everything
     assert len(everything) == 2
 
@@ -85,7 +85,7 @@ def settled(raw_lake: TestLake) -> None:
 
 
 def snapshot_rows(spark: SparkSession, files: LakeFiles, day: datetime) -> list[Any]:
-    found = snapshots._holding(files, "ads", day)
+    found = snapshots._valid(files, "ads", day)
     assert found is not None
     return sorted(map(repr, snapshots._read(spark, files, "ads", found).collect()))
 
@@ -94,15 +94,15 @@ def test_a_snapshot_has_the_same_rows_from_whatever_it_is_written(
     raw_lake: TestLake, spark: SparkSession, files: LakeFiles
 ) -> None:
     landed(raw_lake.root, orderly(random.Random(4), 2, truncations=True), 2)
-    assert keep(spark, files, "ads", at(48))
+    assert ensure(spark, files, "ads", at(48))
     from_everything = snapshot_rows(spark, files, at(48))
     manifest = raw_lake.path(lake.catalogue_manifest("ads", at(48)))
     there = manifest.read_text()
-    assert keep(spark, files, "ads", at(48))
+    assert ensure(spark, files, "ads", at(48))
     assert manifest.read_text() == there, "what is there stays"
     manifest.unlink()
-    assert keep(spark, files, "ads", at(24))
-    assert keep(spark, files, "ads", at(48))
+    assert ensure(spark, files, "ads", at(24))
+    assert ensure(spark, files, "ads", at(48))
     assert snapshot_rows(spark, files, at(48)) == from_everything
 
 
@@ -110,11 +110,11 @@ def test_a_change_that_lands_behind_a_snapshot_is_in_history_at_once_and_in_the_
     raw_lake: TestLake, spark: SparkSession, files: LakeFiles
 ) -> None:
     settled(raw_lake)
-    assert keep(spark, files, "ads", at(24))
+    assert ensure(spark, files, "ads", at(24))
     changes.land_cdc(ObjectStore.connect(BUCKET), "ads", at(4), [change("u", at(4), 6, "k", 7)])
     everything = versions(spark, files, at(24), at(48))
     assert "7.0" in str(everything)
-    assert keep(spark, files, "ads", at(24))
+    assert ensure(spark, files, "ads", at(24))
     shutil.rmtree(raw_lake.path(lake.raw_cdc("ads", at(4))))
     assert versions(spark, files, at(24), at(48)) == everything
 
@@ -123,15 +123,15 @@ def test_a_day_before_which_an_hour_is_open_has_no_snapshot_yet(
     raw_lake: TestLake, spark: SparkSession, files: LakeFiles
 ) -> None:
     settled(raw_lake)
-    assert not keep(spark, files, "ads", at(72))
+    assert not ensure(spark, files, "ads", at(72))
     raw_lake.path(lake.raw_cdc_manifest("ads", at(47))).unlink()
-    assert not keep(spark, files, "ads", at(48))
+    assert not ensure(spark, files, "ads", at(48))
     assert not raw_lake.path(lake.catalogue_table("ads")).exists()
 
 
 def test_a_snapshot_of_other_columns_is_not_taken(raw_lake: TestLake, spark: SparkSession, files: LakeFiles) -> None:
     settled(raw_lake)
-    assert keep(spark, files, "ads", at(24))
+    assert ensure(spark, files, "ads", at(24))
     path = raw_lake.path(lake.catalogue_manifest("ads", at(24)))
     manifest = CatalogueManifest.model_validate_json(path.read_text())
     del manifest.columns["title"]
@@ -144,7 +144,7 @@ def test_a_torn_file_of_a_day_that_is_folded_is_not_looked_at(
     raw_lake: TestLake, spark: SparkSession, files: LakeFiles
 ) -> None:
     settled(raw_lake)
-    assert keep(spark, files, "ads", at(24))
+    assert ensure(spark, files, "ads", at(24))
     for hour in (at(3), at(30)):
         (raw_lake.path(lake.raw_cdc("ads", hour)) / "part-0.jsonl").unlink()
         if hour == at(3):
@@ -155,4 +155,4 @@ def test_a_torn_file_of_a_day_that_is_folded_is_not_looked_at(
 
 def test_a_snapshot_begins_with_a_day(raw_lake: TestLake, spark: SparkSession, files: LakeFiles) -> None:
     with pytest.raises(ValueError, match="not the start of a day"):
-        keep(spark, files, "ads", at(24) + timedelta(minutes=1))
+        ensure(spark, files, "ads", at(24) + timedelta(minutes=1))

@@ -19,7 +19,7 @@ from spark.lake.files import LakeFiles
 from tests.support.spark_lake import BUCKET, TestLake, at
 
 SQL = Path(__file__).resolve().parents[4] / "include" / "sql"
-BOUNDS = RowRatioBounds(least=0.5, most=2, min_rows_compared=3)
+BOUNDS = RowRatioBounds(min_ratio=0.5, max_ratio=2, min_rows_compared=3)
 
 
 def run(lake_: TestLake, group: str, start: datetime, end: datetime, *more: str) -> None:

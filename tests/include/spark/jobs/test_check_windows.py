@@ -59,7 +59,8 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
     told: list[dict[str, Any]] = []
     for hour, raw in enumerate(raws):
         rows: list[dict[str, Any]] = [
-            {"hour_no": number(hour), "entity_id": f"ad-{ad}"} | {m: chance.randrange(4) for m in tiles.counts.measures}
+            {"hour_no": number(hour), "entity_id": f"ad-{ad}"}
+            | {m: chance.randrange(4) for m in tiles.aggregation.measures}
             for ad in range(6)
             if chance.random() < 0.5
         ]
@@ -71,13 +72,14 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
 
     def latest(rows: list[dict[str, Any]]) -> dict[str, int | None]:
         return {
-            f"last_{m}": max((row["hour_no"] for row in rows if row[m] > 0), default=None) for m in tiles.counts.latest
+            f"last_{m}": max((row["hour_no"] for row in rows if row[m] > 0), default=None)
+            for m in tiles.aggregation.latest
         }
 
     ads = sorted({row["entity_id"] for row in told})
     of_day = [
         {"entity_id": ad, "hour_no": number(0)}
-        | {m: sum(row[m] for row in rows) for m in tiles.counts.measures}
+        | {m: sum(row[m] for row in rows) for m in tiles.aggregation.measures}
         | latest(rows)
         for ad in ads
         if (rows := [row for row in told if row["entity_id"] == ad and row["hour_no"] < number(24)])
@@ -93,7 +95,7 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
             rows = [row for row in told if row["entity_id"] == ad and row["hour_no"] <= number(hour)]
             sums = {
                 name: sum(row[m] for row in rows if row["hour_no"] > number(hour) - hours)
-                for name, m, hours in tiles.counts.sums
+                for name, m, hours in tiles.aggregation.sums
             }
             if any(sums.values()):
                 ended.append({"entity_id": ad} | sums | latest(rows))

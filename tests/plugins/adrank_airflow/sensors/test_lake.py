@@ -52,7 +52,7 @@ def test_at_the_deadline_it_names_what_is_missing(settings: Settings, context: A
 
 def test_a_days_windows_are_those_of_its_last_hour_of_every_group_that_counts(settings: Settings) -> None:
     night = WindowsReadySensor(task_id="wait_for_windows", settings=settings, day="2026-03-01T00:00:00+00:00")
-    counting = [group.name for group in registry.load().groups if group.counts]
+    counting = [group.name for group in registry.load().groups if group.aggregation]
     assert night.keys() == [f"windows/{name}/dt=2026-03-01/hr=23/_MANIFEST.json" for name in counting]
 
 

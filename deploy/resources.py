@@ -36,7 +36,9 @@ class UnknownAlarmError(LookupError):
 
 
 def bucket(settings: Settings) -> Request:
-    """S3's CreateBucket of the lake."""
+    """S3's CreateBucket of the lake; us-east-1 is where S3 refuses to be told the region."""
+    if settings.region == "us-east-1":
+        return {"Bucket": settings.lake.bucket}
     return {
         "Bucket": settings.lake.bucket,
         "CreateBucketConfiguration": {"LocationConstraint": settings.region},

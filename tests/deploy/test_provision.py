@@ -35,6 +35,11 @@ def made() -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize(("region", "told"), [("us-east-1", False), ("eu-west-1", True)])
+def test_a_bucket_names_its_region_where_s3_takes_it(region: str, told: bool) -> None:
+    assert ("CreateBucketConfiguration" in resources.bucket(Settings(region=region))) is told
+
+
 def test_a_second_time_changes_nothing(account: None) -> None:
     settings = Settings()
     provision(CLIENT, settings, resources.alarms(settings))

@@ -30,6 +30,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Param, TaskGroup
 
 from adrank.contracts import registry
+from adrank.contracts.entry_points.features import ComputeFeatures, PushFeatures
 from adrank.contracts.settings import load
 from adrank_airflow.dag_defaults import access_control, task_defaults
 from adrank_airflow.operators.features.backfill import PlanChunksOperator
@@ -96,10 +97,8 @@ with DAG(
         with TaskGroup(task_group, tooltip=f"All of the work, by {engine}") as work:
             compute = step.partial(
                 task_id="compute",
-                entry_point="compute_features.py",
-                queries=True,
-                arguments=["--recompute", "{{ params.recompute | lower }}", *SETTINGS.cdc.history_arguments()],
-                leased=True,
+                entry_point=ComputeFeatures,
+                values={"recompute": "{{ params.recompute | lower }}"},
                 pool=SETTINGS.airflow.emr_pool,
                 execution_timeout=SETTINGS.emr.step_timeout,
                 max_active_tis_per_dagrun=1,
@@ -117,8 +116,8 @@ with DAG(
                 for store in ("redis", "dynamodb"):
                     step(
                         task_id=store,
-                        entry_point="push_features.py",
-                        arguments=["--store", store, "--hour", LAST_HOUR, *SETTINGS.online.arguments(SETTINGS.region)],
+                        entry_point=PushFeatures,
+                        values={"store": store, "hour": LAST_HOUR},
                     )
 
         choose_engine.follow(work, engine)

@@ -28,6 +28,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
 from adrank.contracts import lake
+from adrank.contracts.entry_points.billing import LandBilling
 from adrank.contracts.settings import load
 from adrank_airflow.dag_defaults import DATE, DAY, access_control, task_defaults
 from adrank_airflow.operators.checks import RequireBilledDayOperator
@@ -57,8 +58,8 @@ with DAG(
         task_id="land_export",
         job="billing",
         as_of=DAY,
-        entrypoint="ingestion.billing",
-        arguments=["--day", DAY, "--bucket", SETTINGS.lake.bucket, *SETTINGS.billing.landing_arguments()],
+        entry_point=LandBilling,
+        values={"day": DAY},
         inputs={},
         outputs={"verdict": lake.billing_verdicts(DATE)},
     )

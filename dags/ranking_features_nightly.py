@@ -26,6 +26,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, CronDataIntervalTimetable, Param, TaskGroup
 
 from adrank.contracts import registry
+from adrank.contracts.entry_points.features import CheckWindows
 from adrank.contracts.settings import load
 from adrank_airflow.dag_defaults import DATE, DAY, access_control, task_defaults
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
@@ -53,9 +54,8 @@ with DAG(
         for group in registry.load().with_input("events"):
             EmrSparkStepOperator(
                 task_id=group.name,
-                entry_point="check_windows.py",
-                queries=True,
-                arguments=["--group", group.name, "--day", DATE],
+                entry_point=CheckWindows,
+                values={"group": group.name, "day": DATE},
             )
 
     wait_for_windows >> check

@@ -10,6 +10,7 @@ from airflow.sdk.exceptions import DownstreamTasksSkipped
 from airflow.sdk.execution_time import macros
 
 from adrank.contracts import registry
+from adrank.contracts.entry_points.features import CheckWindows, ComputeFeatures
 from adrank_airflow.operators.jobs import spark_command
 from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 from tests.dags.graphs import can_run, graph
@@ -29,13 +30,13 @@ def backfill(dags: dict[str, Any]) -> Any:
 def test_both_engines_do_the_same_work(backfill: Any) -> None:
     emr, submit = (backfill.get_task(f"{engine}.compute") for engine in ENGINES.values())
     assert submit.operator_class.__name__ == "SparkSubmitStepOperator"
-    kept = ("entry_point", "queries", "arguments", "leased")
+    kept = ("entry_point", "values")
     assert {k: emr.partial_kwargs[k] for k in kept} == {k: submit.partial_kwargs[k] for k in kept}
-    assert emr.partial_kwargs["leased"]
+    assert emr.partial_kwargs["entry_point"] is ComputeFeatures
     for name in ("validate", *(f"push.{store}" for store in STORES)):
         emr, submit = (backfill.get_task(f"{engine}.{name}") for engine in ENGINES.values())
         assert submit.application == spark_command.entry_point_uri(emr.settings.lake, emr.entry_point)
-        assert (submit.arguments, submit.queries, submit.leased) == (emr.arguments, emr.queries, emr.leased)
+        assert (submit.arguments, submit.entry_point) == (emr.arguments, emr.entry_point)
         assert (submit.trigger_rule, submit.pool) == (emr.trigger_rule, emr.pool)
 
 
@@ -70,7 +71,7 @@ def test_chunks_are_computed_one_at_a_time_in_the_clusters_pool(backfill: Any, e
 def test_the_step_is_told_whether_to_compute_what_is_whole(backfill: Any, recompute: bool, told: str) -> None:
     task = backfill.get_task("emr.compute")
     words = backfill.get_task("emr.validate").render_template(
-        task.partial_kwargs["arguments"], {"params": {"recompute": recompute}}
+        ComputeFeatures.command_line(**task.partial_kwargs["values"]), {"params": {"recompute": recompute}}
     )
     assert words[:2] == ["--recompute", told]
 
@@ -124,6 +125,6 @@ def test_every_group_that_counts_is_proved_every_night_by_what_it_counts(nightly
     checks = {task.task_id: task for task in nightly.tasks if task.task_id.startswith("check.")}
     assert set(checks) == {f"check.{name}" for name in counting}
     assert {task.arguments[1] for task in checks.values()} == counting
-    assert all(task.queries for task in checks.values())
-    assert {task.entry_point for task in checks.values()} == {"check_windows.py"}
+    assert all("--queries" in task.arguments for task in checks.values())
+    assert {task.entry_point for task in checks.values()} == {CheckWindows}
     assert set(nightly.task_dict) == {"wait_for_windows", *checks}

@@ -8,6 +8,7 @@ from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import BaseOperator, TaskGroup
 
 from adrank.contracts import lake
+from adrank.contracts.entry_points.training import Evaluate
 from adrank.contracts.settings import Settings
 from adrank_airflow import xcom
 from adrank_airflow.base import AdrankTask
@@ -35,12 +36,11 @@ def gate(settings: Settings, run: str, plan_inputs: AdrankTask, train_model: Adr
             task_id="evaluate_candidate",
             job="evaluate",
             as_of=AS_OF,
-            entrypoint="training.evaluate",
-            arguments=[
-                *settings.evaluation_arguments(),
-                f"--candidate-digest={xcom.field(train_model, 'package_digest')}",
-                f"--production-digest={xcom.field(plan_inputs, 'production_digest')}",
-            ],
+            entry_point=Evaluate,
+            values={
+                "candidate_digest": xcom.field(train_model, "package_digest"),
+                "production_digest": xcom.field(plan_inputs, "production_digest"),
+            },
             inputs={
                 "training_set": lake.uri(settings.lake.bucket, lake.training_set(run)),
                 "candidate": xcom.field(train_model, "model_data_url"),

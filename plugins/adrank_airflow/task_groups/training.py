@@ -7,6 +7,7 @@ from typing import NamedTuple
 from airflow.sdk import TaskGroup
 
 from adrank.contracts import lake
+from adrank.contracts.entry_points.training import BuildTrainingSet, TrainHyperparameters
 from adrank.contracts.settings import Settings
 from adrank_airflow import xcom
 from adrank_airflow.base import AdrankTask
@@ -37,8 +38,8 @@ def training(settings: Settings, run: str) -> Training:
             task_id="build_training_set",
             job="training-set",
             as_of=AS_OF,
-            entrypoint="training.build_training_set",
-            arguments=["--as-of", AS_OF, *settings.training_set_arguments()],
+            entry_point=BuildTrainingSet,
+            values={"as_of": AS_OF},
             inputs={name: xcom.field(plan_inputs, name) for name in ("events", "features", "ads", "billing")},
             outputs={"training_set": lake.training_set(run)},
         )
@@ -49,7 +50,7 @@ def training(settings: Settings, run: str) -> Training:
             task_id="train_model",
             job="train",
             as_of=AS_OF,
-            hyperparameters=settings.hyperparameters(),
+            hyperparameters=TrainHyperparameters.from_settings(settings),
             training_set=lake.training_set(run),
             output_prefix=lake.trained_models(run),
         )

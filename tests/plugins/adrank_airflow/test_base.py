@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk import DAG, BaseBranchOperator, BaseSensorOperator
 from airflow.sdk.exceptions import TaskDeferred
 
+from adrank.contracts.entry_points.features import ComputeFeatures
 from adrank.contracts.settings import Emr, Rollout, SageMaker, Settings
 from adrank_airflow.base import AdrankTask
 from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
@@ -117,6 +118,6 @@ def test_it_joins_with(joined: Any, base: type, settings: Settings) -> None:
 
 
 def test_it_joins_with_the_spark_providers_operator(settings: Settings) -> None:
-    task = SparkSubmitStepOperator(task_id="a", settings=settings, entry_point="x.py", arguments=[])
+    task = SparkSubmitStepOperator(task_id="a", settings=settings, entry_point=ComputeFeatures, values={})
     assert isinstance(task, AdrankTask)
-    assert task.application.endswith("/spark/x.py")
+    assert task.application.endswith("/spark/compute_features.py")

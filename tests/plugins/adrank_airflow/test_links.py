@@ -9,6 +9,7 @@ import pytest
 from airflow.providers.amazon.aws.links import base_aws
 from airflow.sdk.exceptions import TaskDeferred
 
+from adrank.contracts.entry_points.features import ComputeFeatures
 from adrank.contracts.settings import Settings
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 from adrank_airflow.operators.jobs.sagemaker_job import SageMakerTrainingJobOperator
@@ -43,7 +44,7 @@ def addresses(task: Any, context: Any, kept: Kept) -> dict[str, str]:
 
 
 def test_a_step_leads_to_its_cluster_and_logs(cluster: str, settings: Settings, context: Any, kept: Kept) -> None:
-    task = EmrSparkStepOperator(task_id="a", settings=settings, entry_point="x.py", arguments=[], step_name="s")
+    task = EmrSparkStepOperator(task_id="a", settings=settings, entry_point=ComputeFeatures, values={}, step_name="s")
     found = addresses(task, context, kept)
     console = "https://console.aws.amazon.com"
     assert found["EMR Cluster"] == f"{console}/emr/home?region=eu-west-1#/clusterDetails/{cluster}"
@@ -72,5 +73,5 @@ def test_a_job_leads_to_its_page_and_its_containers_logs(
 
 
 def test_a_task_that_submitted_nothing_leads_nowhere(settings: Settings, kept: Kept) -> None:
-    task = EmrSparkStepOperator(task_id="a", settings=settings, entry_point="x.py", arguments=[])
+    task = EmrSparkStepOperator(task_id="a", settings=settings, entry_point=ComputeFeatures, values={})
     assert [link.get_link(task, ti_key=SimpleNamespace()) for link in task.operator_extra_links] == ["", ""]  # type: ignore[attr-defined]

@@ -14,6 +14,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowException
 
 from adrank.contracts import lake, registry
+from adrank.contracts.entry_points.command_line import EntryPointArguments
+from adrank.contracts.entry_points.features import CheckWindows, ComputeFeatures
 from adrank.contracts.manifests import FeatureManifest
 from adrank.contracts.settings import Settings
 from adrank.storage.leases import LeaseRecord
@@ -58,21 +60,16 @@ def target(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clo
     return cloud
 
 
-def submit(entry_point: str, arguments: list[str], **more: Any) -> None:
+def submit(entry_point: type[EntryPointArguments], values: dict[str, Any], **more: Any) -> None:
     task = SparkSubmitStepOperator(
-        task_id=GROUP, settings=Settings(), entry_point=entry_point, arguments=arguments, name="backfill a run", **more
+        task_id=GROUP, settings=Settings(), entry_point=entry_point, values=values, name="backfill a run", **more
     )
     SparkSubmitStepOperator.execute.__wrapped__(task, {"ti": SimpleNamespace(try_number=1)})  # type: ignore[attr-defined]
 
 
 def compute(start: datetime, end: datetime) -> None:
-    submit(
-        "compute_features.py",
-        [],
-        hours={"start": start.isoformat(), "end": end.isoformat(), "groups": [GROUP]},
-        queries=True,
-        leased=True,
-    )
+    hours = {"start": start.isoformat(), "end": end.isoformat(), "groups": [GROUP]}
+    submit(ComputeFeatures, {}, hours=hours)
 
 
 def test_chunks_computed_by_spark_submit_are_whole_and_their_windows_prove_right(target: Cloud) -> None:
@@ -84,7 +81,7 @@ def test_chunks_computed_by_spark_submit_are_whole_and_their_windows_prove_right
         assert (manifest.rows, manifest.fingerprint) == (1, registry.load().group(GROUP).fingerprint)
     lease = LeaseRecord.model_validate_json(target.path(lake.lease(GROUP, at(HOURS - 1))).read_text())
     assert (lease.owner, lease.released) == ("backfill a run try 1", True)
-    submit("check_windows.py", ["--group", GROUP, "--day", f"{FIRST:%Y-%m-%d}"], queries=True)
+    submit(CheckWindows, {"group": GROUP, "day": f"{FIRST:%Y-%m-%d}"})
 
 
 def test_a_driver_that_fails_fails_the_task_with_its_own_words(target: Cloud) -> None:

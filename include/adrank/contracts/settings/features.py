@@ -53,12 +53,6 @@ class Online(FrozenModel):
     features_table: str = "adrank-features"
     experiments_table: str = "adrank-experiments"
 
-    def arguments(self, region: str) -> list[str]:
-        """Where the stores are, as the push job's command line names it."""
-        tls = ["--redis-tls"] if self.redis_tls else []
-        where = ["--redis-host", self.redis_host, "--redis-port", str(self.redis_port), *tls]
-        return [*where, "--table", self.features_table, "--region", region]
-
 
 class Expectations(FrozenModel):
     """What feature partitions must be like to be pushed, beyond what the registry declares."""
@@ -68,11 +62,6 @@ class Expectations(FrozenModel):
     min_rows_compared: int = Field(
         default=1000, ge=1, description="rows of the day before, below which nothing is said"
     )
-
-    def arguments(self) -> list[str]:
-        """What the validation must know, as its command line names it."""
-        ratios = [str(self.min_row_ratio), str(self.max_row_ratio)]
-        return ["--row-ratio", *ratios, "--min-rows-compared", str(self.min_rows_compared)]
 
 
 class Audit(FrozenModel):
@@ -89,7 +78,3 @@ class Audit(FrozenModel):
         default=timedelta(hours=6), gt=timedelta(0), description="training asks for an audit as recent as this"
     )
     allow_unaudited: bool = Field(default=False, description="train although no recent hour was audited")
-
-    def arguments(self) -> list[str]:
-        """What the audit job must know, as its command line names it."""
-        return ["--sample", str(self.sample), "--max-skew", str(self.max_skew)]

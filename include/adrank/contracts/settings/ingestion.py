@@ -5,13 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from pydantic import Field, TypeAdapter, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from adrank.contracts.base import FrozenModel
-
-
-def _iso(duration: timedelta) -> str:
-    return str(TypeAdapter(timedelta).dump_python(duration, mode="json"))
 
 
 class Events(FrozenModel):
@@ -117,10 +113,6 @@ class Cdc(FrozenModel):
             raise ValueError(f"{', '.join(wrong)}: expected table.column")
         return ignored
 
-    def history_arguments(self) -> list[str]:
-        """What jobs that fold change data must know, as their command lines name it."""
-        return [part for name in self.ignored_columns for part in ("--ignored-column", name)]
-
 
 class Billing(FrozenModel):
     """Nightly billing exports, the authority on revenue."""
@@ -140,11 +132,3 @@ class Billing(FrozenModel):
     metrics_interval: timedelta = Field(
         default=timedelta(minutes=1), gt=timedelta(0), description="how often the lake is asked what is in quarantine"
     )
-
-    def landing_arguments(self) -> list[str]:
-        """What the landing job must know, as its command line names it."""
-        return ["--currency", self.currency, "--lag", _iso(self.lag)]
-
-    def revenue_arguments(self) -> list[str]:
-        """What jobs that read revenue must know, as their command lines name it."""
-        return ["--billing-maturity", _iso(self.maturity)]

@@ -69,24 +69,6 @@ class Settings(BaseSettings):
         """Where people read an object of the lake."""
         return self.lake.browse_url.format(bucket=self.lake.bucket, region=self.region, key=quote(key, safe="/="))
 
-    def training_set_arguments(self) -> list[str]:
-        """Window, test fraction and label weights, as the training-set job's command line names them."""
-        training = self.training
-        window = ["--window-days", str(training.window_days), "--test-fraction", str(training.test_fraction)]
-        return [*window, "--labels", self.labels.model_dump_json(), *self.billing.revenue_arguments()]
-
-    def evaluation_arguments(self) -> list[str]:
-        """How the evaluation job measures, as its command line names it."""
-        return ["--confidence", str(self.gate.confidence), "--min-propensity", str(self.gate.min_propensity)]
-
-    def hyperparameters(self) -> dict[str, str]:
-        """What the training job is told; SageMaker carries strings only."""
-        names = ("learning_rate", "num_leaves", "min_data_in_leaf", "num_boost_round", "seed", "folds")
-        return {
-            **{n: str(getattr(self.training, n)) for n in names},
-            "mlflow_experiment": self.training.mlflow_experiment,
-        }
-
     @model_validator(mode="after")
     def _names_are_known(self) -> Settings:
         sections = {f"{_PREFIX}{name}".upper() for name in type(self).model_fields}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from adrank.contracts import lake
+from adrank.contracts.entry_points.features import HourlyFeatures
 from adrank.contracts.manifests import FeatureRun
 from adrank.contracts.settings import Settings
 from adrank_airflow.base import AdrankTask
@@ -35,16 +36,8 @@ class HourlyFeaturesOperator(EmrSparkStepOperator):
         lookback = settings.events.allowed_lateness / timedelta(hours=1)
         super().__init__(
             settings=settings,
-            entry_point="hourly_features.py",
-            arguments=[
-                *("--hour", hour, "--run", "{{ run_id }}", "--late-lookback-hours", f"{lookback:g}"),
-                *settings.cdc.history_arguments(),
-                *settings.expectations.arguments(),
-                *settings.online.arguments(settings.region),
-                *settings.audit.arguments(),
-            ],
-            queries=True,
-            leased=True,
+            entry_point=HourlyFeatures,
+            values={"hour": hour, "run": "{{ run_id }}", "late_lookback_hours": f"{lookback:g}"},
             **kwargs,
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperatorLink
 
 from adrank.contracts import lake, timestamps
+from adrank.contracts.entry_points.features import ValidateFeatures
 from adrank.contracts.settings import Settings
 from adrank_airflow.base import AdrankTask
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
@@ -54,11 +55,10 @@ class _RangeValidationOperator(DataDocsMixin, AdrankTask):
     """
 
     def __init__(self, *, settings: Settings, start: str, end: str, **kwargs: Any) -> None:
-        bounds = settings.expectations.arguments()
         super().__init__(
             settings=settings,
-            entry_point="validate_features.py",
-            arguments=["--start", start, "--end", end, "--run", "{{ run_id }}", *bounds],
+            entry_point=ValidateFeatures,
+            values={"start": start, "end": end, "run": "{{ run_id }}"},
             **kwargs,
         )
         self.start = start

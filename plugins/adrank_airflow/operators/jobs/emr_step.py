@@ -11,10 +11,10 @@ from airflow.sdk import BaseOperatorLink
 
 from adrank.contracts.settings import Settings
 from adrank_airflow import links
-from adrank_airflow.base import AdrankTask
 from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.emr_steps import DEAD_STEP
 from adrank_airflow.operators.jobs import spark_command
+from adrank_airflow.operators.jobs.entry_point import EntryPointTask
 from adrank_airflow.operators.jobs.spark_command import STEP_NAME
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CONSOLE_LINKS: Final = (EmrClusterLink(), EmrLogsLink())
 
 
-class EmrSparkStepOperator(AdrankTask):
+class EmrSparkStepOperator(EntryPointTask):
     """Run a published Spark entry point on the shared cluster and wait for it off the worker.
 
     A step is recognised by its name, which holds DAG, task, run and, where tasks are mapped over them, hours: a retry
@@ -32,13 +32,11 @@ class EmrSparkStepOperator(AdrankTask):
     fails, its own last log lines are in the task log. A step that ends well ends its task in the triggerer, where
     Airflow makes no event of an outlet: outlets belong to a task behind it.
 
-    :param entry_point: file under ``<code prefix>/spark/``.
-    :param arguments: its command line; templated.
+    Where the program takes leases (:mod:`adrank.storage.leases`), their owner is the step's name: who submits a step
+    under the name of an earlier one knows that one dead, and need not wait for what it held.
+
     :param hours: ``start`` and ``end`` (ISO) to hand over as ``--start`` and ``--end``, and ``groups``, each as
         ``--group``: what a task may be mapped over.
-    :param queries: whether to hand over, as ``--queries``, where the published SQL is.
-    :param leased: whether the work takes leases (:mod:`adrank.storage.leases`); ``--owner`` is then the step's name:
-        who submits a step under the name of an earlier one knows that one dead, and need not wait for what it held.
     """
 
     returns = ("cluster_id", "step_id")
@@ -50,20 +48,12 @@ class EmrSparkStepOperator(AdrankTask):
         self,
         *,
         settings: Settings,
-        entry_point: str,
-        arguments: Sequence[str],
         hours: Mapping[str, Any] | None = None,
-        queries: bool = False,
-        leased: bool = False,
         step_name: str = STEP_NAME,
         **kwargs: Any,
     ) -> None:
         super().__init__(settings=settings, pool=kwargs.pop("pool", settings.airflow.emr_pool), **kwargs)
-        self.entry_point = entry_point
-        self.arguments = list(arguments)
         self.hours = hours
-        self.queries = queries
-        self.leased = leased
         self.step_name = step_name
         self._step: tuple[str, str] | None = None
 
@@ -71,9 +61,8 @@ class EmrSparkStepOperator(AdrankTask):
         """The step's spark-submit command line."""
         code = self.settings.lake
         script = spark_command.entry_point_uri(code, self.entry_point)
-        owner = self.step_name if self.leased else None
-        words = spark_command.command_line(code, self.arguments, self.hours, self.queries, owner)
-        return ["spark-submit", "--py-files", spark_command.py_files(code), script, *words]
+        known_now = spark_command.range_arguments(self.entry_point, self.hours, self.step_name)
+        return ["spark-submit", "--py-files", spark_command.py_files(code), script, *self.arguments, *known_now]
 
     def execute(self, context: Context) -> None:
         """Attach to the live step of this name, or submit it; then defer."""

@@ -16,6 +16,7 @@ from adrank_airflow import links
 from adrank_airflow.base import AdrankTask
 from adrank_airflow.errors import DeadlineError, JobFailedError
 from adrank_airflow.hooks.sagemaker_jobs import JobKind, failure_reason, name_field
+from adrank_airflow.operators.jobs.entry_point import EntryPointTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,11 +74,9 @@ class _SageMakerJobOperator(AdrankTask):
         return {"adrank:dag": self.dag_id, "adrank:task": self.task_id}
 
 
-class SageMakerProcessingJobOperator(_SageMakerJobOperator):
+class SageMakerProcessingJobOperator(EntryPointTask, _SageMakerJobOperator):
     """Run one of the training image's modules as a processing job.
 
-    :param entrypoint: module to run.
-    :param arguments: its command line; templated.
     :param inputs: name -> URI; a ``.manifest`` is an exact list of files, anything else a prefix. An input whose URI
         renders empty is left out.
     :param outputs: name -> key prefix in the lake.
@@ -90,22 +89,18 @@ class SageMakerProcessingJobOperator(_SageMakerJobOperator):
     def __init__(
         self,
         *,
-        entrypoint: str,
-        arguments: Sequence[str],
         inputs: Mapping[str, str],
         outputs: Mapping[str, str],
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.entrypoint = entrypoint
-        self.arguments = list(arguments)
         self.inputs = dict(inputs)
         self.outputs = dict(outputs)
 
     def request(self, name: str) -> dict[str, Any]:
         """The CreateProcessingJob arguments."""
         return processing_request(
-            self.settings, name, self.entrypoint, self.arguments, self.inputs, self.outputs, self._tags()
+            self.settings, name, self.entry_point.program, self.arguments, self.inputs, self.outputs, self._tags()
         )
 
     def outcome(self, description: dict[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from adrank.contracts import lake
+from adrank.contracts.entry_points.command_line import EntryPointArguments
 from adrank.contracts.settings import Lake
 
 #: Names a task's Spark work: the same for every try, and for no other work that may be under way. One of many mapped
@@ -20,18 +21,14 @@ def py_files(settings: Lake) -> str:
     return lake.uri(settings.bucket, f"{settings.code_prefix}/adrank.zip")
 
 
-def entry_point_uri(settings: Lake, entry_point: str) -> str:
-    """URI of a file under ``<code prefix>/spark/``."""
-    return lake.uri(settings.bucket, f"{settings.code_prefix}/spark/{entry_point}")
+def entry_point_uri(settings: Lake, entry_point: type[EntryPointArguments]) -> str:
+    """URI of the program below ``<code prefix>/spark/``."""
+    return lake.uri(settings.bucket, f"{settings.code_prefix}/spark/{entry_point.program}")
 
 
-def command_line(
-    settings: Lake, arguments: Sequence[str], hours: Mapping[str, Any] | None, queries: bool, owner: str | None
-) -> list[str]:
-    """The entry point's command line: bucket, its own arguments, range of hours with its groups, where the published
-    queries are, owner of the leases that it takes."""
-    range_of_hours = ["--start", hours["start"], "--end", hours["end"]] if hours else []
-    groups = [word for group in (hours or {}).get("groups", ()) for word in ("--group", group)]
-    published = ["--queries", lake.uri(settings.bucket, f"{settings.code_prefix}/sql")] if queries else []
-    leases = ["--owner", owner] if owner else []
-    return ["--bucket", settings.bucket, *arguments, *range_of_hours, *groups, *published, *leases]
+def range_arguments(entry_point: type[EntryPointArguments], hours: Mapping[str, Any] | None, owner: str) -> list[str]:
+    """What is known only when the task runs: its hours, with their groups, and the owner of leases that it takes."""
+    values = {"group" if name == "groups" else name: value for name, value in (hours or {}).items()}
+    if "owner" in entry_point.model_fields:
+        values["owner"] = owner
+    return entry_point.command_line(**values)

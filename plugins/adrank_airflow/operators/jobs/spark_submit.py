@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import BaseHook
 
+from adrank.contracts.entry_points.command_line import EntryPointArguments
 from adrank.contracts.settings import Settings
-from adrank_airflow.base import AdrankTask
 from adrank_airflow.operators.jobs import spark_command
+from adrank_airflow.operators.jobs.entry_point import EntryPointTask
 from adrank_airflow.operators.jobs.spark_command import STEP_NAME
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _RESOURCE_MANAGER: Final = "yarn_resourcemanager_webapp_address"
 
 
-class SparkSubmitStepOperator(AdrankTask, SparkSubmitOperator):
+class SparkSubmitStepOperator(EntryPointTask, SparkSubmitOperator):
     """Run a published Spark entry point where the Spark connection says, with the command line of an EMR step.
 
     Master and deploy mode are the connection's; how Spark reaches ``s3://`` there is the target's own configuration.
@@ -27,13 +28,11 @@ class SparkSubmitStepOperator(AdrankTask, SparkSubmitOperator):
     finds the driver that an earlier try left, where the provider can (on YARN it needs the ResourceManager's address in
     the connection).
 
-    :param entry_point: file under ``<code prefix>/spark/``.
-    :param arguments: its command line; templated.
+    Where the program takes leases (:mod:`adrank.storage.leases`), their owner is a name of this try alone: a worker
+    that dies may leave a driver running, and a retry has to wait for what that one holds.
+
     :param hours: ``start`` and ``end`` (ISO) to hand over as ``--start`` and ``--end``, and ``groups``, each as
         ``--group``: what a task may be mapped over.
-    :param queries: whether to hand over, as ``--queries``, where the published SQL is.
-    :param leased: whether the work takes leases (:mod:`adrank.storage.leases`); ``--owner`` is then a name of this try
-        alone: a worker that dies may leave a driver running, and a retry has to wait for what that one holds.
     """
 
     template_fields: Sequence[str] = ("hours", "arguments", "name", "conf", "env_vars")
@@ -43,16 +42,14 @@ class SparkSubmitStepOperator(AdrankTask, SparkSubmitOperator):
         self,
         *,
         settings: Settings,
-        entry_point: str,
-        arguments: Sequence[str],
+        entry_point: type[EntryPointArguments],
         hours: Mapping[str, Any] | None = None,
-        queries: bool = False,
-        leased: bool = False,
         name: str = STEP_NAME,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             settings=settings,
+            entry_point=entry_point,
             application=spark_command.entry_point_uri(settings.lake, entry_point),
             py_files=spark_command.py_files(settings.lake),
             conn_id=settings.airflow.spark_conn_id,
@@ -61,10 +58,7 @@ class SparkSubmitStepOperator(AdrankTask, SparkSubmitOperator):
             execution_timeout=kwargs.pop("execution_timeout", settings.emr.step_timeout),
             **kwargs,
         )
-        self.arguments = list(arguments)
         self.hours = hours
-        self.queries = queries
-        self.leased = leased
 
     def execute(self, context: Context) -> None:
         """Submit, and wait for the end."""
@@ -73,8 +67,7 @@ class SparkSubmitStepOperator(AdrankTask, SparkSubmitOperator):
         extra = connection.extra_dejson
         if "yarn" in (connection.conn_type, connection.host) and extra.get("deploy-mode") == "cluster":
             self._yarn_track_via_rm_api = self.durable = _RESOURCE_MANAGER in extra
-        owner = f"{self.name} try {context['ti'].try_number}" if self.leased else None
-        self.application_args = spark_command.command_line(
-            self.settings.lake, self.arguments, self.hours, self.queries, owner
-        )
+        owner = f"{self.name} try {context['ti'].try_number}"
+        known_now = spark_command.range_arguments(self.entry_point, self.hours, owner)
+        self.application_args = [*self.arguments, *known_now]
         super().execute(context)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BaseOperatorLink
 
 from adrank.contracts import lake, timestamps
+from adrank.contracts.entry_points.training import MeasureExperiment
 from adrank.contracts.experiments import Experiment
 from adrank.contracts.sagemaker_requests import processing_request
 from adrank.decisions import experiment as decision
@@ -73,13 +74,14 @@ class AwaitExperimentVerdictOperator(AdrankTask):
         billing = store.billing_files(experiment.start, end)
         if billing:
             inputs["billing"] = store.write_input_manifest(self._key(look, "billing.manifest"), billing)
-        arguments = ["--experiment", experiment.model_dump_json()]
-        arguments += ["--start", experiment.start.isoformat(), "--end", end.isoformat()]
-        arguments += self.settings.billing.revenue_arguments()
-        outputs = {"look": self._key(look, "")}
-        return processing_request(
-            self.settings, name, "training.measure_experiment", arguments, inputs, outputs, tags={}
+        arguments = MeasureExperiment.command_line(
+            experiment=experiment,
+            start=experiment.start,
+            end=end,
+            **MeasureExperiment.from_settings(self.settings),
         )
+        outputs = {"look": self._key(look, "")}
+        return processing_request(self.settings, name, MeasureExperiment.program, arguments, inputs, outputs, tags={})
 
     def judge(self, context: Context, event: dict[str, Any], look: int, name: str) -> Any:
         """The look is measured: judge it, keep the judgement, and end or wait for the next."""

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from pydantic import ValidationError
 
-from adrank.contracts.settings import Labels, Settings
+from adrank.contracts.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -55,34 +55,6 @@ def test_an_impossible_or_unknown_value_is_refused_by_name(
 def test_settings_cannot_be_changed_after_the_fact() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Settings().region = "us-east-1"  # type: ignore[misc]
-
-
-def test_hyperparameters_are_strings_because_sagemaker_carries_nothing_else() -> None:
-    assert all(isinstance(value, str) for value in Settings().hyperparameters().values())
-
-
-def test_label_weights_reach_the_job_as_they_were_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADRANK_LABELS__CONTACT", "7")
-    arguments = Settings().training_set_arguments()
-    labels = arguments[arguments.index("--labels") + 1]
-    assert json.loads(labels)["contact"] == 7
-    assert Labels.model_validate_json(labels) == Settings().labels
-
-
-def test_billing_reaches_the_jobs_as_it_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADRANK_BILLING__MATURITY", "PT36H")
-    monkeypatch.setenv("ADRANK_BILLING__LAG", "PT90M")
-    monkeypatch.setenv("ADRANK_BILLING__CURRENCY", "JPY")
-    settings = Settings()
-    assert settings.training_set_arguments()[-2:] == ["--billing-maturity", "P1DT12H"]
-    assert settings.billing.landing_arguments() == ["--currency", "JPY", "--lag", "PT1H30M"]
-
-
-def test_columns_that_history_may_leave_out_reach_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Settings().cdc.history_arguments() == []
-    monkeypatch.setenv("ADRANK_CDC__IGNORED_COLUMNS", '["ads.colour", "sellers.vat_id"]')
-    expected = ["--ignored-column", "ads.colour", "--ignored-column", "sellers.vat_id"]
-    assert Settings().cdc.history_arguments() == expected
 
 
 @pytest.mark.parametrize("name", ["colour", "ads.", "public.ads.colour"])

@@ -12,6 +12,7 @@ import pytest
 from airflow.sdk import DAG
 from airflow.sdk.exceptions import TaskDeferred
 
+from adrank.contracts.entry_points.features import ComputeFeatures
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import ClusterNotFoundError, DeadlineError, JobFailedError
 from adrank_airflow.hooks.emr_steps import EmrStepsHook
@@ -23,9 +24,8 @@ def operator(settings: Settings) -> EmrSparkStepOperator:
     return EmrSparkStepOperator(
         task_id="ad_engagement",
         settings=settings,
-        entry_point="compute_features.py",
-        queries=True,
-        arguments=["--group", "ad_engagement"],
+        entry_point=ComputeFeatures,
+        values={"group": ["ad_engagement"]},
         step_name="ranking_features_hourly.compute.ad_engagement run-1",
     )
 
@@ -49,14 +49,14 @@ def test_the_step_runs_the_published_code_on_the_published_sql(settings: Setting
     command = operator(settings).command()
     assert command[:2] == ["spark-submit", "--py-files"]
     assert "s3://adrank-lake/code/current/spark/compute_features.py" in command
-    assert command[-2:] == ["--queries", "s3://adrank-lake/code/current/sql"]
+    assert command[command.index("--queries") + 1] == "s3://adrank-lake/code/current/sql"
 
 
 def named(settings: Settings, **more: Any) -> list[str]:
     """The step's name and the owner of its leases, as the scheduler's context renders them."""
     with DAG(dag_id="ranking_backfill", schedule=None) as dag:
         task = EmrSparkStepOperator(
-            task_id="a", settings=settings, entry_point="x.py", arguments=["--group", "a"], leased=True, **more
+            task_id="a", settings=settings, entry_point=ComputeFeatures, values={"group": ["a"]}, **more
         )
     task.render_template_fields({"dag": dag, "task": task, "run_id": "run-1"})
     return [task.step_name, *task.command()[task.command().index("--owner") + 1 :]]

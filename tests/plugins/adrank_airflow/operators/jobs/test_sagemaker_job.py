@@ -11,6 +11,7 @@ import boto3
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
+from adrank.contracts.entry_points.training import BuildTrainingSet
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import JobFailedError
 from adrank_airflow.hooks.sagemaker_jobs import SageMakerJobsHook
@@ -26,8 +27,8 @@ def processing(settings: Settings, **changes: Any) -> SageMakerProcessingJobOper
         settings=settings,
         job="training-set",
         as_of=AS_OF,
-        entrypoint="training.build_training_set",
-        arguments=["--as-of", AS_OF],
+        entry_point=BuildTrainingSet,
+        values={"as_of": AS_OF},
         inputs={"events": "s3://adrank-lake/in/events.manifest", "models": "s3://adrank-lake/models/", "ads": ""},
         outputs={"training_set": "training/x/training_set/"},
         **changes,

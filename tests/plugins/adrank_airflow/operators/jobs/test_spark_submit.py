@@ -13,6 +13,7 @@ import pytest
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 
+from adrank.contracts.entry_points.features import ComputeFeatures
 from adrank.contracts.settings import Settings
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
@@ -20,10 +21,9 @@ from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 HOURS = {"start": "2026-03-01T00:00:00+00:00", "end": "2026-03-02T00:00:00+00:00"}
 WORK: dict[str, Any] = {
     "task_id": "ad_engagement",
-    "entry_point": "compute_features.py",
-    "arguments": ["--group", "ad_engagement"],
+    "entry_point": ComputeFeatures,
+    "values": {"group": ["ad_engagement"]},
     "hours": HOURS,
-    "queries": True,
 }
 
 
@@ -53,16 +53,16 @@ def run(settings: Settings, try_number: int = 1, **more: Any) -> None:
 def test_the_target_is_the_connections_and_the_work_is_that_of_an_emr_step(settings: Settings, submitted: Path) -> None:
     run(settings)
     argv = json.loads(submitted.read_text())
-    step = EmrSparkStepOperator(settings=settings, **WORK).command()
+    step = EmrSparkStepOperator(settings=settings, step_name="a step try 1", **WORK).command()
     assert argv[:2] == ["--master", "spark://cluster.internal:7077"]
     assert argv[argv.index("--name") + 1] == "a step"
     assert argv[argv.index("--py-files") + 1] == step[step.index("--py-files") + 1]
     script = next(n for n, word in enumerate(argv) if word.endswith("compute_features.py"))
     assert argv[script:] == step[3:]
     assert argv[script + 1 :] == [
-        *("--bucket", "adrank-lake", "--group", "ad_engagement"),
-        *("--start", HOURS["start"], "--end", HOURS["end"]),
+        *("--group", "ad_engagement", "--bucket", "adrank-lake"),
         *("--queries", "s3://adrank-lake/code/current/sql"),
+        *("--start", HOURS["start"], "--end", HOURS["end"], "--owner", "a step try 1"),
     ]
 
 
@@ -71,7 +71,7 @@ def test_each_try_owns_its_own_leases_because_the_driver_of_a_dead_worker_may_li
 ) -> None:
     owners = []
     for number in (1, 2):
-        run(settings, number, leased=True)
+        run(settings, number)
         owners.append(json.loads(submitted.read_text())[-2:])
     assert owners == [["--owner", "a step try 1"], ["--owner", "a step try 2"]]
 

@@ -232,7 +232,7 @@ def test_with_a_schema_id_everything_has_the_registrys_frame(events: Events) -> 
     assert {value[:5] for value in found} == {b"\0\0\0\1\2"}
     assert sorted(json.loads(value[5:])["event_type"] for value in found) == ["click", *["heartbeat"] * 3]
     decoded = archived_messages.decode(found)
-    assert sorted(what.event_time for what in decoded if not isinstance(what, archived_messages.Refusal)) == (
+    assert sorted(what.event_time for what in decoded if not isinstance(what, archived_messages.Rejection)) == (
         [int(NOW.timestamp() * 1e6)] * 4
     )
 

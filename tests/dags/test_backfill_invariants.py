@@ -93,7 +93,7 @@ def test_nothing_goes_online_without_validation(backfill: Any, engine: str) -> N
 
 @pytest.mark.parametrize("engine", ENGINES.values())
 @pytest.mark.parametrize("end", ["2026-03-02T00:00:00+00:00", "2026-03-02T00:30:00Z", "2026-03-02T06:15:59+05:30"])
-def test_what_is_checked_and_pushed_ends_with_the_last_whole_hour_however_the_form_puts_it(
+def test_check_and_push_end_with_the_last_whole_hour_however_the_form_puts_it(
     backfill: Any, engine: str, end: str
 ) -> None:
     def rendered(task_id: str) -> list[str]:

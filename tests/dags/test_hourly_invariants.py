@@ -29,7 +29,7 @@ def test_every_part_of_the_step_is_a_task_of_its_name_and_there_are_no_others(ho
     assert set(hourly.task_dict) == PARTS | {"wait_for_raw_hour", "run_features"}
 
 
-def test_a_part_is_shown_whatever_became_of_the_step_and_fails_the_run_when_it_failed(hourly: Any) -> None:
+def test_a_part_is_shown_whatever_became_of_the_step_and_fails_the_run_if_red(hourly: Any) -> None:
     for part in PARTS:
         assert graph(hourly)[part] == ("all_done", {"run_features"})
         assert not hourly.get_task(part).downstream_task_ids, "a leaf: its state is the run's"

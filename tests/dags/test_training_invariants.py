@@ -46,7 +46,7 @@ def test_a_training_around_the_audit_is_caught(weekly: Any) -> None:
     assert TRAIN in can_run(shortcut, never=CONSISTENCY)
 
 
-def test_production_is_restored_whichever_part_of_a_promotion_failed_and_only_after_an_approval(weekly: Any) -> None:
+def test_production_is_restored_whatever_part_failed_but_only_after_an_approval(weekly: Any) -> None:
     restore = weekly.get_task("production.restore_production")
     assert restore.trigger_rule.value == "one_failed"
     assert restore.upstream_task_ids == {
@@ -93,7 +93,7 @@ def test_removal_of_staging_is_a_teardown_that_comes_after_everything_that_uses_
     assert users <= before | {"ab_test.stop_routing"}
 
 
-def test_staging_is_claimed_before_it_is_deployed_so_that_a_failed_deployment_is_removed_too(weekly: Any) -> None:
+def test_staging_is_claimed_before_it_is_deployed_so_a_failed_one_is_removed_too(weekly: Any) -> None:
     assert weekly.get_task("staging.deploy_staging").upstream_task_ids == {"staging.claim_staging"}
 
 

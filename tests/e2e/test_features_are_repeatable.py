@@ -134,7 +134,7 @@ def every_hour_that_is_due_has_run(lived: Lived) -> None:
             lived.airflow.pause(HOURLY)
 
 
-def test_clearing_and_rerunning_an_hour_leaves_the_same_content_and_the_same_online_values(lived: Lived) -> None:
+def test_rerunning_an_hour_leaves_the_same_content_and_the_same_online_values(lived: Lived) -> None:
     hour = last_hour(lived).logical_date
     assert hour is not None
     before = digests(lived, hour), online(lived)
@@ -143,7 +143,7 @@ def test_clearing_and_rerunning_an_hour_leaves_the_same_content_and_the_same_onl
     assert len(before[1]) > 500
 
 
-def test_a_step_killed_in_mid_run_is_submitted_again_and_computes_only_what_is_missing(lived: Lived) -> None:
+def test_a_step_killed_in_mid_run_is_submitted_again_for_what_is_missing(lived: Lived) -> None:
     hour = last_hour(lived).logical_date
     assert hour is not None
     before, submitted = digests(lived, hour), len(steps(lived))

@@ -57,3 +57,8 @@ def test_what_tests_share_may_be_imported() -> None:
 def test_a_long_name_is_found() -> None:
     kept = "def test_" + "a" * 75 + "(): ..."
     assert long_names(f"{kept}\nasync def test_{'b' * 76}(): ...") == ["test_" + "b" * 76]
+
+
+def test_no_name_is_too_long() -> None:
+    found = [f"{path.relative_to(ROOT)}: {name}" for path in files("tests") for name in long_names(path.read_text())]
+    assert found == []

@@ -20,9 +20,7 @@ def test_each_window_of_a_measure_has_no_less_than_the_next_shorter_one(measure:
 
 @pytest.mark.parametrize("window", ["1h", "24h", "7d", "28d"])
 @pytest.mark.parametrize("answer", ["clicks", "contacts"])
-def test_answers_are_compared_with_impressions_of_the_same_window_where_there_are_enough(
-    answer: str, window: str
-) -> None:
+def test_answers_are_compared_with_enough_impressions_of_the_same_window(answer: str, window: str) -> None:
     shown, answered = f"impressions_{window}", f"{answer}_{window}"
     difference = named("ad_engagement")[f"{shown}_without_{answer}"]
     assert difference == f"CASE WHEN {shown} >= 20 THEN {shown} - {answered} END"

@@ -93,9 +93,7 @@ def test_without_production_the_comparison_is_null(directory: Path, data: Traini
     assert gate.judge(evidence, Gate(min_positive_queries=50)).verdict == "pass"
 
 
-def test_weighting_by_examination_takes_away_the_advantage_of_having_chosen_the_order(
-    directory: Path, tmp_path: Path
-) -> None:
+def test_weighting_by_examination_takes_away_the_advantage_of_the_chosen_order(directory: Path, tmp_path: Path) -> None:
     data = training_set.read(write_biased_set(tmp_path / "log"))
     training.train(data, PARAMETERS, tmp_path / "candidate")
 

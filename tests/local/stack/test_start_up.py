@@ -94,7 +94,7 @@ def test_of_two_programs_that_fail_neither_is_passed_over() -> None:
     assert lines == ["besides, postgres keeps ending"]
 
 
-def test_a_stack_that_somebody_stops_is_known_to_be_stopped_and_one_that_starts_is_not(
+def test_a_stack_that_somebody_stops_is_known_and_one_that_starts_is_not(
     supervised: StackSettings,
 ) -> None:
     client = SupervisorClient(supervised)

@@ -26,7 +26,7 @@ def test_a_missing_value_comes_out_missing() -> None:
     assert math.isnan(row.values[3])
 
 
-def test_the_layout_is_eight_bytes_of_fingerprint_eight_of_time_and_little_endian_floats() -> None:
+def test_the_layout_is_fingerprint_time_and_little_endian_floats() -> None:
     packed = pack(GROUP, AS_OF, VALUES)
     assert packed[:8].hex() == GROUP.fingerprint[:16]
     assert int.from_bytes(packed[8:16], "big") == int(AS_OF.timestamp())

@@ -139,7 +139,7 @@ def test_an_unknown_group_is_refused_with_the_names_there_are() -> None:
         registry.parse(DECLARED).group("views")
 
 
-def test_what_was_built_against_another_registry_is_refused_by_the_features_that_differ() -> None:
+def test_another_registry_is_refused_by_the_features_that_differ() -> None:
     ours = registry.parse(DECLARED)
     ours.require(ours.fingerprint, (), "this model")
     other = registry.parse(DECLARED.replace("name: ctr", "name: dwell"))

@@ -34,7 +34,7 @@ def test_to_a_store_of_which_nothing_is_known_every_row_is_written() -> None:
     assert plan(None, push(5), NOW, TTL) == PushPlan(None, (), ALL)
 
 
-def test_after_a_complete_push_only_what_differs_is_written_and_the_slice_of_the_hour() -> None:
+def test_after_a_complete_push_what_differs_and_the_hours_slice_are_written() -> None:
     assert plan(after(4), push(5), NOW, TTL) == PushPlan(push(4), (), frozenset({5}))
     assert plan(after(26), push(27), NOW, TTL) == PushPlan(push(26), (), frozenset({3}))
 
@@ -43,7 +43,7 @@ def test_a_push_that_died_is_finished_by_its_own_retry() -> None:
     assert plan(after(4, begun=push(5)), push(5), NOW, TTL).base == push(4)
 
 
-def test_after_a_push_that_died_any_other_writes_every_row_and_looks_for_what_that_one_left() -> None:
+def test_after_a_push_that_died_another_writes_every_row_and_seeks_leftovers() -> None:
     torn = after(4, begun=push(5))
     assert plan(torn, push(6), NOW, TTL) == PushPlan(None, (push(5), push(4)), ALL)
     assert plan(torn, push(5, "corrected"), NOW, TTL) == PushPlan(None, (push(5), push(4)), ALL)
@@ -69,7 +69,7 @@ def test_slices_that_skipped_hours_left_behind_are_due_at_once() -> None:
     assert plan(after(0, 1, 2), push(25), NOW, TTL).due == ALL - {2}
 
 
-def test_slices_are_due_before_their_rows_expire_by_the_clock_however_slowly_the_hours_go() -> None:
+def test_slices_are_due_before_their_rows_expire_however_slowly_the_hours_go() -> None:
     written = after(0, 1)
     assert plan(written, push(2), NOW + timedelta(hours=22), TTL).due == {2}
     assert plan(written, push(2), NOW + timedelta(hours=23), TTL).due == ALL - {1}
@@ -84,7 +84,7 @@ def test_an_older_hour_than_any_that_began_is_superseded() -> None:
     assert superseded_by(after(4, begun=push(6)), push(5)) == push(6).hour
 
 
-def test_each_beginning_has_a_token_of_its_own_and_a_higher_fence_even_over_a_lost_state() -> None:
+def test_each_beginning_has_its_own_token_and_a_higher_fence_over_a_lost_state() -> None:
     state = after(4)
     again = begin(state, push(5), NOW, "server")
     assert again.token != state.token

@@ -75,7 +75,7 @@ def test_a_feature_that_is_known_only_after_the_impression_is_not_servable() -> 
     assert VectorLayout.of(late, ("ctr_7d",)).groups == (late.group("ad_engagement"),)
 
 
-def test_a_row_of_another_layout_is_served_the_default_and_told_apart_from_an_absent_one() -> None:
+def test_a_row_of_another_layout_is_defaulted_and_told_apart_from_an_absent_one() -> None:
     other = bytes(8) + ROW[8:]
     decoded = GroupDecoder(ENGAGEMENT).decode([ROW, other, ROW[:-4], None])
     assert decoded.missing.tolist() == [False, True, True, True]

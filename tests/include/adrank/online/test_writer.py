@@ -184,7 +184,7 @@ def test_a_redis_that_lost_the_state_takes_no_row_and_says_so(to_redis: RedisWri
     assert redis.dbsize() == 0
 
 
-def test_the_state_changes_only_from_what_was_seen_and_only_in_the_same_server_process(to_redis: RedisWriter) -> None:
+def test_the_state_changes_only_from_what_was_seen_and_in_the_same_process(to_redis: RedisWriter) -> None:
     there = to_redis.state()
     assert there is not None
     new = there.model_copy(update={"token": "new"})
@@ -276,7 +276,7 @@ def test_pushing_an_hour_to_dynamodb_again_gives_the_same_items_and_counts(
     assert sorted(map(str, dynamodb.scan(TableName=TABLE)["Items"])) == there
 
 
-def test_dynamodb_too_takes_no_row_of_a_push_that_was_taken_over_and_swaps_only_what_was_seen(
+def test_dynamodb_too_takes_no_row_of_a_fenced_push_and_swaps_only_what_was_seen(
     to_dynamodb: DynamoDBWriter, dynamodb: Any
 ) -> None:
     there = to_dynamodb.state()

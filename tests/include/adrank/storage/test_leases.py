@@ -147,9 +147,7 @@ def test_a_living_holder_keeps_its_lease_however_short_it_lives(store: dict[str,
         lease.require_held()
 
 
-def test_who_was_taken_over_notices_before_publishing_and_leaves_the_lease_to_its_new_holder(
-    cloud: Cloud, store: dict[str, Any]
-) -> None:
+def test_who_was_taken_over_notices_before_publishing_and_leaves_the_lease(cloud: Cloud, store: dict[str, Any]) -> None:
     with leases.hold(**store, days=[DAY], owner="step") as former:
         with leases.hold(**store, days=[DAY], owner="step", wait=NO_WAIT) as present:
             with pytest.raises(LeaseLostError, match="is step's now"):

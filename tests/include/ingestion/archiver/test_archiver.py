@@ -291,7 +291,7 @@ def test_a_silent_partition_holds_hours_until_it_counts_as_idle(make_stream: Cal
         assert stream.manifest(HOUR + 2 * timestamps.HOUR) is None
 
 
-def test_a_partition_that_was_idle_is_judged_by_the_closed_hours_and_not_by_its_old_clock(
+def test_an_idle_partition_is_judged_by_the_closed_hours_not_by_its_old_clock(
     make_stream: Callable[..., Stream],
 ) -> None:
     stream = make_stream(allowed_lateness=timedelta(hours=2), idle_timeout=timedelta(seconds=0.3))

@@ -145,7 +145,7 @@ def test_poison_is_refused_with_a_reason_that_names_the_field(value: bytes | Non
     assert decoded.table["event_id"].to_pylist() == ["before", "after"]
 
 
-def test_an_event_ahead_of_the_wall_clock_is_refused_and_does_not_move_the_partitions() -> None:
+def test_an_event_ahead_of_the_wall_clock_is_refused_and_moves_no_clock() -> None:
     far = micros(NOW + HOUR) + 1
     decoded = run(said(event_time=far), heartbeat(from_micros(far)), said())
     assert [kind for kind, _ in reasons(decoded)] == ["too_far_ahead", "too_far_ahead"]

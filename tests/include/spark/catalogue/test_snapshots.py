@@ -58,7 +58,7 @@ DISTURBING = {
 
 
 @pytest.mark.parametrize("name", DISTURBING)
-def test_a_change_that_belongs_before_what_a_snapshot_settled_is_folded_with_everything(
+def test_a_change_before_what_a_snapshot_settled_is_folded_with_everything(
     raw_lake: TestLake, spark: SparkSession, files: LakeFiles, name: str
 ) -> None:
     before = [(at(3), change("c", at(3), 5, "k", 1)), (at(5), change("u", at(5), 10, "k", 2))]
@@ -68,7 +68,7 @@ def test_a_change_that_belongs_before_what_a_snapshot_settled_is_folded_with_eve
     assert versions(spark, files, at(24), at(72)) == everything
 
 
-def test_a_change_that_landed_before_its_day_can_disturb_the_snapshot_that_carries_it(
+def test_a_change_that_landed_before_its_day_can_disturb_its_snapshot(
     raw_lake: TestLake, spark: SparkSession, files: LakeFiles
 ) -> None:
     ahead = (at(4), change("u", at(26), 7, "k", 3))
@@ -106,7 +106,7 @@ def test_a_snapshot_has_the_same_rows_from_whatever_it_is_written(
     assert snapshot_rows(spark, files, at(48)) == from_everything
 
 
-def test_a_change_that_lands_behind_a_snapshot_is_in_history_at_once_and_in_the_next_snapshot(
+def test_a_change_behind_a_snapshot_is_in_history_at_once_and_in_the_next_snapshot(
     raw_lake: TestLake, spark: SparkSession, files: LakeFiles
 ) -> None:
     settled(raw_lake)

@@ -220,7 +220,7 @@ def test_an_hour_that_a_later_push_has_overtaken_says_nothing(
     assert found.superseded
 
 
-def test_a_sample_is_spread_anew_every_hour_and_the_same_when_an_hour_is_audited_again(
+def test_a_sample_is_new_every_hour_and_the_same_when_an_hour_is_audited_again(
     features: FeatureLake, raw_lake: TestLake, spark: SparkSession
 ) -> None:
     features.hour(at(0), {ADS.name: THOUSAND})

@@ -81,7 +81,7 @@ def joined(partitions: list[Partition], impressions: list[tuple[str, datetime]])
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_every_impression_sees_the_newest_revision_of_the_newest_hour_that_was_visible(seed: int) -> None:
+def test_an_impression_sees_the_newest_revision_of_the_newest_visible_hour(seed: int) -> None:
     rng = random.Random(seed)
     entities = ["a", "b", "c"]
     partitions = history(rng, entities)

@@ -32,7 +32,7 @@ def seen(log: Log, *moments: datetime) -> list[dict[str, float]]:
     return [{ad: log.row(search, ad)[NAME] for ad in ("a", "b")} for search in searches]
 
 
-def test_an_entity_that_vanished_has_defaults_from_when_the_next_partition_is_visible(log: Log) -> None:
+def test_a_vanished_entity_has_defaults_once_the_next_partition_is_visible(log: Log) -> None:
     partition(log, NOON, a=5, b=3)
     partition(log, NOON + HOUR, b=4)
     visible = NOON + HOUR + LAG

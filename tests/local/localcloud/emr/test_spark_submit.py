@@ -10,7 +10,7 @@ from localcloud.emr import spark_submit
 from localcloud.settings import LocalcloudSettings
 
 
-def test_a_spark_line_keeps_its_options_and_its_arguments_but_not_the_cluster_manager(tmp_path: Path) -> None:
+def test_a_spark_line_keeps_options_and_arguments_but_not_the_cluster_manager(tmp_path: Path) -> None:
     config = LocalcloudSettings(
         lake_dir=tmp_path / "lake", state_dir=tmp_path, work_dir=tmp_path, python=Path("/venv/bin/python")
     )

@@ -98,7 +98,7 @@ def publish_code(cloud: Cloud) -> list[str]:
     return ["spark-submit", "--deploy-mode", "cluster", "--py-files", cloud.uri("code/current/toy.zip")]
 
 
-def test_a_spark_step_writes_parquet_that_the_s3_api_serves_and_a_failing_one_says_why(
+def test_a_spark_step_writes_parquet_that_s3_serves_and_a_failing_one_says_why(
     cloud: Cloud, emr: Any, cluster: str
 ) -> None:
     submit = publish_code(cloud)

@@ -86,7 +86,7 @@ def test_times_are_on_the_live_clock(replay: Replay) -> None:
     assert (np.diff(times) >= 0).all()
 
 
-def test_candidates_keep_their_context_the_logged_position_as_slot_and_what_the_catalogue_says(replay: Replay) -> None:
+def test_candidates_keep_context_logged_slot_and_what_the_catalogue_says(replay: Replay) -> None:
     searches = replay.searches(LIVE_START, range(5))
     sent = request(searches, 2, replay)
     assert [c["context"] for c in sent["candidates"]] == [{"distance": p, "slot": p} for p in (1.0, 2.0, 3.0)]

@@ -78,7 +78,7 @@ def season_over() -> World:
     return World(documented_world(8, LIVE_START))
 
 
-def test_seed_7_rewards_what_is_learned_from_history_with_over_40_percent_more_contacts(learnable: World) -> None:
+def test_seed_7_rewards_learning_from_history_with_over_40_percent_more_contacts(learnable: World) -> None:
     slots = contacts_per_search(learnable)
     learned = contacts_per_search(learnable, LearnedFromHistory(learnable).score)
     assert learned / slots - 1 > 0.4
@@ -104,7 +104,7 @@ def test_seed_7_drawn_contacts_agree_with_the_true_mean(learnable: World) -> Non
     assert abs(drawn - expected) < 4 * np.sqrt(expected)
 
 
-def test_seed_8_taught_the_same_in_history_but_no_ranking_is_better_in_the_live_phase(season_over: World) -> None:
+def test_seed_8_taught_the_same_in_history_but_no_ranking_is_better_live(season_over: World) -> None:
     learned = LearnedFromHistory(season_over)
     slots = contacts_per_search(season_over)
     assert contacts_per_search(season_over, learned.score) == pytest.approx(slots, rel=1e-12)

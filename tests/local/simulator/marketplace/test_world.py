@@ -64,7 +64,7 @@ def test_only_seed_8_loses_its_preferences() -> None:
     assert [documented_world(seed, LIVE_START).live_preference for seed in (7, 8, 9)] == [1.0, 0.0, 1.0]
 
 
-def test_a_search_offers_distinct_live_ads_and_says_what_is_known_when_they_are_ranked(small_world: World) -> None:
+def test_a_search_offers_distinct_live_ads_and_what_is_known_of_them_then(small_world: World) -> None:
     searches = small_world.searches(LIVE_START, range(40))
     stock = small_world.catalogue.at_hour(48)
     for index in range(len(searches)):

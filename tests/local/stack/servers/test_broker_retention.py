@@ -78,7 +78,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     made.store.kill()
 
 
-def test_batches_that_the_checkpoint_has_passed_are_deleted_and_the_one_it_stands_in_is_not(world: World) -> None:
+def test_batches_that_the_checkpoint_has_passed_are_deleted_but_not_its_own(world: World) -> None:
     world.produce(5)
     world.archived(25)
     assert world.retention.run_once() == 2
@@ -138,7 +138,7 @@ def test_a_killed_broker_and_a_killed_store_find_the_log_as_it_was(world: World)
     assert world.retention.run_once() == 3
 
 
-def test_when_the_broker_moves_the_watermark_at_the_same_moment_nothing_is_deleted_until_the_next_time(
+def test_when_the_broker_moves_the_watermark_meanwhile_nothing_is_deleted(
     world: World,
 ) -> None:
     world.produce(3)

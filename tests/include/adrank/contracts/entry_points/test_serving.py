@@ -13,7 +13,7 @@ SETTINGS = Settings()
 RENDERED = serving_environment(SETTINGS, "digest")
 
 
-def test_the_variables_keep_their_names_their_text_and_their_order_which_name_the_model() -> None:
+def test_the_variables_keep_names_text_and_order_which_name_the_model() -> None:
     assert list(RENDERED.items()) == [
         ("ADRANK_PACKAGE_DIGEST", "digest"),
         ("REDIS_HOST", "redis.internal"),

@@ -62,7 +62,7 @@ def test_a_part_that_was_not_begun_is_skipped(lake: Any, settings: Settings) -> 
 
 
 @pytest.mark.parametrize("reported", [True, False])
-def test_a_part_of_which_nothing_is_said_fails_so_that_a_dead_step_never_ends_a_run_green(
+def test_a_part_of_which_nothing_is_said_fails_so_a_dead_step_is_never_green(
     lake: Any, settings: Settings, reported: bool
 ) -> None:
     if reported:
@@ -71,7 +71,7 @@ def test_a_part_of_which_nothing_is_said_fails_so_that_a_dead_step_never_ends_a_
         part(settings).execute(CONTEXT)
 
 
-def test_a_new_step_withdraws_what_an_earlier_one_reported_but_not_what_is_left_to_validate(
+def test_a_new_step_withdraws_an_earlier_report_but_not_what_is_to_validate(
     lake: Any, cluster: str, settings: Settings, context: Any
 ) -> None:
     keep(lake, settings, outcome("push.redis", "success"), revised_from=HOUR)

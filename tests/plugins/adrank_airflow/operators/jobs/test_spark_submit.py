@@ -77,7 +77,7 @@ def test_each_try_owns_its_own_leases_because_the_driver_of_a_dead_worker_may_li
 
 
 @pytest.mark.parametrize("address", [{}, {"yarn_resourcemanager_webapp_address": "http://rm.internal:8088"}])
-def test_on_yarn_a_driver_is_found_again_only_where_the_resource_manager_can_be_asked(
+def test_on_yarn_a_driver_is_found_again_where_the_resource_manager_can_be_asked(
     settings: Settings, submitted: Path, monkeypatch: pytest.MonkeyPatch, address: dict[str, str]
 ) -> None:
     extra = {"deploy-mode": "cluster", **address}

@@ -130,7 +130,7 @@ def test_before_the_full_duration_even_a_clear_lift_only_extends(
     assert deferred(lambda: judge(sensor, context, 1)).kwargs == {"look": 2}
 
 
-def test_after_the_full_duration_a_clear_lift_promotes_and_says_how_many_looks_it_took(
+def test_after_the_full_duration_a_clear_lift_promotes_and_counts_its_looks(
     sensor: AwaitExperimentVerdictOperator, context: Any
 ) -> None:
     measured(sensor, 2, 0.05, 0.10)

@@ -56,8 +56,8 @@ def main(variables: Mapping[str, str] = os.environ) -> int:
         print(error, file=sys.stderr)
         return 1
     try:
-        with _alone():
-            return _run(source, ask, stall_seconds)
+        with alone():
+            return run(source, ask, stall_seconds)
     except (DemoRunsError, SupervisorError, OrphanProcessError) as error:
         print(error, file=sys.stderr)
         return 1
@@ -71,7 +71,8 @@ def demo_stack(extra: Mapping[str, str] | None = None) -> StackSettings:
     )
 
 
-def _run(source: HistorySource, ask: bool, stall_seconds: float) -> int:
+def run(source: HistorySource, ask: bool, stall_seconds: float) -> int:
+    """Live through it and tell how it ended; returns the exit code."""
     progress = Progress()
     settings = environment(source.plan(), datetime.now(UTC))
     stack = demo_stack(settings).model_copy(update={"start_timeout": stall_seconds})
@@ -146,7 +147,7 @@ def _stall_seconds(variables: Mapping[str, str]) -> float:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """One demo at a time on one checkout. The lock goes with the process, however it ends."""
     HOME.parent.mkdir(parents=True, exist_ok=True)
     with (HOME.parent / "demo.lock").open("a") as lock:

@@ -48,7 +48,7 @@ def install(settings: Settings, clients: Mapping[str, Any], registry: Any, watch
         digest = package_incumbent(directory)
         url = _upload(clients["s3"], settings.lake.bucket, directory, digest)
         version = _register(registry, settings, directory, digest, url)
-    config = _deploy(clients["sagemaker"], settings, digest, url, watch)
+    config = deploy_endpoint(clients["sagemaker"], settings, digest, url, watch)
     return Incumbent(digest, url, version, config)
 
 
@@ -84,7 +84,8 @@ def _register(registry: Any, settings: Settings, directory: Path, digest: str, u
     return str(version)
 
 
-def _deploy(sagemaker: Any, settings: Settings, digest: str, url: str, watch: ProgressWatch) -> str:
+def deploy_endpoint(sagemaker: Any, settings: Settings, digest: str, url: str, watch: ProgressWatch) -> str:
+    """Create model, configuration and endpoint, and wait until it serves; returns the configuration's name."""
     model = model_request(settings, digest, url)
     config = config_request(settings, "production", model["ModelName"])
     endpoint, name = settings.sagemaker.production_endpoint, str(config["EndpointConfigName"])

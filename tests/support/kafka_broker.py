@@ -72,8 +72,9 @@ class StoreProcess(ChildProcess):
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def connect(self) -> ObjectStore:
-        client = boto3.client(
+    def client(self) -> Any:
+        """A client with fixed credentials, and no retries."""
+        return boto3.client(
             "s3",
             endpoint_url=f"http://127.0.0.1:{self.port}",
             region_name=self.config.region,
@@ -81,7 +82,9 @@ class StoreProcess(ChildProcess):
             aws_secret_access_key=self.config.secret_key,
             config=ClientConfig(retries={"total_max_attempts": 1}),
         )
-        return ObjectStore(self.bucket, client)
+
+    def connect(self) -> ObjectStore:
+        return ObjectStore(self.bucket, self.client())
 
     def refuse_writes(self, seconds: float) -> None:
         Faults(self.config.faults_file).arm("refuse_s3_writes", Refuse(seconds=seconds))

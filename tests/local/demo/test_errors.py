@@ -18,8 +18,8 @@ def nothing_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("something was stopped, wiped or started")
 
-    monkeypatch.setattr(demo, "_run", refuse)
-    monkeypatch.setattr(demo, "_alone", refuse)
+    monkeypatch.setattr(demo, "run", refuse)
+    monkeypatch.setattr(demo, "alone", refuse)
 
 
 def events(directory: Path, text: str | bytes) -> Path:
@@ -80,9 +80,9 @@ def test_the_command_line_says_so_too(tmp_path: Path) -> None:
 def test_two_demos_do_not_share_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(demo, "HOME", tmp_path / "demo")
-    with demo._alone():
+    with demo.alone():
         with pytest.raises(demo.DemoRunsError, match="another demo is running"):
-            with demo._alone():
+            with demo.alone():
                 pass
-    with demo._alone():
+    with demo.alone():
         pass

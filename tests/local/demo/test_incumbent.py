@@ -44,14 +44,15 @@ def test_serves_under_the_names_of_a_promotion(monkeypatch: pytest.MonkeyPatch) 
     cloud, settings = Cloud("Creating", "InService"), Settings()
     model = sagemaker_requests.model_request(settings, DIGEST, URL)
     config = sagemaker_requests.config_request(settings, "production", model["ModelName"])
-    assert incumbent._deploy(cloud, settings, DIGEST, URL, ProgressWatch(10, {})) == config["EndpointConfigName"]
+    deployed = incumbent.deploy_endpoint(cloud, settings, DIGEST, URL, ProgressWatch(10, {}))
+    assert deployed == config["EndpointConfigName"]
     assert (cloud.created["model"], cloud.created["config"]) == (model, config)
     assert cloud.created["endpoint"]["EndpointConfigName"] == config["EndpointConfigName"]
 
 
 def test_an_endpoint_that_fails_is_told_with_its_reason() -> None:
     with pytest.raises(incumbent.IncumbentError, match="failed: digest differs"):
-        incumbent._deploy(Cloud("Failed"), Settings(), DIGEST, URL, ProgressWatch(10, {}))
+        incumbent.deploy_endpoint(Cloud("Failed"), Settings(), DIGEST, URL, ProgressWatch(10, {}))
 
 
 def test_an_endpoint_that_does_not_get_on_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,4 +60,4 @@ def test_an_endpoint_that_does_not_get_on_is_given_up(monkeypatch: pytest.Monkey
     seconds = itertools.count()
     watch = ProgressWatch(5, {}, lambda: float(next(seconds)))
     with pytest.raises(StalledError, match="production is still Creating: no progress"):
-        incumbent._deploy(Cloud(*["Creating"] * 99), Settings(), DIGEST, URL, watch)
+        incumbent.deploy_endpoint(Cloud(*["Creating"] * 99), Settings(), DIGEST, URL, watch)

@@ -42,9 +42,9 @@ class Stream:
 
     def __init__(self, broker: Broker, store: StoreProcess, **settings: Any) -> None:
         number = next(_serial)
-        self.lake: ObjectStore = store.connect()
-        self.lake.bucket = f"lake-{number}"
-        self.lake._client.create_bucket(Bucket=self.lake.bucket)
+        client = store.client()
+        client.create_bucket(Bucket=f"lake-{number}")
+        self.lake = ObjectStore(f"lake-{number}", client)
         plain = {
             "brokers": broker.address,
             "client": {**broker.client, "log_level": "0"},

@@ -119,7 +119,7 @@ def test_a_stack_that_was_stopped_has_no_addresses_any_more(
 
 
 def run() -> int:
-    return command._run(SimulatedHistory(documented_world(7, T0)), ask=False, stall_seconds=300)
+    return command.run(SimulatedHistory(documented_world(7, T0)), ask=False, stall_seconds=300)
 
 
 def interrupt(*_: Any) -> None:

@@ -1,6 +1,6 @@
 # Everything a person or CI runs. Each target does its own set-up; running one twice is quick and safe.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test lint format verify bench docs lock clean
+.PHONY: help setup demo up down status check test lint format verify bench docs lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -37,8 +37,14 @@ lint: setup ## ruff and mypy: what pre-commit runs too
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy $(TYPED)
 
+# Each worker takes a whole module, so that what its tests share is started once.
+TWO_AT_A_TIME := -n 2 --dist loadfile
+
+check: lint ## lint, types and the tests that start neither a server nor Spark; pre-push runs it
+	$(BIN)/python -m pytest -q $(TWO_AT_A_TIME) -m "not verify and not spark and not stack and not e2e"
+
 test: lint ## lint, types, all tests but the long campaigns
-	$(BIN)/python -m pytest -m "not verify" --durations=15
+	$(BIN)/python -m pytest $(TWO_AT_A_TIME) -m "not verify" --durations=15
 
 verify: ## the long campaigns
 	@PYTHONPATH=local $(PYTHON) -m stack.setup --browser

@@ -17,11 +17,14 @@ def recipe(target: str) -> str:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def test_pre_commit_runs_exactly_what_make_lint_runs() -> None:
+def test_a_commit_runs_what_make_lint_runs_and_a_push_what_make_check_runs() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     hooks = [hook for repository in config["repos"] for hook in repository["hooks"]]
     assert [repository["repo"] for repository in config["repos"]] == ["local"]
-    assert [hook["entry"] for hook in hooks] == ["make lint"]
+    assert [(hook["entry"], hook["stages"]) for hook in hooks] == [
+        ("make lint", ["pre-commit"]),
+        ("make check", ["pre-push"]),
+    ]
     assert all(hook["always_run"] and not hook["pass_filenames"] for hook in hooks)
 
 
@@ -43,7 +46,13 @@ def test_ci_runs_make_test() -> None:
 def test_make_test_lints_and_leaves_only_the_long_campaigns_out() -> None:
     commands = recipe("test")
     assert "ruff check" in commands
-    assert 'pytest -m "not verify"' in commands
+    assert re.search(r'pytest .*-m "not verify" ', commands)
+
+
+def test_make_check_lints_and_starts_neither_a_server_nor_spark() -> None:
+    commands = recipe("check")
+    assert "ruff check" in commands
+    assert '-m "not verify and not spark and not stack and not e2e"' in commands
 
 
 def test_only_the_campaigns_set_up_a_browser() -> None:

@@ -129,10 +129,10 @@ SCENARIOS: dict[str, tuple[list[dict[str, Any]], list[Version]]] = {
 
 
 @pytest.fixture(scope="module")
-def found(_lake_root: Path, spark: SparkSession) -> dict[str, list[Version]]:
+def found(lake_root: Path, spark: SparkSession) -> dict[str, list[Version]]:
     """The folded versions of every scenario's ad."""
-    lake_of_all = TestLake(_lake_root)
-    shutil.rmtree(_lake_root / "raw")
+    lake_of_all = TestLake(lake_root)
+    shutil.rmtree(lake_root / "raw")
     for name, (changes, _) in SCENARIOS.items():
         images = [
             {side: change[side] and change[side] | {"ad_id": name} for side in ("before", "after")}

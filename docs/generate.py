@@ -80,12 +80,12 @@ def features(registered: Registry) -> str:
         f"|{'---|' * 8}",
     ]
     for group in registered.groups:
-        told = (
+        cells = (
             f"[{group.name}](#{group.name})",
             *(group.entity, len(group.features), group.store),
             *(f"{group.cadence_minutes} min", f"{group.lag_minutes} min", f"{group.ttl_hours} h", group.owner),
         )
-        parts.append(f"| {' | '.join(map(str, told))} |")
+        parts.append(f"| {' | '.join(map(str, cells))} |")
     parts += [_group(group, drift) for group in registered.groups]
     return "\n".join(parts) + "\n"
 
@@ -104,7 +104,7 @@ def _group(group: FeatureGroup, drift: dict[str, DriftMonitor]) -> str:
 
 def _feature(feature: Feature, drift: DriftMonitor) -> str:
     low, high = feature.range
-    told = (
+    cells = (
         f"`{feature.name}`",
         f"{low:g} … {high:g}" + (f", {feature.mostly:.0%}" if feature.mostly < 1 else ""),
         "missing" if feature.default is None else f"{feature.default:g}",
@@ -112,7 +112,7 @@ def _feature(feature: Feature, drift: DriftMonitor) -> str:
         f"{len(drift.edges) + 1}" + (" and missing" if drift.missing else ""),
         feature.description,
     )
-    return f"| {' | '.join(told)} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:

@@ -24,8 +24,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from adrank.contracts.base import FrozenModel
 from adrank.contracts.timestamps import DAY
 
 EXPORT: Final = "export.csv"
@@ -54,10 +55,8 @@ class BilledRow(NamedTuple):
     currency: str
 
 
-class Control(BaseModel):
+class Control(FrozenModel):
     """What the billing system says that it delivered."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: int = Field(strict=True, ge=0)
     total: Decimal

@@ -40,7 +40,7 @@ def end(stack: StackSettings, report: Callable[[str], None], also: Iterable[psut
     """Ask what is left to end, kill what does not, and say so; whether anything was left.
 
     Raises:
-        LeftoverError: something survived even that.
+        OrphanProcessError: something survived even that.
     """
     left = [process for process in {*also, *find(stack)} if _is_alive(process)]
     if not left:

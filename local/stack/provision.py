@@ -30,12 +30,12 @@ def provision_airflow(stack: StackSettings) -> None:
     airflow = AirflowClient(stack)
     for name, slots in resources.POOLS.items():
         try:
-            airflow.get(f"/pools/{name}")
+            airflow.request("GET", f"/pools/{name}")
         except AirflowApiError as error:
             if error.status != 404:
                 raise
-            description = "made by make up"
-            airflow.post("/pools", {"name": name, "slots": slots, "description": description, "include_deferred": True})
+            pool = {"name": name, "slots": slots, "description": "made by make up", "include_deferred": True}
+            airflow.request("POST", "/pools", pool)
 
 
 if __name__ == "__main__":

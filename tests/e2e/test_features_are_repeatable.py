@@ -68,7 +68,8 @@ def last_hour(lived: Lived) -> DagRun:
 
 def clear(lived: Lived, run: DagRun, tasks: list[str] | None = None) -> None:
     body = {"dag_run_id": run.run_id, "dry_run": False, "only_failed": False, "include_downstream": True}
-    AirflowClient(lived.stack).post(f"/dags/{HOURLY}/clearTaskInstances", body | ({"task_ids": tasks} if tasks else {}))
+    body |= {"task_ids": tasks} if tasks else {}
+    AirflowClient(lived.stack).request("POST", f"/dags/{HOURLY}/clearTaskInstances", body)
 
 
 def wait_until(condition: Callable[[], Any], seconds: float) -> Any:

@@ -17,7 +17,7 @@ from demo.runs.retrying_api import AirflowApi, RetryingApi
 from stack.airflow_client import AirflowApiError
 from stack.stall import ProgressWatch, StalledError
 
-_POLL_SECONDS = 1.5
+_POLL_SECONDS = 1.0
 _MISSING: Final = 404
 _CONFLICT: Final = 409
 #: What a watch calls a change in a run's tasks.
@@ -72,24 +72,24 @@ class DagRunClient:
         Raises:
             DagMissingError: Airflow cannot parse it, or does nothing any more.
         """
-        while not self._is_known(dag_id):
+        while self._find(f"/dags/{dag_id}") is None:
             self._require_importable(dag_id)
             try:
                 watch.require_progress(f"Airflow does not know {dag_id}")
             except StalledError as error:
                 raise DagMissingError(f"{error}\n{self._import_errors()}") from None
             time.sleep(_POLL_SECONDS)
-        self._api.patch(f"/dags/{dag_id}?update_mask=is_paused", {"is_paused": False})
+        self._api.request("PATCH", f"/dags/{dag_id}?update_mask=is_paused", {"is_paused": False})
 
     def pause(self, dag_id: str) -> None:
         """Let a DAG start nothing more."""
-        self._api.patch(f"/dags/{dag_id}?update_mask=is_paused", {"is_paused": True})
+        self._api.request("PATCH", f"/dags/{dag_id}?update_mask=is_paused", {"is_paused": True})
 
     def trigger(self, dag_id: str, run_id: str, conf: dict[str, str]) -> DagRun:
         """Start a run without a logical date, unless it was started; ``conf`` sets its params."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
         try:
-            return _dag_run(self._api.post(f"/dags/{dag_id}/dagRuns", body))
+            return _dag_run(self._api.request("POST", f"/dags/{dag_id}/dagRuns", body))
         except AirflowApiError as error:
             if error.status != _CONFLICT:
                 raise
@@ -97,47 +97,56 @@ class DagRunClient:
 
     def runs(self, dag_id: str) -> list[DagRun]:
         """The first hundred runs of a DAG, oldest first."""
-        found = self._api.get(f"/dags/{dag_id}/dagRuns?limit=100&order_by=run_after")
+        found = self._get(f"/dags/{dag_id}/dagRuns?limit=100&order_by=run_after")
         return [_dag_run(run) for run in found["dag_runs"]]
 
     def run(self, dag_id: str, run_id: str) -> DagRun:
         """One run as it is now."""
-        return _dag_run(self._api.get(_run_path(dag_id, run_id)))
+        return _dag_run(self._get(_run_path(dag_id, run_id)))
 
     def tasks(self, dag_id: str, run_id: str) -> list[Task]:
         """Its task instances."""
-        found = self._api.get(f"{_run_path(dag_id, run_id)}/taskInstances?limit=100")
+        found = self._get(f"{_run_path(dag_id, run_id)}/taskInstances?limit=100")
         return [_task(instance) for instance in found["task_instances"]]
 
     def returned(self, dag_id: str, run_id: str, task_id: str) -> Any:
         """What a task returned; None when it returned nothing."""
         query = urlencode({"deserialize": "true"})
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{task_id}/xcomEntries/return_value?{query}"
-        try:
-            return self._api.get(path)["value"]
-        except AirflowApiError as error:
-            if error.status == _MISSING:
-                return None
-            raise
+        found = self._find(path)
+        return None if found is None else found["value"]
 
     def question(self, dag_id: str, run_id: str, task_id: str) -> Question | None:
         """What a task asks a person; None when it has not asked."""
-        try:
-            return _question(self._api.get(_question_path(dag_id, run_id, task_id)))
-        except AirflowApiError as error:
-            if error.status == _MISSING:
-                return None
-            raise
+        found = self._find(_question_path(dag_id, run_id, task_id))
+        return None if found is None else _question(found)
 
     def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
         """Answer as this user, unless that was the answer already."""
         try:
             response = {"chosen_options": [option], "params_input": {}}
-            self._api.patch(_question_path(dag_id, run_id, task_id), response)
+            self._api.request("PATCH", _question_path(dag_id, run_id, task_id), response)
         except AirflowApiError as error:
             question = self.question(dag_id, run_id, task_id) if error.status == _CONFLICT else None
             if question is None or question.chosen_options != (option,):
                 raise
+
+    def follow(
+        self, dag_id: str, run_id: str, watch: ProgressWatch, look: Callable[[list[Task]], None]
+    ) -> tuple[DagRun, list[Task]]:
+        """Wait until a run has ended, whatever its end; ``look`` sees its tasks every time, the last ones, too.
+
+        Raises:
+            StalledError: it does not get on.
+        """
+        while True:
+            run, tasks = self.run(dag_id, run_id), self.tasks(dag_id, run_id)
+            look(tasks)
+            if run.ended:
+                return run, tasks
+            watch.note(TASKS, signals.states(tasks))
+            watch.require_progress(partial(self.unfinished, run))
+            time.sleep(_POLL_SECONDS)
 
     def wait(self, dag_id: str, run_id: str, watch: ProgressWatch, look: Callable[[list[Task]], None]) -> list[Task]:
         """Wait until a run has succeeded and return its tasks; ``look`` sees them every time on the way.
@@ -146,14 +155,9 @@ class DagRunClient:
             RunFailedError: it failed.
             StalledError: it does not get on.
         """
-        while not (run := self.run(dag_id, run_id)).ended:
-            tasks = self.tasks(dag_id, run_id)
-            look(tasks)
-            watch.note(TASKS, signals.states(tasks))
-            watch.require_progress(partial(self.unfinished, run))
-            time.sleep(_POLL_SECONDS)
+        run, tasks = self.follow(dag_id, run_id, watch, look)
         self.require_success(run)
-        return self.tasks(dag_id, run_id)
+        return tasks
 
     def wait_for_hours(
         self, dag_id: str, hours: Iterable[datetime], watch: ProgressWatch, look: Callable[[list[Task]], None]
@@ -204,7 +208,7 @@ class DagRunClient:
         path = f"{_run_path(task.dag_id, task.run_id)}/taskInstances/{task.task_id}/logs/{task.try_number}"
         try:
             mapped = f"&map_index={task.map_index}" if task.map_index >= 0 else ""
-            content = self._api.get(f"{path}?full_content=true{mapped}")["content"]
+            content = self._get(f"{path}?full_content=true{mapped}")["content"]
         except AirflowApiError as error:
             return [f"its log cannot be read: {error}"]
         return [line for message in content for line in log_lines(message)][-lines:]
@@ -212,26 +216,29 @@ class DagRunClient:
     def _tail(self, task: Task) -> str:
         return "\n".join([f"--- the end of the log of {task.task_id} ---", *self.log_tail(task)])
 
-    def _is_known(self, dag_id: str) -> bool:
+    def _get(self, path: str) -> Any:
+        return self._api.request("GET", path)
+
+    def _find(self, path: str) -> Any | None:
+        """What is at a path; None when nothing is."""
         try:
-            self._api.get(f"/dags/{dag_id}")
+            return self._get(path)
         except AirflowApiError as error:
-            if error.status == _MISSING:
-                return False
-            raise
-        return True
+            if error.status != _MISSING:
+                raise
+            return None
 
     def _unfinished_hours(self, dag_id: str, runs: list[DagRun], left: set[datetime]) -> str:
         waiting = [self.unfinished(run) for run in runs if run.logical_date in left]
         return "\n".join(waiting) or f"{dag_id} did not start {min(left)}"
 
     def _require_importable(self, dag_id: str) -> None:
-        errors = self._api.get("/importErrors")["import_errors"]
+        errors = self._get("/importErrors")["import_errors"]
         if any(PurePath(error["filename"]).stem == dag_id for error in errors):
             raise DagMissingError(f"Airflow cannot import {dag_id}\n{self._import_errors()}")
 
     def _import_errors(self) -> str:
-        errors = self._api.get("/importErrors")["import_errors"]
+        errors = self._get("/importErrors")["import_errors"]
         return "\n".join(f"{error['filename']}:\n{error['stack_trace']}" for error in errors) or "no import errors"
 
 

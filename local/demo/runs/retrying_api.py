@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import time
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_fixed
 
 from stack.airflow_client import AirflowApiError
 
 _INTERVAL: Final = 1.5
 _SERVER_ERROR: Final = 500
-
-Result = TypeVar("Result")
 
 
 class AirflowSilentError(RuntimeError):
@@ -20,16 +20,10 @@ class AirflowSilentError(RuntimeError):
 
 
 class AirflowApi(Protocol):
-    """What is needed of :class:`stack.airflow_client.AirflowClient`; paths are below ``/api/v2``."""
+    """What is needed of :class:`stack.airflow_client.AirflowClient`."""
 
-    def get(self, path: str) -> Any:
-        """GET a path."""
-
-    def post(self, path: str, body: Any) -> Any:
-        """POST a JSON body."""
-
-    def patch(self, path: str, body: Any) -> Any:
-        """PATCH with a JSON body."""
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """The decoded answer; ``path`` is below ``/api/v2``."""
 
 
 class RetryingApi:
@@ -45,39 +39,36 @@ class RetryingApi:
         max_silence: float,
         require_running: Callable[[], None],
         sleep: Callable[[float], None] = time.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._max_silence = max_silence
         self._require_running = require_running
         self._sleep = sleep
-        self._monotonic = monotonic
 
-    def get(self, path: str) -> Any:
-        """GET a path."""
-        return self._until_answered(lambda: self._api.get(path))
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """The decoded answer, as soon as there is one."""
 
-    def post(self, path: str, body: Any) -> Any:
-        """POST a JSON body."""
-        return self._until_answered(lambda: self._api.post(path, body))
-
-    def patch(self, path: str, body: Any) -> Any:
-        """PATCH with a JSON body."""
-        return self._until_answered(lambda: self._api.patch(path, body))
-
-    def _until_answered(self, ask: Callable[[], Result]) -> Result:
-        began = self._monotonic()
-        while True:
-            try:
-                return ask()
-            except AirflowApiError as error:
-                if error.status < _SERVER_ERROR:
-                    raise
-                last: Exception = error
-            except (OSError, http.client.HTTPException) as error:
-                last = error
+        def is_over(state: RetryCallState) -> bool:
             self._require_running()
-            silence = self._monotonic() - began
-            if silence > self._max_silence:
-                raise AirflowSilentError(f"Airflow has not answered for {silence:.0f} s: {last}") from last
-            self._sleep(_INTERVAL)
+            return (state.seconds_since_start or 0) > self._max_silence
+
+        def give_up(state: RetryCallState) -> NoReturn:
+            last = state.outcome.exception() if state.outcome else None
+            raise AirflowSilentError(
+                f"Airflow has not answered for {state.seconds_since_start:.0f} s: {last}"
+            ) from last
+
+        retrying = Retrying(
+            retry=retry_if_exception(_is_transient),
+            wait=wait_fixed(_INTERVAL),
+            stop=is_over,
+            sleep=self._sleep,
+            retry_error_callback=give_up,
+        )
+        return retrying(self._api.request, method, path, body)
+
+
+def _is_transient(error: BaseException) -> bool:
+    if isinstance(error, AirflowApiError):
+        return error.status >= _SERVER_ERROR
+    return isinstance(error, httpx.TransportError)

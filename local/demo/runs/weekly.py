@@ -5,14 +5,11 @@ What must happen meanwhile: live traffic as soon as users are routed, and a prod
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final
 
-from demo import signals
 from demo.report.record import WEEKLY_STAGES, Stage, Task, group_stage
-from demo.runs.dag_runs import TASKS, DagRun, DagRunClient
+from demo.runs.dag_runs import DagRun, DagRunClient
 from demo.runs.progress import TaskPrinter
 from stack.stall import ProgressWatch
 
@@ -22,8 +19,6 @@ AWAIT_VERDICT: Final = "ab_test.await_verdict"
 APPROVE_PROMOTION: Final = "approval.approve_promotion"
 SHIFT_TRAFFIC: Final = "production.shift_traffic"
 VERIFY_PRODUCTION: Final = "production.verify_production"
-
-_POLL_SECONDS: Final = 1.0
 
 Say = Callable[[str, str], None]
 
@@ -56,20 +51,16 @@ class WeeklyWatch:
         Raises:
             StalledError: it does not get on.
         """
-        while True:
-            run = self._airflow.run(run.dag_id, run.run_id)
-            tasks = self._airflow.tasks(run.dag_id, run.run_id)
+
+        def look(tasks: list[Task]) -> None:
             self._states = {task.task_id: task.state for task in tasks}
             self._look(tasks)
             self._tell(tasks)
             self._act(tasks)
-            if run.ended:
-                return run, tasks
             if any(task.state == "awaiting_input" for task in tasks):
                 watch.excuse()
-            watch.note(TASKS, signals.states(tasks))
-            watch.require_progress(partial(self._airflow.unfinished, run))
-            time.sleep(_POLL_SECONDS)
+
+        return self._airflow.follow(run.dag_id, run.run_id, watch, look)
 
     def is_at_work(self, task_id: str) -> bool:
         """Whether a task has begun and is not over, as the run was last seen."""

@@ -14,18 +14,11 @@ class AirflowEdge:
         self.answers[path] = list(documents)
         return self
 
-    def get(self, path: str) -> Any:
-        return self._answer(path)
-
-    def post(self, path: str, body: Any) -> Any:
-        self.sent.append(("POST", path, body))
-        return self._answer(path)
-
-    def patch(self, path: str, body: Any) -> Any:
-        self.sent.append(("PATCH", path, body))
-        return None
-
-    def _answer(self, path: str) -> Any:
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        if method != "GET":
+            self.sent.append((method, path, body))
+        if method == "PATCH":
+            return None
         documents = self.answers.get(path.split("?")[0])
         if documents is None:
             raise AirflowApiError(404, f"{path} answered 404")

@@ -51,7 +51,7 @@ def test_a_stack_comes_up_provisioned_and_goes_without_a_trace(discarded: StackS
 
 def _is_provisioned(stack: StackSettings) -> None:
     airflow = AirflowClient(stack)
-    pools = {pool["name"]: pool["slots"] for pool in airflow.get("/pools")["pools"]}
+    pools = {pool["name"]: pool["slots"] for pool in airflow.request("GET", "/pools")["pools"]}
     assert POOLS.items() <= pools.items()
     tables = aws_client(stack, "dynamodb").list_tables()["TableNames"]
     assert set(tables) == {"adrank-experiments", "adrank-features"}

@@ -47,8 +47,10 @@ def test_a_run_is_started_without_a_logical_date() -> None:
 
 def test_a_run_that_was_started_by_an_unanswered_request_is_not_started_again() -> None:
     class StartedEdge(AirflowEdge):
-        def post(self, path: str, body: object) -> object:
-            raise AirflowApiError(409, "it exists")
+        def request(self, method: str, path: str, body: object = None) -> object:
+            if method == "POST":
+                raise AirflowApiError(409, "it exists")
+            return super().request(method, path, body)
 
     edge = StartedEdge().on(RUN, dag_run("running"))
     assert DagRunClient(edge).trigger("d", "r 1", {}).state == "running"
@@ -146,14 +148,20 @@ def test_what_a_task_did_not_return_is_nothing() -> None:
 
 
 def test_a_question_and_its_answer_are_read() -> None:
-    asked = {"subject": "s", "body": "b", "chosen_options": None, "responded_by_user": None, "responded_at": None}
+    open_question = {
+        "subject": "s",
+        "body": "b",
+        "chosen_options": None,
+        "responded_by_user": None,
+        "responded_at": None,
+    }
     answered = {
-        **asked,
+        **open_question,
         "chosen_options": ["Approve"],
         "responded_by_user": {"id": "pm", "name": "pm"},
         "responded_at": "2026-03-02T10:00:00Z",
     }
-    edge = AirflowEdge().on(f"{RUN}/taskInstances/ask/-1/hitlDetails", asked, answered)
+    edge = AirflowEdge().on(f"{RUN}/taskInstances/ask/-1/hitlDetails", open_question, answered)
     airflow = DagRunClient(edge)
     assert airflow.question("d", "r 1", "ask") == Question("s", "b", (), None, None)
     assert airflow.question("d", "r 1", "ask") == Question("s", "b", ("Approve",), "pm", TEN)
@@ -180,8 +188,10 @@ def test_evidence_without_digests_is_never_approved() -> None:
 class AnsweredEdge(AirflowEdge):
     """Somebody was quicker."""
 
-    def patch(self, path: str, body: object) -> object:
-        raise AirflowApiError(409, "it is answered")
+    def request(self, method: str, path: str, body: object = None) -> object:
+        if method == "PATCH":
+            raise AirflowApiError(409, "it is answered")
+        return super().request(method, path, body)
 
 
 @pytest.mark.parametrize(("stands", "refused"), [("Approve", False), ("Reject", True)])

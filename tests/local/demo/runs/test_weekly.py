@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from demo.runs import weekly
+from demo.runs import dag_runs
 from demo.runs.dag_runs import DagRun, DagRunClient
 from demo.runs.weekly import WeeklyWatch
 from stack.stall import ProgressWatch, StalledError
@@ -12,12 +12,12 @@ from tests.local.demo.airflow_edge import AirflowEdge, dag_run, task
 
 RUN = DagRun("d", "r 1", "queued", None)
 PATH = "/dags/d/dagRuns/r%201"
-ASKED = "approval.approve_promotion"
+APPROVAL = "approval.approve_promotion"
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weekly, "_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(dag_runs, "_POLL_SECONDS", 0.001)
 
 
 def strict(limit: float = 0.5) -> ProgressWatch:
@@ -29,8 +29,8 @@ def strict(limit: float = 0.5) -> ProgressWatch:
 def watched(*seen: list[dict[str, object]], end: str = "success") -> tuple[WeeklyWatch, list[str]]:
     edge = AirflowEdge().on(PATH, *[dag_run("running")] * (len(seen) - 1), dag_run(end))
     edge.on(f"{PATH}/taskInstances", *({"task_instances": tasks} for tasks in seen))
-    told: list[str] = []
-    return WeeklyWatch(DagRunClient(edge), lambda stage, line: told.append(f"{stage}: {line}")), told
+    lines: list[str] = []
+    return WeeklyWatch(DagRunClient(edge), lambda stage, line: lines.append(f"{stage}: {line}")), lines
 
 
 def test_the_end_is_returned_whatever_it_is() -> None:
@@ -42,9 +42,9 @@ def test_the_end_is_returned_whatever_it_is() -> None:
 def test_a_group_is_told_when_all_of_it_is_over() -> None:
     during = [task("gate.a", "success"), task("gate.b", "running"), task("register.c", None)]
     after = [task("gate.a", "success"), task("gate.b", "success"), task("register.c", "skipped")]
-    watch, told = watched(during, during, after)
+    watch, lines = watched(during, during, after)
     watch.follow(RUN, ProgressWatch(10, {}))
-    assert told == [
+    assert lines == [
         "gate: a: success",
         "gate: b: running",
         "gate: b: success",
@@ -54,11 +54,11 @@ def test_a_group_is_told_when_all_of_it_is_over() -> None:
 
 
 def test_an_act_happens_once_in_each_try_of_its_task() -> None:
-    asked = [task(ASKED, "awaiting_input")]
-    again = [task(ASKED, "awaiting_input", try_number=2)]
-    watch, _ = watched([task(ASKED, "running")], asked, asked, [task(ASKED, "up_for_retry")], again, again)
+    waiting = [task(APPROVAL, "awaiting_input")]
+    again = [task(APPROVAL, "awaiting_input", try_number=2)]
+    watch, _ = watched([task(APPROVAL, "running")], waiting, waiting, [task(APPROVAL, "up_for_retry")], again, again)
     answers: list[str] = []
-    watch.when(ASKED, ("awaiting_input",), lambda: answers.append("yes"))
+    watch.when(APPROVAL, ("awaiting_input",), lambda: answers.append("yes"))
     watch.follow(RUN, ProgressWatch(10, {}))
     assert answers == ["yes", "yes"]
 
@@ -82,8 +82,8 @@ def test_a_run_that_hangs_is_given_up() -> None:
 
 
 def test_a_person_may_take_their_time() -> None:
-    asked = [task(ASKED, "awaiting_input")]
-    watch, _ = watched(*[asked] * 9, [task(ASKED, "success")])
+    waiting = [task(APPROVAL, "awaiting_input")]
+    watch, _ = watched(*[waiting] * 9, [task(APPROVAL, "success")])
     run, _tasks = watch.follow(RUN, strict(limit=4))
     assert run.state == "success"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 from adrank.contracts import lake, packages
 from adrank.contracts.sagemaker_requests import config_request, model_request
 from adrank.contracts.settings import Settings
+from adrank.storage.object_store import ObjectStore
 from stack.stall import ProgressWatch
 
 DIGEST_TAG: Final = "package_digest"
@@ -36,29 +36,28 @@ class Incumbent:
     endpoint_config: str
 
 
-def install(settings: Settings, clients: Mapping[str, Any], registry: Any, watch: ProgressWatch) -> Incumbent:
+def install(settings: Settings, store: ObjectStore, sagemaker: Any, registry: Any, watch: ProgressWatch) -> Incumbent:
     """Package, upload, register and deploy; waits until the endpoint is in service, while ``watch`` sees it move.
 
-    ``clients``: boto3 clients ``s3`` and ``sagemaker``; ``registry``: an MLflow client.
+    ``store``: the lake; ``sagemaker``: a boto3 client; ``registry``: an MLflow client.
     """
     from training.package_incumbent import package_incumbent
 
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / "package"
         digest = package_incumbent(directory)
-        url = _upload(clients["s3"], settings.lake.bucket, directory, digest)
+        url = _upload(store, directory, digest)
         version = _register(registry, settings, directory, digest, url)
-    config = deploy_endpoint(clients["sagemaker"], settings, digest, url, watch)
+    config = deploy_endpoint(sagemaker, settings, digest, url, watch)
     return Incumbent(digest, url, version, config)
 
 
-def _upload(s3: Any, bucket: str, directory: Path, digest: str) -> str:
+def _upload(store: ObjectStore, directory: Path, digest: str) -> str:
     archive = directory.parent / "model.tar.gz"
     packages.pack(directory, archive)
-    s3.put_object(Bucket=bucket, Key=lake.model_package(digest), Body=archive.read_bytes())
-    golden = (directory / packages.GOLDEN).read_bytes()
-    s3.put_object(Bucket=bucket, Key=lake.golden_requests(digest), Body=golden)
-    return lake.uri(bucket, lake.model_package(digest))
+    store.put(lake.model_package(digest), archive.read_bytes())
+    store.put(lake.golden_requests(digest), (directory / packages.GOLDEN).read_bytes())
+    return lake.uri(store.bucket, lake.model_package(digest))
 
 
 def _register(registry: Any, settings: Settings, directory: Path, digest: str, url: str) -> str:

@@ -41,31 +41,28 @@ def describe_raw_hours(store: ObjectStore, start: datetime, end: datetime) -> st
     return f"{rows:,} rows in {sum(len(m.files) for m in manifests)} files, {late:,} of them late"
 
 
-def count_features(settings: Settings, s3: Any, dynamodb: Any) -> Features:
+def count_features(settings: Settings, store: ObjectStore, dynamodb: Any) -> Features:
     """Whole hours, their rows over all groups, and what is online."""
-    manifests = list(_manifests(s3, settings.lake.bucket))
+    manifests = list(_manifests(store))
     online = settings.online
-    store = redis.Redis(online.redis_host, online.redis_port, ssl=online.redis_tls)
+    rows = redis.Redis(online.redis_host, online.redis_port, ssl=online.redis_tls)
     return Features(
         hours=len({manifest.hour for manifest in manifests}),
         offline_rows=sum(manifest.rows for manifest in manifests),
-        redis_keys=sum(1 for _ in store.scan_iter(match="f:*", count=5000)),
+        redis_keys=sum(1 for _ in rows.scan_iter(match="f:*", count=5000)),
         dynamodb_items=_items(dynamodb, online.features_table),
     )
 
 
-def _manifests(s3: Any, bucket: str) -> Iterator[FeatureManifest]:
-    pages = s3.get_paginator("list_objects_v2")
+def _manifests(store: ObjectStore) -> Iterator[FeatureManifest]:
     keys = [
-        item["Key"]
+        key
         for group in registry.load().groups
-        for page in pages.paginate(Bucket=bucket, Prefix=lake.features_of(group.name))
-        for item in page.get("Contents", ())
-        if item["Key"].endswith(lake.MANIFEST)
+        for key in store.keys(lake.features_of(group.name))
+        if key.endswith(lake.MANIFEST)
     ]
     with ThreadPoolExecutor(_READERS) as readers:
-        bodies = readers.map(lambda key: s3.get_object(Bucket=bucket, Key=key)["Body"].read(), keys)
-        yield from map(FeatureManifest.model_validate_json, bodies)
+        yield from map(FeatureManifest.model_validate_json, readers.map(store.get, keys))
 
 
 def _items(dynamodb: Any, table: str) -> int:

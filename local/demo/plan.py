@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import TypeAdapter
 
 from adrank.contracts.timestamps import HOUR
+from demo.report.record import Source
 
 #: Hours of history that go through the hourly DAG; all before them land by one range step per group.
 HOURLY_RUNS: Final = 2
 _DURATION: Final = TypeAdapter(timedelta)
 
 
-@dataclass(frozen=True)
-class DemoPlan:
+class DemoPlan(Source):
     """History ``[start, end)`` in whole hours, and what follows from it.
 
     ``metrics``: those that its log can speak about, the most telling first; the first one decides the experiment.
     """
 
-    text: str
-    own_logs: bool
     seed: int
-    start: datetime
-    end: datetime
     metrics: tuple[str, ...]
-    facts: dict[str, str] = field(default_factory=dict)
 
     @property
     def hours(self) -> int:

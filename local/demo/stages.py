@@ -18,12 +18,12 @@ from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from demo import incumbent, lake_counts, signals, traffic_process
 from demo.report.measures import Measures
-from demo.report.record import DemoRecord, Features, Source, Stage, Task
+from demo.report.record import DemoRecord, Features, Stage, Task, WeeklyResults
 from demo.runs import approval, weekly
 from demo.runs.dag_runs import DagRun, DagRunClient
 from demo.runs.narration import DecisionPrinter
 from demo.runs.progress import Progress, TaskPrinter
-from demo.runs.results import Collector, WeeklyResults, registry_client
+from demo.runs.results import Collector, registry_client
 from demo.runs.weekly import WeeklyWatch
 from demo.sources import HistorySource
 from demo.traffic_process import TrafficProcess
@@ -96,23 +96,15 @@ class Demo:
 
     def record(self, failure: str = "", addresses: str = "") -> DemoRecord:
         """Everything seen so far."""
-        plan, results = self._plan, self._results
         state = self._traffic.state() if self._traffic else {}
         return DemoRecord(
-            source=Source(
-                text=plan.text, own_logs=plan.own_logs, start=plan.start, end=plan.end, facts=dict(plan.facts)
-            ),
+            **dict(self._results),
+            source=self._plan,
             began=self._began,
             ended=datetime.now(UTC),
             stages=tuple(map(self._measured, (*self._progress.own_stages(), *weekly.stages_of(self._weekly_tasks)))),
             tasks=(*self._tasks, *self._weekly_tasks),
             features=self._features,
-            training=results.training,
-            gate=results.gate,
-            registry=results.registry,
-            experiment=results.experiment,
-            approval=results.approval,
-            production=results.production,
             traffic=traffic_process.seconds(state),
             traffic_totals=traffic_process.totals(state),
             failure=failure,
@@ -131,12 +123,12 @@ class Demo:
             os.environ.clear()
             os.environ.update(self._environment)
             self._settings = Settings()
+            self._store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
             self._airflow = self._airflow_as("admin")
 
     def _history(self) -> None:
         with self._progress.stage("history", f"landing {self._plan.text}") as say:
-            store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
-            say(self._source.land(store))
+            say(self._source.land(self._store))
 
     def _ingestion(self) -> None:
         """The last hours come the way that all hours come in production; the archiver and the capture close them."""
@@ -146,14 +138,12 @@ class Demo:
                 say(f"streamed: {self._source.stream(sink)}")
             last = plan.end - HOUR
             keys = (lake.raw_events_manifest(last), *(lake.raw_cdc_manifest(table, last) for table in changes.TABLES))
-            store = ObjectStore.connect(self._settings.lake.bucket, region=self._settings.region)
-            lake_counts.wait_for_raw_hours(store, keys, self._watch(signals.ingestion(self._settings)))
-            counts = lake_counts.describe_raw_hours(store, plan.hourly_start, plan.end)
+            lake_counts.wait_for_raw_hours(self._store, keys, self._watch(signals.ingestion(self._settings)))
+            counts = lake_counts.describe_raw_hours(self._store, plan.hourly_start, plan.end)
             say(f"closed up to {plan.end:%Y-%m-%d %H:%M}: {counts}")
 
     def _billing(self) -> None:
-        settings = self._settings
-        day = self._source.bill(ObjectStore.connect(settings.lake.bucket, region=settings.region), settings.billing)
+        day = self._source.bill(self._store, self._settings.billing)
         if day is None:
             self._progress.skip("billing", "billed amounts, where there are any, were imported with the log")
             return
@@ -162,8 +152,8 @@ class Demo:
 
     def _incumbent(self) -> None:
         with self._progress.stage("incumbent", "putting the fixed-slot ranker into production as version 1") as say:
-            clients = {name: self._client(name) for name in ("s3", "sagemaker")}
-            placed = incumbent.install(self._settings, clients, registry_client(self._settings), self._watch())
+            registry = registry_client(self._settings)
+            placed = incumbent.install(self._settings, self._store, self._client("sagemaker"), registry, self._watch())
             say(f"version {placed.version}, package {placed.package_digest[:12]}, serves on {placed.endpoint_config}")
 
     def _history_features(self) -> None:
@@ -183,7 +173,7 @@ class Demo:
             with self._closing(lambda airflow: self._close_hours(airflow, expected)):
                 for run in self._airflow.wait_for_hours(HOURLY, expected, self._watch(), self._measures.look):
                     say(f"{run.logical_date:%Y-%m-%d %H:%M} {run.state}")
-            self._features = lake_counts.count_features(self._settings, self._client("s3"), self._client("dynamodb"))
+            self._features = lake_counts.count_features(self._settings, self._store, self._client("dynamodb"))
             say(f"{self._features.offline_rows:,} rows of {self._features.hours} hours offline")
 
     def _close_hours(self, airflow: DagRunClient, expected: set[datetime]) -> None:
@@ -198,7 +188,7 @@ class Demo:
         run_id = f"demo-{lake.run_key(plan.end)}"
         run = airflow.trigger(weekly.DAG_ID, run_id, {"as_of": plan.end.isoformat()})
         self._progress.say("prepare", f"{weekly.DAG_ID} as of {plan.end:%Y-%m-%d %H:%M} UTC, run {run_id}")
-        collector = Collector(self._settings, airflow, run, self._client("s3"), registry_client(self._settings))
+        collector = self._collector(airflow, run)
         traffic = self._live_traffic()
         metric = self._settings.experiment.primary_metric
         decisions = DecisionPrinter(collector, metric, self._progress.say, lambda: traffic.state().get("requests", 0))
@@ -219,8 +209,10 @@ class Demo:
 
     def _close_weekly(self, airflow: DagRunClient, run: DagRun) -> None:
         self._weekly_tasks = airflow.tasks(run.dag_id, run.run_id)
-        collector = Collector(self._settings, airflow, run, self._client("s3"), registry_client(self._settings))
-        self._results = collector.everything(self._weekly_tasks)
+        self._results = self._collector(airflow, run).everything(self._weekly_tasks)
+
+    def _collector(self, airflow: DagRunClient, run: DagRun) -> Collector:
+        return Collector(self._settings, airflow, run, self._store, registry_client(self._settings))
 
     def _live_traffic(self) -> TrafficProcess:
         directory = self._options.home / "traffic"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
+
+import numpy as np
 
 from demo.report.record import Stage, Task
 from demo.report.task_times import TaskTimes
@@ -78,9 +79,4 @@ class CpuLog:
         self.sample()
 
     def _at(self, moment: float) -> float:
-        times = self._times
-        after = bisect_right(times, moment)
-        if after == 0 or after == len(times):
-            return self._burnt[min(after, len(times) - 1)] if times else 0.0
-        share = (moment - times[after - 1]) / (times[after] - times[after - 1])
-        return self._burnt[after - 1] + share * (self._burnt[after] - self._burnt[after - 1])
+        return float(np.interp(moment, self._times, self._burnt)) if self._times else 0.0

@@ -198,7 +198,18 @@ class Production(_Record):
     ended: datetime
 
 
-class DemoRecord(_Record):
+class WeeklyResults(_Record):
+    """What one weekly run came to. A part is null where it did not get there."""
+
+    training: Training | None = None
+    gate: Gate | None = None
+    registry: Registry | None = None
+    experiment: Experiment | None = None
+    approval: Approval | None = None
+    production: Production | None = None
+
+
+class DemoRecord(WeeklyResults):
     """One demo, whole or as far as it came. A part is null when its stage was skipped or not reached."""
 
     source: Source
@@ -207,12 +218,6 @@ class DemoRecord(_Record):
     stages: tuple[Stage, ...]
     tasks: tuple[Task, ...] = ()
     features: Features | None = None
-    training: Training | None = None
-    gate: Gate | None = None
-    registry: Registry | None = None
-    experiment: Experiment | None = None
-    approval: Approval | None = None
-    production: Production | None = None
     traffic: tuple[TrafficSecond, ...] = ()
     traffic_totals: TrafficTotals | None = None
     failure: str = ""

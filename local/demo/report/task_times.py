@@ -19,8 +19,8 @@ _WAITS: Final = {
     "up_for_reschedule": "retry",
     "restarting": "retry",
 }
-#: Tasks that are named of a stage, those that took longest.
-_NAMED: Final = 3
+#: Tasks of a stage that are named: those that took longest.
+_MAX_TASKS: Final = 3
 
 Waits = dict[str, float]
 
@@ -51,6 +51,6 @@ class TaskTimes:
             total = totals.setdefault(task.instance, {})
             for wait, seconds in self._waits.get((task.dag_id, task.run_id, task.instance), {}).items():
                 total[wait] = total.get(wait, 0.0) + seconds
-        longest = sorted(totals, key=lambda instance: -sum(totals[instance].values()))[:_NAMED]
+        longest = sorted(totals, key=lambda instance: -sum(totals[instance].values()))[:_MAX_TASKS]
         rounded = {name: {wait: round(s, 1) for wait, s in totals[name].items() if s >= 0.05} for name in longest}
         return {name: waits for name, waits in rounded.items() if waits}

@@ -7,13 +7,13 @@ import json
 import os
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 from adrank.contracts import lake
 from adrank.contracts.settings import Settings
+from adrank.storage.object_store import ObjectStore
 from demo.report.record import (
     Approval,
     Experiment,
@@ -25,21 +25,10 @@ from demo.report.record import (
     Registry,
     Task,
     Training,
+    WeeklyResults,
 )
 from demo.runs import weekly
 from demo.runs.dag_runs import DagRun, DagRunClient
-
-
-@dataclass(frozen=True)
-class WeeklyResults:
-    """What one weekly run came to; null where it did not get there."""
-
-    training: Training | None = None
-    gate: Gate | None = None
-    registry: Registry | None = None
-    experiment: Experiment | None = None
-    approval: Approval | None = None
-    production: Production | None = None
 
 
 def registry_client(settings: Settings) -> Any:
@@ -52,13 +41,15 @@ def registry_client(settings: Settings) -> Any:
 
 
 class Collector:
-    """Reads one run. ``s3``: a boto3 client; ``registry``: an MLflow client."""
+    """Reads one run. ``store``: the lake; ``registry``: an MLflow client."""
 
-    def __init__(self, settings: Settings, airflow: DagRunClient, run: DagRun, s3: Any, registry: Any) -> None:
+    def __init__(
+        self, settings: Settings, airflow: DagRunClient, run: DagRun, store: ObjectStore, registry: Any
+    ) -> None:
         self._settings = settings
         self._airflow = airflow
         self._run = run
-        self._s3 = s3
+        self._store = store
         self._registry = registry
 
     def everything(self, tasks: list[Task]) -> WeeklyResults:
@@ -125,11 +116,8 @@ class Collector:
     def look(self, experiment_id: str, number: int) -> Look | None:
         """One stored look; None when it was not judged yet."""
         key = f"{lake.experiment_look(experiment_id, number)}verdict.json"
-        try:
-            body = self._s3.get_object(Bucket=self._settings.lake.bucket, Key=key)["Body"].read()
-        except self._s3.exceptions.NoSuchKey:
-            return None
-        return _look(json.loads(body))
+        body = self._store.find(key)
+        return None if body is None else _look(json.loads(body))
 
     def approval(self) -> Approval | None:
         """Who answered what, on which evidence; None unless somebody, or the time-out, answered."""
@@ -167,15 +155,13 @@ class Collector:
         return self._airflow.returned(self._run.dag_id, self._run.run_id, task_id)
 
     def _training_result(self, model_data_url: str) -> dict[str, Any]:
-        model = urlsplit(model_data_url)
-        key = model.path.lstrip("/").rsplit("/", 1)[0] + "/output.tar.gz"
-        archive = self._s3.get_object(Bucket=model.netloc, Key=key)["Body"].read()
-        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+        key = urlsplit(model_data_url).path.lstrip("/").rsplit("/", 1)[0] + "/output.tar.gz"
+        with tarfile.open(fileobj=io.BytesIO(self._store.get(key)), mode="r:gz") as tar:
             for member in tar.getmembers():
                 if member.name.removeprefix("./") == "result.json" and (file := tar.extractfile(member)):
                     result: dict[str, Any] = json.load(file)
                     return result
-        raise LookupError(f"s3://{model.netloc}/{key} holds no result.json")
+        raise LookupError(f"s3://{self._store.bucket}/{key} holds no result.json")
 
 
 def _folds(folds: Sequence[Mapping[str, Any]]) -> tuple[Fold, ...]:

@@ -85,7 +85,7 @@ def test_its_pace_is_read_once_its_clock_runs() -> None:
 
 
 def test_the_demos_traffic_waits_for_the_archiver(tmp_path: Path) -> None:
-    plan = DemoPlan("world", False, 7, T0 - timedelta(days=8), T0, ("contacts",))
+    plan = DemoPlan(text="world", own_logs=False, seed=7, start=T0 - timedelta(days=8), end=T0, metrics=("contacts",))
     words = command(plan, None, tmp_path / "state.json")
     args = TrafficArguments.parse(words[3:])
     assert (args.max_lag, args.max_open_hours) == (MAX_LAG, MAX_OPEN_HOURS)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adrank.contracts.settings import Settings
+from adrank.storage.object_store import ObjectStore
 from demo.report.record import Interval, Task
 from demo.runs.dag_runs import DagRun, DagRunClient
 from demo.runs.results import Collector
@@ -19,23 +20,18 @@ BASE = "/dags/ranking_training_weekly/dagRuns/demo-1/taskInstances"
 MODEL = "s3://adrank-lake/training/k/model/job-1/output/model.tar.gz"
 
 
-class NoSuchKeyError(Exception):
-    pass
-
-
-class Bucket:
-    """The S3 calls that the collector makes, on a table of objects."""
-
-    class exceptions:  # noqa: N801 - as boto3 calls it
-        NoSuchKey = NoSuchKeyError
+class Bucket(ObjectStore):
+    """A table of objects."""
 
     def __init__(self, objects: dict[str, bytes]) -> None:
+        super().__init__("adrank-lake", None)
         self._objects = objects
 
-    def get_object(self, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
-        if Key not in self._objects:
-            raise NoSuchKeyError(Key)
-        return {"Body": io.BytesIO(self._objects[Key])}
+    def find(self, key: str) -> bytes | None:
+        return self._objects.get(key)
+
+    def get(self, key: str) -> bytes:
+        return self._objects[key]
 
 
 class Models:

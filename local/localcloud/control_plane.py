@@ -15,6 +15,7 @@ import sys
 import threading
 from typing import Any, Final
 
+from localcloud.clock import Periodic, now
 from localcloud.cloudwatch.alarms import Alarms
 from localcloud.cloudwatch.metrics import Metrics
 from localcloud.emr import api as emr_api
@@ -25,7 +26,7 @@ from localcloud.gateway import Gateway, GatewayError
 from localcloud.processes.children import ChildProcesses
 from localcloud.sagemaker import api as sagemaker_api
 from localcloud.sagemaker.endpoints import BUSY, Endpoints
-from localcloud.sagemaker.jobs import Jobs, now
+from localcloud.sagemaker.jobs import Jobs
 from localcloud.settings import LocalcloudSettings, from_command_line
 from localcloud.state import moto_backends
 from localcloud.state.journal import Journal
@@ -55,31 +56,31 @@ class ControlPlane:
         self._journal = Journal(settings.state_dir / "journal.json", self._capture)
         self._processes = ChildProcesses()
         faults = Faults(settings.faults_file)
-        self._alarms = Alarms(cloudwatch, settings.alarms_seconds)
-        self._metrics = Metrics(cloudwatch, settings.metrics_seconds)
+        alarms, metrics = Alarms(cloudwatch), Metrics(cloudwatch)
+        self._periodic = (
+            Periodic("metrics", settings.metrics_seconds, metrics.publish),
+            Periodic("alarms", settings.alarms_seconds, alarms.evaluate),
+        )
         steps = Steps(settings, self._processes, faults, self._journal.changed)
         jobs = Jobs(settings, self._processes, faults, self._journal.changed)
-        self._endpoints = Endpoints(settings, self._processes, self._alarms, self._sagemaker, self._journal.changed)
-        fault_control = FaultControl(settings, faults, self._alarms, self._account)
-        self._gateway = Gateway(settings, self._endpoints.routes, self._metrics, fault_control, self._health)
+        self._endpoints = Endpoints(settings, self._processes, alarms, self._sagemaker, self._journal.changed)
+        fault_control = FaultControl(settings, faults, alarms, self._account)
+        self._gateway = Gateway(settings, self._endpoints.routes, metrics, fault_control, self._health)
         self._server = ThreadedMotoServer(settings.host, settings.port, verbose=False)
         emr_api.install(steps, LakeDirectory(settings.lake_dir), self._journal.changed)
-        sagemaker_api.install(jobs, self._endpoints, self._alarms, self._journal.changed)
+        sagemaker_api.install(jobs, self._endpoints, alarms, self._journal.changed)
         moto_backends.install(self._journal.changed)
 
     def start(self) -> None:
-        """Bring back what was kept, then serve. Raises :class:`PortTakenError`."""
-        try:
-            self._gateway.start()
-        except GatewayError as error:
-            raise PortTakenError(str(error)) from error
+        """Bring back what was kept, then serve. Raises :class:`GatewayError`."""
+        self._gateway.start()
         # What a killed predecessor left behind.
         for scratch in ("endpoints", "sagemaker"):
             shutil.rmtree(self._settings.work_dir / scratch, ignore_errors=True)
         self._restore()
         self._journal.open()
-        self._metrics.start()
-        self._alarms.start()
+        for each in self._periodic:
+            each.start()
         self._server.start()
         _log.info("control planes on %s, gateway on %s", self._settings.port, self._settings.gateway_port)
 
@@ -87,8 +88,8 @@ class ControlPlane:
         """Stop serving and every child; the journal stays as it is, so a restart finds what was there."""
         self._journal.close()
         self._endpoints.close()
-        self._alarms.stop()
-        self._metrics.stop()
+        for each in self._periodic:
+            each.stop()
         self._gateway.stop()
         self._processes.stop_all(self._settings.stop_grace_seconds)
 
@@ -131,7 +132,7 @@ def main() -> None:
         _require_free(settings.host, settings.port)
         plane = ControlPlane(settings)
         plane.start()
-    except PortTakenError as error:
+    except (PortTakenError, GatewayError) as error:
         sys.exit(f"localcloud cannot start: {error}")
     stop.wait()
     with contextlib.suppress(TimeoutError):

@@ -85,10 +85,11 @@ ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
         ("control_plane",),
         ("gateway",),
         ("emr", "sagemaker"),
+        ("runner",),
         ("storage",),
         ("faults",),
         ("cloudwatch", "processes", "state"),
-        ("settings",),
+        ("clock", "settings"),
     ),
     "simulator": (("traffic",), ("history",), ("sinks",), ("marketplace",)),
     "stack": (

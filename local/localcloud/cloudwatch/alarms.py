@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import math
 import operator
-import threading
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any, Final, Literal
 
-from moto.cloudwatch.models import MetricAggregatedDatum, MetricDatum
+from moto.cloudwatch.models import MetricAggregatedDatum, Statistics
 
 State = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
 
+#: Comparison -> how the threshold then compares with a point that breaches it.
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
-    "GreaterThanThreshold": operator.gt,
-    "GreaterThanOrEqualToThreshold": operator.ge,
-    "LessThanThreshold": operator.lt,
-    "LessThanOrEqualToThreshold": operator.le,
+    "GreaterThanThreshold": operator.lt,
+    "GreaterThanOrEqualToThreshold": operator.le,
+    "LessThanThreshold": operator.gt,
+    "LessThanOrEqualToThreshold": operator.ge,
 }
 #: TreatMissingData -> state of an alarm without any data.
 _WITHOUT_DATA: Final[dict[str, State | None]] = {"notBreaching": "OK", "breaching": "OK", "ignore": None}
@@ -36,45 +36,19 @@ class SampledDatum(MetricAggregatedDatum):
     values: array[float] = array("d")
 
 
-@dataclass(frozen=True)
-class Window:
-    """The data of one period: all values where known, and their statistics."""
+def statistic(data: Iterable[Any], name: str) -> float | None:
+    """``Sum``, ``Average``, ``Minimum``, ``Maximum``, ``SampleCount`` or as ``p99``, of CloudWatch data.
 
-    values: Sequence[float]
-    count: float
-    total: float
-    minimum: float
-    maximum: float
-
-    @classmethod
-    def of(cls, data: Iterable[Any]) -> Window:
-        """The window over CloudWatch data."""
-        values: list[float] = []
-        count = total = 0.0
-        minimum, maximum = math.inf, -math.inf
-        for datum in data:
-            single = isinstance(datum, MetricDatum)
-            values.extend([datum.value] if single else getattr(datum, "values", ()))
-            count += 1 if single else datum.sample_count
-            total += datum.value if single else datum.sum
-            minimum = min(minimum, datum.value if single else datum.min)
-            maximum = max(maximum, datum.value if single else datum.max)
-        return cls(values, count, total, minimum, maximum)
-
-    def statistic(self, name: str) -> float | None:
-        """``Sum``, ``Average``, ``Minimum``, ``Maximum``, ``SampleCount`` or as ``p99``; none without data."""
-        if not self.count:
-            return None
-        if name.startswith("p"):
-            return percentile(self.values, float(name[1:])) if self.values else None
-        statistics = {
-            "Sum": self.total,
-            "Average": self.total / self.count,
-            "Minimum": self.minimum,
-            "Maximum": self.maximum,
-            "SampleCount": self.count,
-        }
-        return statistics.get(name)
+    None without data, and of a percentile where only statistics are known.
+    """
+    statistics = Statistics([name], datetime.min)
+    statistics.metric_data = list(data)
+    if name.startswith("p"):
+        published = (getattr(datum, "values", ()) for datum in statistics.metric_aggregated_list)
+        values = [*statistics.metric_single_values_list, *chain.from_iterable(published)]
+        return percentile(values, float(name[1:])) if values else None
+    value = statistics.get_statistics_for_type(name) if statistics.calc_sample_count() else None
+    return None if value is None else float(value)
 
 
 def percentile(values: Sequence[float], rank: float) -> float:
@@ -102,21 +76,11 @@ def verdict(
 
 
 class Alarms:
-    """Evaluates the alarms of one CloudWatch backend every ``seconds``; the fault switches can hold one in ALARM."""
+    """The alarms of one CloudWatch backend; the fault switches can hold one in ALARM."""
 
-    def __init__(self, backend: Any, seconds: float) -> None:
+    def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self._seconds = seconds
         self._tripped: set[str] = set()
-        self._stop = threading.Event()
-
-    def start(self) -> None:
-        """Evaluate from now on, in a thread."""
-        threading.Thread(target=self._loop, name="alarms", daemon=True).start()
-
-    def stop(self) -> None:
-        """Evaluate no more."""
-        self._stop.set()
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Those of the names that are no alarm."""
@@ -131,13 +95,13 @@ class Alarms:
         """Hold an alarm in ALARM; raises ``KeyError`` when there is none of that name."""
         alarm = self._backend.alarms[name]
         self._tripped.add(name)
-        self._set(alarm, "ALARM", "fault switch")
+        alarm.update_state("fault switch", "{}", "ALARM")
 
     def clear(self, name: str) -> None:
         """Let the alarm follow its metric again; raises ``KeyError`` when there is none of that name."""
         alarm = self._backend.alarms[name]
         self._tripped.discard(name)
-        self._set(alarm, "OK", "fault switch cleared")
+        alarm.update_state("fault switch cleared", "{}", "OK")
 
     @property
     def tripped(self) -> list[str]:
@@ -153,11 +117,12 @@ class Alarms:
             if compare is None:
                 continue
             points = [self._point(alarm, now, index) for index in range(int(alarm.evaluation_periods))]
-            breaches = partial(_swapped, compare, float(alarm.threshold))
+            breaches = partial(compare, float(alarm.threshold))
             needed = int(alarm.datapoints_to_alarm or alarm.evaluation_periods)
             state = verdict(points, breaches, needed, alarm.treat_missing_data or "missing")
             if state is not None and state != alarm.state_value:
-                self._set(alarm, state, f"{points} against {alarm.comparison_operator} {alarm.threshold}")
+                reason = f"{points} against {alarm.comparison_operator} {alarm.threshold}"
+                alarm.update_state(reason, "{}", state)
 
     def _point(self, alarm: Any, now: datetime, index: int) -> float | None:
         length = timedelta(seconds=int(alarm.period))
@@ -171,18 +136,7 @@ class Alarms:
             and end - length < _naive(datum.timestamp) <= end
             and {(dimension.name, dimension.value) for dimension in datum.dimensions} == wanted
         )
-        return Window.of(data).statistic(alarm.statistic or alarm.extended_statistic or "Average")
-
-    def _set(self, alarm: Any, state: State, reason: str) -> None:
-        alarm.update_state(reason, "{}", state)
-
-    def _loop(self) -> None:
-        while not self._stop.wait(self._seconds):
-            self.evaluate(datetime.now(UTC).replace(tzinfo=None))
-
-
-def _swapped(compare: Callable[[float, float], bool], threshold: float, point: float) -> bool:
-    return compare(point, threshold)
+        return statistic(data, alarm.statistic or alarm.extended_statistic or "Average")
 
 
 def _naive(moment: datetime) -> datetime:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from array import array
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from localcloud.cloudwatch.alarms import SampledDatum
@@ -25,20 +24,10 @@ class _Interval:
 class Metrics:
     """One instance per gateway. :meth:`record` is called from its event loop only."""
 
-    def __init__(self, backend: Any, seconds: float) -> None:
+    def __init__(self, backend: Any) -> None:
         self._backend = backend
-        self._seconds = seconds
         self._intervals: dict[tuple[str, str], _Interval] = {}
         self._published: deque[SampledDatum] = deque()
-        self._stop = threading.Event()
-
-    def start(self) -> None:
-        """Publish from now on, in a thread."""
-        threading.Thread(target=self._loop, name="metrics", daemon=True).start()
-
-    def stop(self) -> None:
-        """Publish no more."""
-        self._stop.set()
 
     def record(self, endpoint: str, variant: str, status: int, microseconds: float) -> None:
         """One invocation that the model answered with ``status`` after ``microseconds``."""
@@ -67,10 +56,6 @@ class Metrics:
         self._published.extend(data)
         while self._published and self._published[0].timestamp < now - RETENTION:
             self._backend.metric_data.remove(self._published.popleft())
-
-    def _loop(self) -> None:
-        while not self._stop.wait(self._seconds):
-            self.publish(datetime.now(UTC).replace(tzinfo=None))
 
 
 def _datum(name: str, values: array[float], dimensions: list[dict[str, str]], unit: str, now: datetime) -> SampledDatum:

@@ -10,6 +10,7 @@ from moto.emr import models, responses
 from moto.emr.exceptions import InvalidRequestException, ValidationException
 
 from localcloud.emr.steps import ACTIVE, Steps
+from localcloud.state.moto_backends import call_after
 from localcloud.storage.lake_directory import LakeDirectory, LakeError
 
 _CLOSED: Final = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
@@ -47,7 +48,6 @@ def _status(step: Any) -> dict[str, Any]:
 def install(steps: Steps, lake: LakeDirectory, changed: Callable[[], None]) -> None:
     """Patch moto's classes, once per process. ``changed`` is called when a cluster was made or changed."""
     run_job_flow = models.ElasticMapReduceBackend.run_job_flow
-    add_tags = models.ElasticMapReduceBackend.add_tags
     modify_cluster = models.ElasticMapReduceBackend.modify_cluster
 
     def create(backend: Any, **request: Any) -> Any:
@@ -100,18 +100,9 @@ def install(steps: Steps, lake: LakeDirectory, changed: Callable[[], None]) -> N
         for step_id in response._get_param("StepIds", []):
             step = describe_step(backend, cluster_id, step_id)
             refused = steps.cancel(cluster, step)
-            infos.append(
-                {
-                    "StepId": step_id,
-                    "Status": "FAILED" if refused else "SUBMITTED",
-                    **({"Reason": refused} if refused else {}),
-                }
-            )
+            outcome = {"Status": "FAILED", "Reason": refused} if refused else {"Status": "SUBMITTED"}
+            infos.append({"StepId": step_id, **outcome})
         return ActionResult({"CancelStepsInfoList": infos})
-
-    def tagged(backend: Any, cluster_id: str, tags: dict[str, str]) -> None:
-        add_tags(backend, cluster_id, tags)
-        changed()
 
     def modified(backend: Any, cluster_id: str, step_concurrency_level: int) -> Any:
         cluster = modify_cluster(backend, _cluster(backend, cluster_id).id, step_concurrency_level)
@@ -124,10 +115,10 @@ def install(steps: Steps, lake: LakeDirectory, changed: Callable[[], None]) -> N
         "describe_step": describe_step,
         "list_steps": list_steps,
         "terminate_job_flows": terminate,
-        "add_tags": tagged,
         "modify_cluster": modified,
     }.items():
         setattr(models.ElasticMapReduceBackend, name, function)
+    call_after(models.ElasticMapReduceBackend, "add_tags", changed)
     # moto reads EMR's region from the host name only; the signature has it, as for the other services.
     setattr(responses.ElasticMapReduceResponse, "get_region_from_url", BaseResponse.get_region_from_url)  # noqa: B010
     setattr(models.Cluster, "add_steps", _add_steps)  # noqa: B010

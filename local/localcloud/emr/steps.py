@@ -6,44 +6,22 @@ import gzip
 import logging
 import shutil
 import threading
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from localcloud.clock import now
 from localcloud.emr import spark_submit
 from localcloud.emr.spark_submit import StepError
-from localcloud.faults.armed import Faults
-from localcloud.processes.children import ChildProcess, ChildProcesses
 from localcloud.processes.failure import last_error
-from localcloud.settings import LocalcloudSettings
-from localcloud.storage.lake_directory import LakeDirectory
+from localcloud.runner import HANG, Runner
 
 ACTIVE: Final = ("PENDING", "CANCEL_PENDING", "RUNNING")
 _ENDED_CLUSTER: Final = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
-_HANG: Final = ("sleep", "infinity")
 _log = logging.getLogger(__name__)
 
 
-class Steps:
-    """The executing back end of moto's EMR clusters. ``changed`` is called after every change of state."""
-
-    def __init__(
-        self,
-        settings: LocalcloudSettings,
-        children: ChildProcesses,
-        faults: Faults,
-        changed: Callable[[], None],
-    ) -> None:
-        self._settings = settings
-        self._processes = children
-        self._faults = faults
-        self._changed = changed
-        self._lake = LakeDirectory(settings.lake_dir)
-        self._lock = threading.RLock()
-        self._children: dict[str, ChildProcess] = {}
-        self._cancelled: set[str] = set()
-        self._lost: set[str] = set()
+class Steps(Runner):
+    """The executing back end of moto's EMR clusters."""
 
     def pump(self, cluster: Any) -> None:
         """Start what may start; settle the cluster's own state."""
@@ -61,7 +39,7 @@ class Steps:
                     self._lost.add(step.id)
                     continue
                 step.state = "RUNNING"
-                step.start_date_time = _now()
+                step.start_date_time = now()
                 running += 1
                 threading.Thread(
                     target=self._run, args=(cluster, step, outcome), name=f"step-{step.id}", daemon=True
@@ -78,13 +56,10 @@ class Steps:
             if step.state not in ACTIVE:
                 return f"Step {step.id} is already in {step.state} state and cannot be cancelled."
             if step.state == "RUNNING":
-                self._cancelled.add(step.id)
-                child = self._children.get(step.id)
+                self._stopped.add(step.id)
+                self._stop(step.id)
             else:
                 self._end(step, "CANCELLED", "Job cancelled by user")
-                child = None
-        if child is not None:
-            threading.Thread(target=child.stop, args=(self._settings.stop_grace_seconds,), daemon=True).start()
         self.pump(cluster)
         return None
 
@@ -106,10 +81,12 @@ class Steps:
         log_uri = f"{cluster.log_uri.rstrip('/')}/{cluster.id}/steps/{step.id}" if cluster.log_uri else ""
         state, reason, message, where = "FAILED", "Unknown Error.", "", err
         try:
-            command = list(_HANG) if outcome == "hang" else self._command(step, directory)
+            command = list(HANG) if outcome == "hang" else self._command(step, directory)
             if outcome == "fail":
                 raise StepError("fault switch: this step was told to fail")
-            status = self._execute(step, command, directory, out, err)
+            python = str(self._settings.python)
+            spark = {"PYSPARK_PYTHON": python, "PYSPARK_DRIVER_PYTHON": python, "SPARK_LOCAL_IP": self._settings.host}
+            status = self._execute(step.id, command, cwd=directory, environment=spark, logs=directory)
             if status == 0:
                 state = "COMPLETED"
             else:
@@ -124,7 +101,7 @@ class Steps:
             message = repr(error)
         self._publish_logs(log_uri, out, err)
         with self._lock:
-            if step.id in self._cancelled:
+            if step.id in self._stopped:
                 self._end(step, "CANCELLED", "Job cancelled by user")
             else:
                 self._end(step, state, message or None)
@@ -150,25 +127,6 @@ class Steps:
             return spark_submit.localize(args[1:], self._settings, directory)
         return args
 
-    def _execute(self, step: Any, command: list[str], directory: Path, out: Path, err: Path) -> int | None:
-        environment = {
-            **self._settings.child_environment(),
-            "PYSPARK_PYTHON": str(self._settings.python),
-            "PYSPARK_DRIVER_PYTHON": str(self._settings.python),
-            "SPARK_LOCAL_IP": self._settings.host,
-        }
-        with self._lock:
-            if step.id in self._cancelled:
-                return None
-            child = self._processes.start(command, cwd=directory, environment=environment, stdout=out, stderr=err)
-            self._children[step.id] = child
-        try:
-            return child.wait()
-        finally:
-            self._processes.forget(child)
-            with self._lock:
-                del self._children[step.id]
-
     def _after_failure(self, cluster: Any, step: Any) -> None:
         if step.action_on_failure == "CANCEL_AND_WAIT":
             for other in [other for other in cluster.steps if other.state == "PENDING"]:
@@ -187,12 +145,6 @@ class Steps:
 
     def _end(self, step: Any, state: str, reason: str | None) -> None:
         step.state = state
-        step.end_date_time = _now()
+        step.end_date_time = now()
         step.last_state_change_reason = reason
-        self._cancelled.discard(step.id)
-        self._lost.discard(step.id)
-
-
-def _now() -> datetime:
-    # moto keeps naive UTC times.
-    return datetime.now(UTC).replace(tzinfo=None)
+        self._forget(step.id)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -99,11 +100,8 @@ class ChildProcesses:
         """Stop every child, all at the same time."""
         with self._lock:
             children = list(self._children.values())
-        stoppers = [threading.Thread(target=child.stop, args=(grace,)) for child in children]
-        for stopper in stoppers:
-            stopper.start()
-        for stopper in stoppers:
-            stopper.join()
+        with ThreadPoolExecutor(max(1, len(children))) as stoppers:
+            list(stoppers.map(lambda child: child.stop(grace), children))
 
     def _tell(self, line: str) -> None:
         if self._reaper.stdin is None or self._reaper.poll() is not None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable
-from datetime import datetime
-from functools import partial
 from typing import Any, Final
 
 from moto.core.responses import ActionResult, EmptyResult
@@ -18,11 +16,13 @@ from moto.sagemaker import models, responses
 from moto.sagemaker.exceptions import ResourceInUseException, ValidationError
 from moto.sagemaker.utils import arn_formatter
 
+from localcloud.clock import now
 from localcloud.cloudwatch.alarms import Alarms
 from localcloud.sagemaker import rollout
 from localcloud.sagemaker.endpoints import BUSY, Endpoints
-from localcloud.sagemaker.jobs import Jobs, JobType, Processing, Training, now
+from localcloud.sagemaker.jobs import JOB_TYPES, Jobs, JobType, Training
 from localcloud.sagemaker.rollout import DeploymentConfigError
+from localcloud.state.moto_backends import call_after
 
 _INSTANCE_TYPE: Final = re.compile(r"ml\.[a-z0-9-]+\.[a-z0-9-]+")
 _RESTORED: Final[dict[str, tuple[str, Any]]] = {
@@ -37,7 +37,8 @@ _RESTORED: Final[dict[str, tuple[str, Any]]] = {
 def install(jobs: Jobs, endpoints: Endpoints, alarms: Alarms, changed: Callable[[], None]) -> None:
     """Patch moto's classes, once per process."""
     setattr(models.FakeEndpointConfig, "validate_instance_type", _validate_instance_type)  # noqa: B010
-    _install_jobs(jobs)
+    for job_type in JOB_TYPES:
+        _install_job_type(jobs, job_type)
     _install_models(changed)
     _install_endpoints(endpoints, alarms)
 
@@ -47,12 +48,8 @@ def _validate_instance_type(_: Any, instance_type: str) -> None:
         raise ValidationError(f"Value '{instance_type}' at 'instanceType' failed to satisfy constraint")
 
 
-def _install_jobs(jobs: Jobs) -> None:
-    _install_job_type(jobs, Processing(), "processing_job", "Processing")
-    _install_job_type(jobs, Training(), "training_job", "Training")
-
-
-def _install_job_type(jobs: Jobs, job_type: JobType, noun: str, label: str) -> None:
+def _install_job_type(jobs: Jobs, job_type: JobType) -> None:
+    noun, label = f"{job_type.noun}_job", job_type.noun.capitalize()
     create_as_moto_does = getattr(responses.SageMakerResponse, f"create_{noun}")
     creating = threading.Lock()
 
@@ -111,19 +108,12 @@ def _install_job_type(jobs: Jobs, job_type: JobType, noun: str, label: str) -> N
 def _selected(response: Any, items: Iterable[Any], name: Callable[[Any], str], status: str | None) -> list[Any]:
     contains = response._get_param("NameContains") or ""
     wanted = response._get_param("StatusEquals")
-    bounds: list[Callable[[Any], bool]] = []
-    for field, parameter in (("creation_time", "CreationTime"), ("last_modified_time", "LastModifiedTime")):
-        after, before = response._get_param(f"{parameter}After"), response._get_param(f"{parameter}Before")
-        if after:
-            bounds.append(partial(_is_after, field, after))
-        if before:
-            bounds.append(partial(_is_before, field, before))
     found = [
         item
         for item in list(items)
         if contains in name(item)
         and (not wanted or not status or getattr(item, status) == wanted)
-        and all(bound(item) for bound in bounds)
+        and _is_of_its_time(response, item)
     ]
     keys: dict[str, Callable[[Any], Any]] = {"Name": name, "CreationTime": lambda item: item.creation_time}
     if status:
@@ -133,12 +123,14 @@ def _selected(response: Any, items: Iterable[Any], name: Callable[[Any], str], s
     return sorted(found, key=key, reverse=response._get_param("SortOrder") == "Descending")
 
 
-def _is_after(field: str, moment: datetime, item: Any) -> bool:
-    return bool(getattr(item, field) > moment.replace(tzinfo=None))
-
-
-def _is_before(field: str, moment: datetime, item: Any) -> bool:
-    return bool(getattr(item, field) < moment.replace(tzinfo=None))
+def _is_of_its_time(response: Any, item: Any) -> bool:
+    """Whether an item was made and changed between the moments that a request names."""
+    for field, parameter in (("creation_time", "CreationTime"), ("last_modified_time", "LastModifiedTime")):
+        after, before = response._get_param(f"{parameter}After"), response._get_param(f"{parameter}Before")
+        moment = getattr(item, field)
+        if (after and moment <= after.replace(tzinfo=None)) or (before and moment >= before.replace(tzinfo=None)):
+            return False
+    return True
 
 
 def _page(response: Any, items: list[Any]) -> tuple[list[Any], str | None]:
@@ -154,31 +146,28 @@ def _install_models(changed: Callable[[], None]) -> None:
         return ActionResult({"Models": page, "NextToken": token})
 
     setattr(responses.SageMakerResponse, "list_models", list_models)  # noqa: B010
-    for operation, existing, parameter, what in (
-        ("create_model", "_models", "ModelName", "model"),
-        ("create_endpoint_config", "endpoint_configs", "EndpointConfigName", "endpoint configuration"),
-        ("delete_model", None, "", ""),
-        ("delete_endpoint_config", None, "", ""),
-        ("add_tags", None, "", ""),
-        ("delete_tags", None, "", ""),
-    ):
-        _wrap(operation, existing, parameter, what, changed)
+    _refuse_names_that_are_taken("create_model", "_models", "ModelName", "model")
+    _refuse_names_that_are_taken(
+        "create_endpoint_config", "endpoint_configs", "EndpointConfigName", "endpoint configuration"
+    )
+    for operation in ("model", "endpoint_config"):
+        call_after(responses.SageMakerResponse, f"create_{operation}", changed)
+        call_after(responses.SageMakerResponse, f"delete_{operation}", changed)
+    for operation in ("add_tags", "delete_tags"):
+        call_after(responses.SageMakerResponse, operation, changed)
 
 
-def _wrap(operation: str, existing: str | None, parameter: str, what: str, changed: Callable[[], None]) -> None:
+def _refuse_names_that_are_taken(operation: str, existing: str, parameter: str, what: str) -> None:
     as_moto_does = getattr(responses.SageMakerResponse, operation)
 
-    def wrapped(response: Any) -> Any:
-        if existing is not None:
-            name = response._get_param(parameter)
-            taken = getattr(response.sagemaker_backend, existing)
-            if name in taken:
-                raise ValidationError(f'Cannot create already existing {what} "{taken[name].response_create}".')
-        result = as_moto_does(response)
-        changed()
-        return result
+    def create(response: Any) -> Any:
+        name = response._get_param(parameter)
+        taken = getattr(response.sagemaker_backend, existing)
+        if name in taken:
+            raise ValidationError(f'Cannot create already existing {what} "{taken[name].response_create}".')
+        return as_moto_does(response)
 
-    setattr(responses.SageMakerResponse, operation, wrapped)
+    setattr(responses.SageMakerResponse, operation, create)
 
 
 def _install_endpoints(endpoints: Endpoints, alarms: Alarms) -> None:
@@ -252,12 +241,8 @@ def restore(document: dict[str, Any], backend: Any, endpoints: Endpoints) -> Non
             item = cls.__new__(cls)
             item.__dict__.update(fields)
             getattr(backend, field)[name] = item
-    kinds: tuple[tuple[JobType, dict[str, Any]], ...] = (
-        (Processing(), backend.processing_jobs),
-        (Training(), backend.training_jobs),
-    )
-    for job_type, jobs in kinds:
-        for job in jobs.values():
+    for job_type in JOB_TYPES:
+        for job in getattr(backend, f"{job_type.noun}_jobs").values():
             if getattr(job, job_type.status_field) in ("InProgress", "Stopping"):
                 job.failure_reason = "InternalServerError: localcloud ended while the job ran"
                 setattr(job, job_type.end_field, now())

@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final
 
+from localcloud.clock import now
 from localcloud.cloudwatch.alarms import Alarms
 from localcloud.processes.children import ChildProcesses
-from localcloud.sagemaker.jobs import now
 from localcloud.sagemaker.rollout import Rollout
 from localcloud.sagemaker.serving_process import Container, ServingError, ServingProcess
 from localcloud.sagemaker.traffic import Fleet, Route, Routes, Variant
@@ -85,7 +85,7 @@ class Endpoints:
             green.start()
         except ServingError as error:
             _log.warning("endpoint %s: %s; it stays on %s", name, error, endpoint.endpoint_config_name)
-            self._settle(endpoint)
+            self._return_to_service(endpoint)
             return
         if self._shift(name, blue, green, rollout):
             self.routes[name] = Route(((green, 100.0),))
@@ -103,7 +103,7 @@ class Endpoints:
             self.routes[name] = Route(((blue, 100.0),))
             green.drain(self._settings.request_timeout_seconds)
             green.stop()
-        self._settle(endpoint)
+        self._return_to_service(endpoint)
 
     def _shift(self, name: str, blue: Fleet, green: Fleet, rollout: Rollout) -> bool:
         """Move the traffic step by step; ``False`` when an alarm rang, the time ran out or the program ends."""
@@ -127,7 +127,7 @@ class Endpoints:
             if self._closing.wait(min(left, _WATCH_INTERVAL)):
                 return False
 
-    def _settle(self, endpoint: Any) -> None:
+    def _return_to_service(self, endpoint: Any) -> None:
         if not self._closing.is_set():
             endpoint.pending_deployment_summary = None
             self._status(endpoint, "InService")

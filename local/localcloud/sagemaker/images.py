@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import yaml
@@ -30,6 +31,10 @@ class Image(BaseModel):
                 "pythonpath": tuple((base / path).resolve() for path in self.pythonpath),
             }
         )
+
+    def environment(self, base: Path) -> dict[str, str]:
+        """What tells a container where its code and its ``/opt/ml`` are."""
+        return {"PYTHONPATH": os.pathsep.join(map(str, self.pythonpath)), "SAGEMAKER_BASE_DIR": str(base)}
 
 
 def repository_name(uri: str) -> str:

@@ -3,65 +3,64 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from localcloud.faults.armed import Faults
-from localcloud.processes.children import ChildProcess, ChildProcesses
+from localcloud.clock import now
 from localcloud.processes.failure import last_error
+from localcloud.runner import HANG, Runner
 from localcloud.sagemaker import containers, images
 from localcloud.sagemaker.containers import DataError
 from localcloud.sagemaker.images import Image, UnknownImageError
-from localcloud.settings import LocalcloudSettings
 from localcloud.storage.lake_directory import LakeDirectory, LakeError
 
 _DEFAULT_RUNTIME: Final = 86_400
-_HANG: Final = ("sleep", "infinity")
 _ALONE: Final = {"current_host": "algo-1", "hosts": ["algo-1"]}
 _log = logging.getLogger(__name__)
-
-
-def now() -> datetime:
-    """The present, naive UTC as moto keeps it."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class JobType(ABC):
     """What processing and training do differently. ``job`` is moto's object of the job."""
 
-    status_field: str
-    start_field: str
-    end_field: str
+    #: As moto's fields begin, and those of requests.
+    noun: str
+    #: moto's field of what to run, and its key for the URI of the container image.
+    specification_field: str
+    image_key: str
+    #: Where the container says why it failed.
+    failure_file: str
 
-    @abstractmethod
+    def __init__(self) -> None:
+        self.name_field, self.status_field = f"{self.noun}_job_name", f"{self.noun}_job_status"
+        self.start_field, self.end_field = f"{self.noun}_start_time", f"{self.noun}_end_time"
+
     def name(self, job: Any) -> str:
         """The job's name."""
+        return str(getattr(job, self.name_field))
 
-    @abstractmethod
-    def image(self, job: Any) -> str:
-        """URI of the container image."""
+    def specification(self, job: Any) -> dict[str, Any]:
+        """What to run: image, entry point, arguments."""
+        specification: dict[str, Any] = getattr(job, self.specification_field)
+        return specification
+
+    def default_command(self, image: Image) -> tuple[str, ...]:  # noqa: ARG002
+        """What the image runs by itself."""
+        return ()
 
     @abstractmethod
     def prepare(self, job: Any, base: Path, lake: LakeDirectory) -> None:
         """Lay out the base directory and fetch the inputs."""
 
     @abstractmethod
-    def command(self, job: Any, image: Image) -> tuple[str, ...]:
-        """The container's command."""
-
-    @abstractmethod
     def publish(self, job: Any, base: Path, lake: LakeDirectory) -> None:
         """Upload the results of a job that succeeded."""
 
-    @abstractmethod
-    def set_failure(self, job: Any, base: Path, error_line: str, status: int) -> None:
-        """Put the reason of a failure on the job; ``error_line`` is the last error on its standard error."""
+    def set_failure(self, job: Any, message: str, status: int | None) -> None:
+        """Put the reason of a failure on the job; ``message``: the container's own, or its last error."""
+        job.failure_reason = f"AlgorithmError: {message or 'See job logs for more information'}, exit code: {status}"
 
     def set_status(self, job: Any, secondary: str, message: str) -> None:  # noqa: B027
         """A phase of the job begins."""
@@ -70,15 +69,8 @@ class JobType(ABC):
 class Processing(JobType):
     """Processing jobs."""
 
-    status_field, start_field, end_field = "processing_job_status", "processing_start_time", "processing_end_time"
-
-    def name(self, job: Any) -> str:
-        """The job's name."""
-        return str(job.processing_job_name)
-
-    def image(self, job: Any) -> str:
-        """URI of the container image."""
-        return str(job.app_specification["ImageUri"])
+    noun, failure_file = "processing", "output/message"
+    specification_field, image_key = "app_specification", "ImageUri"
 
     def prepare(self, job: Any, base: Path, lake: LakeDirectory) -> None:
         """Fetch every input to its local path, make every output's directory."""
@@ -93,20 +85,15 @@ class Processing(JobType):
         for output in self._outputs(job):
             containers.inside(base, output["LocalPath"]).mkdir(parents=True, exist_ok=True)
 
-    def command(self, job: Any, image: Image) -> tuple[str, ...]:  # noqa: ARG002
-        """The container's command; processing has no default one."""
-        return containers.entry_point(job.app_specification, ())
-
     def publish(self, job: Any, base: Path, lake: LakeDirectory) -> None:
         """Upload every output directory."""
         for output in self._outputs(job):
             lake.upload_directory(containers.inside(base, output["LocalPath"]), output["S3Uri"])
         job.exit_message = containers.text_of(base / "output/message") or None
 
-    def set_failure(self, job: Any, base: Path, error_line: str, status: int) -> None:
-        """The message file, else the last error."""
-        message = containers.text_of(base / "output/message") or error_line
-        job.failure_reason = f"AlgorithmError: {message or 'See job logs for more information'}, exit code: {status}"
+    def set_failure(self, job: Any, message: str, status: int | None) -> None:
+        """The reason, and the exit message."""
+        super().set_failure(job, message, status)
         job.exit_message = message or None
 
     def _outputs(self, job: Any) -> list[dict[str, Any]]:
@@ -116,15 +103,12 @@ class Processing(JobType):
 class Training(JobType):
     """Training jobs."""
 
-    status_field, start_field, end_field = "training_job_status", "training_start_time", "training_end_time"
+    noun, failure_file = "training", "output/failure"
+    specification_field, image_key = "algorithm_specification", "TrainingImage"
 
-    def name(self, job: Any) -> str:
-        """The job's name."""
-        return str(job.training_job_name)
-
-    def image(self, job: Any) -> str:
-        """URI of the container image."""
-        return str(job.algorithm_specification.get("TrainingImage", ""))
+    def default_command(self, image: Image) -> tuple[str, ...]:
+        """The image trains."""
+        return image.train
 
     def prepare(self, job: Any, base: Path, lake: LakeDirectory) -> None:
         """Write the hyperparameters and fetch every channel."""
@@ -140,10 +124,6 @@ class Training(JobType):
             channels[channel["ChannelName"]] = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
         containers.write_config(base, "input/config/inputdataconfig.json", channels)
 
-    def command(self, job: Any, image: Image) -> tuple[str, ...]:
-        """The container's command."""
-        return containers.entry_point(job.algorithm_specification, image.train)
-
     def publish(self, job: Any, base: Path, lake: LakeDirectory) -> None:
         """Pack and upload ``model.tar.gz`` and ``output.tar.gz``."""
         artifacts = job.model_artifacts["S3ModelArtifacts"]
@@ -151,11 +131,6 @@ class Training(JobType):
             archive = base / uri.rsplit("/", 1)[-1]
             if containers.pack(source, archive):
                 lake.upload(archive, uri)
-
-    def set_failure(self, job: Any, base: Path, error_line: str, status: int) -> None:
-        """The failure file, else the last error."""
-        message = containers.text_of(base / "output/failure") or error_line
-        job.failure_reason = f"AlgorithmError: {message or 'See job logs for more information'}, exit code: {status}"
 
     def set_status(self, job: Any, secondary: str, message: str) -> None:
         """A phase of the job begins: one more secondary status transition."""
@@ -169,25 +144,11 @@ def _sibling(uri: str, name: str) -> str:
     return f"{uri.rsplit('/', 1)[0]}/{name}"
 
 
-class Jobs:
-    """The executing back end of moto's SageMaker jobs. ``changed`` is called after every change of status."""
+JOB_TYPES: Final[tuple[JobType, ...]] = (Processing(), Training())
 
-    def __init__(
-        self,
-        settings: LocalcloudSettings,
-        children: ChildProcesses,
-        faults: Faults,
-        changed: Callable[[], None],
-    ) -> None:
-        self._settings = settings
-        self._processes = children
-        self._faults = faults
-        self._changed = changed
-        self._lake = LakeDirectory(settings.lake_dir)
-        self._lock = threading.Lock()
-        self._children: dict[str, ChildProcess] = {}
-        self._stopped: set[str] = set()
-        self._lost: set[str] = set()
+
+class Jobs(Runner):
+    """The executing back end of moto's SageMaker jobs."""
 
     def submit(self, job_type: JobType, job: Any) -> None:
         """Start the job. Its status is ``InProgress`` when this returns."""
@@ -209,11 +170,8 @@ class Jobs:
                 return
             setattr(job, job_type.status_field, "Stopping")
             self._stopped.add(job.arn)
-            child = self._children.get(job.arn)
         job_type.set_status(job, "Stopping", "Stopping the training job")
-        if child is not None:
-            threading.Thread(target=child.stop, args=(self._settings.stop_grace_seconds,), daemon=True).start()
-        elif job.arn in self._lost:
+        if not self._stop(job.arn) and job.arn in self._lost:
             self._end(job_type, job, "Stopped", "Stopped", "Training job stopped")
         self._changed()
 
@@ -222,7 +180,7 @@ class Jobs:
         shutil.rmtree(base, ignore_errors=True)
         logs = self._lake.root / self._settings.bucket / "logs/sagemaker" / job_type.name(job)
         try:
-            status = self._execute(job_type, job, outcome, base, logs)
+            status = self._run_container(job_type, job, outcome, base, logs)
             if job.arn in self._stopped:
                 timed_out = getattr(job, job_type.status_field) == "InProgress"
                 secondary = "MaxRuntimeExceeded" if timed_out else "Stopped"
@@ -232,7 +190,8 @@ class Jobs:
                 job_type.publish(job, base, self._lake)
                 self._end(job_type, job, "Completed", "Completed", "Training job completed")
             else:
-                job_type.set_failure(job, base, last_error(logs / "stderr", logs / "stdout")[0], status)
+                error_line, _ = last_error(logs / "stderr", logs / "stdout")
+                job_type.set_failure(job, containers.text_of(base / job_type.failure_file) or error_line, status)
                 self._end(job_type, job, "Failed", "Failed", "Training job failed")
         except (DataError, LakeError, UnknownImageError, OSError, KeyError) as error:
             job.failure_reason = f"ClientError: {error}"
@@ -244,53 +203,40 @@ class Jobs:
             self._end(job_type, job, "Failed", "Failed", "Training job failed")
         shutil.rmtree(base, ignore_errors=True)
 
-    def _execute(self, job_type: JobType, job: Any, outcome: str | None, base: Path, logs: Path) -> int:
-        image = images.find(job_type.image(job), self._settings.images)
+    def _run_container(self, job_type: JobType, job: Any, outcome: str | None, base: Path, logs: Path) -> int | None:
+        specification = job_type.specification(job)
+        image = images.find(str(specification.get(job_type.image_key, "")), self._settings.images)
         job_type.set_status(job, "Downloading", "Downloading input data")
         job_type.prepare(job, base, self._lake)
-        command = (
-            list(_HANG) if outcome == "hang" else images.command(job_type.command(job, image), self._settings.python)
-        )
+        words = HANG if outcome == "hang" else containers.entry_point(specification, job_type.default_command(image))
         if outcome == "fail":
             containers.prepare(base, "output")
-            for name in ("failure", "message"):
-                (base / "output" / name).write_text("fault switch: this job was told to fail", encoding="utf-8")
+            (base / job_type.failure_file).write_text("fault switch: this job was told to fail", encoding="utf-8")
             return 1
-        environment = {
-            **self._settings.child_environment(),
-            "PYTHONPATH": os.pathsep.join(map(str, image.pythonpath)),
-            "SAGEMAKER_BASE_DIR": str(base),
-            "TRAINING_JOB_NAME": job_type.name(job),
-            **(job.environment or {}),
-        }
-        with self._lock:
-            if job.arn in self._stopped:
-                return 1
-            child = self._processes.start(
-                command, cwd=image.workdir, environment=environment, stdout=logs / "stdout", stderr=logs / "stderr"
-            )
-            self._children[job.arn] = child
+
+        def started() -> None:
             setattr(job, job_type.start_field, now())
-        job_type.set_status(job, "Training", "Training image download completed. Training in progress.")
-        self._changed()
-        limit = (job.stopping_condition or {}).get("MaxRuntimeInSeconds", _DEFAULT_RUNTIME)
-        try:
-            status = child.wait(limit)
-            if status is None:
-                self._stopped.add(job.arn)
-                child.stop(self._settings.stop_grace_seconds)
-                status = 1
-        finally:
-            self._processes.forget(child)
-            with self._lock:
-                del self._children[job.arn]
-        return status
+            job_type.set_status(job, "Training", "Training image download completed. Training in progress.")
+            self._changed()
+
+        return self._execute(
+            job.arn,
+            images.command(words, self._settings.python),
+            cwd=image.workdir,
+            environment={
+                **image.environment(base),
+                "TRAINING_JOB_NAME": job_type.name(job),
+                **(job.environment or {}),
+            },
+            logs=logs,
+            started=started,
+            limit=(job.stopping_condition or {}).get("MaxRuntimeInSeconds", _DEFAULT_RUNTIME),
+        )
 
     def _end(self, job_type: JobType, job: Any, status: str, secondary: str, message: str) -> None:
         job_type.set_status(job, secondary, message)
         with self._lock:
-            self._stopped.discard(job.arn)
-            self._lost.discard(job.arn)
+            self._forget(job.arn)
             setattr(job, job_type.end_field, now())
             job.last_modified_time = now()
             setattr(job, job_type.status_field, status)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import logging
-import os
 import shutil
 import socket
 import threading
@@ -96,8 +95,7 @@ class ServingProcess:
             raise DataError(f"image {self._container.image} has no serve command")
         environment = {
             **self._settings.child_environment(),
-            "PYTHONPATH": os.pathsep.join(map(str, image.pythonpath)),
-            "SAGEMAKER_BASE_DIR": str(self._base),
+            **image.environment(self._base),
             "SAGEMAKER_BIND_TO_PORT": str(self.port),
             **self._container.environment,
         }

@@ -8,7 +8,6 @@ from typing import Any, Final
 from moto.cloudwatch import models as cloudwatch
 from moto.secretsmanager import models as secretsmanager
 
-_CHANGE_ALARMS: Final = ("delete_alarms",)
 _CHANGE_SECRETS: Final = ("create_secret", "put_secret_value", "update_secret", "delete_secret", "restore_secret")
 
 
@@ -26,13 +25,13 @@ def install(changed: Callable[[], None]) -> None:
         return alarm
 
     setattr(cloudwatch.CloudWatchBackend, "put_metric_alarm", put_metric_alarm)  # noqa: B010
-    for name in _CHANGE_ALARMS:
-        _then(cloudwatch.CloudWatchBackend, name, changed)
+    call_after(cloudwatch.CloudWatchBackend, "delete_alarms", changed)
     for name in _CHANGE_SECRETS:
-        _then(secretsmanager.SecretsManagerBackend, name, changed)
+        call_after(secretsmanager.SecretsManagerBackend, name, changed)
 
 
-def _then(cls: Any, name: str, changed: Callable[[], None]) -> None:
+def call_after(cls: Any, name: str, changed: Callable[[], None]) -> None:
+    """Have ``changed`` called after every call of a method of moto's that came to a good end."""
     as_moto_does = getattr(cls, name)
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from localcloud.cloudwatch.alarms import Window, percentile, verdict
+from localcloud.cloudwatch.alarms import percentile, statistic, verdict
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,5 @@ def test_alarms_count_breaching_points_and_treat_missing_ones_as_told(
 def test_percentiles_are_values_that_were_seen() -> None:
     assert percentile([float(value) for value in range(1, 101)], 99) == 99
     assert percentile([7.0], 99.9) == 7
-    assert Window.of([]).statistic("p99") is None
+    assert statistic([], "p99") is None
+    assert statistic([], "Sum") is None

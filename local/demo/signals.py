@@ -11,30 +11,16 @@ from adrank.contracts.settings import Settings
 from demo.report.record import Task
 from simulator.traffic import metrics_page
 from simulator.traffic.metrics_page import MetricsUnreadableError, values
-from stack.process_cpu import StackCpu, tree_seconds
-from stack.settings import StackSettings
+from stack.process_cpu import StackCpu
 from stack.stall import Signal, steps
-from stack.supervisor.client import SupervisorClient
 
 #: Share of a core below which jobs do nothing: a JVM that only waits takes less than a tenth of it.
 _IDLE_SHARE: Final = 1 / 30
-#: The same of a server, which has something to do at all times.
-_IDLE_SERVER_SHARE: Final = 1 / 10
 
 
 def work(cpu: StackCpu, limit: float) -> dict[str, Signal]:
     """Steps, jobs and starting endpoints that burn CPU time, with ``limit`` seconds to show it."""
     return {"the jobs' CPU time": steps(lambda: cpu.read().work, limit * _IDLE_SHARE)}
-
-
-def program(stack: StackSettings, name: str, limit: float) -> dict[str, Signal]:
-    """A server's own CPU time, where it is awaited itself, with ``limit`` seconds to show it."""
-
-    def cpu_seconds() -> float | None:
-        pid = SupervisorClient(stack).pids().get(name)
-        return None if pid is None else tree_seconds(pid)
-
-    return {f"the CPU time of {name}": steps(cpu_seconds, limit * _IDLE_SERVER_SHARE)}
 
 
 def ingestion(settings: Settings) -> dict[str, Signal]:

@@ -35,6 +35,7 @@ from stack.environment import process_environment, url
 from stack.process_cpu import StackCpu
 from stack.settings import StackSettings
 from stack.stall import ProgressWatch, Signal
+from stack.start_up import programs_at_work
 from stack.supervisor.client import SupervisorClient
 
 BILLING: Final = "ranking_billing_nightly"
@@ -258,7 +259,7 @@ class Demo:
             self._airflow.wait(dag_id, run.run_id, self._watch(), look)
 
     def _unpause(self, dag_id: str) -> None:
-        parser = signals.program(self._options.stack, "airflow-dag-processor", self._options.stall_seconds)
+        parser = programs_at_work(self._options.stack, self._options.stall_seconds, "airflow-dag-processor")
         self._airflow.unpause(dag_id, self._watch(parser))
 
     @contextmanager

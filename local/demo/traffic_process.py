@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from typing import Any, Final
 from demo.plan import DemoPlan
 from demo.report.record import TrafficSecond, TrafficTotals
 from simulator.traffic.command_line import TrafficArguments
-from stack.environment import MARKER
+from stack.environment import LOCAL_PATH, MARKER
 from stack.settings import ROOT
 
 #: Searches in any 24 event hours; more than the 6,000 that an experiment should see.
@@ -61,7 +60,7 @@ class TrafficProcess:
         self._directory = directory
         self._environment = {
             **environment,
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "local"), str(ROOT / "include")]),
+            **LOCAL_PATH,
             MARKER: str(home),
         }
         self._child: subprocess.Popen[bytes] | None = None

@@ -24,14 +24,14 @@ def ensure(stack: StackSettings) -> None:
     passwords = _read_airflow_passwords(stack)
     if AIRFLOW_USERS.keys() - passwords.keys():
         made = {user: secrets.token_urlsafe(12) for user in AIRFLOW_USERS} | passwords
-        _write_private(paths.airflow_passwords(stack), json.dumps(made, indent=2) + "\n")
+        write_private(paths.airflow_passwords(stack), json.dumps(made, indent=2) + "\n")
     if not paths.pgpass(stack).exists():
-        _write_private(paths.pgpass(stack), f"*:*:*:adrank:{secrets.token_hex(24)}\n")
+        write_private(paths.pgpass(stack), f"*:*:*:adrank:{secrets.token_hex(24)}\n")
     if not paths.capture_password(stack).exists():
-        _write_private(paths.capture_password(stack), secrets.token_hex(24))
+        write_private(paths.capture_password(stack), secrets.token_hex(24))
     config = paths.airflow_home(stack) / "airflow.cfg"
     if not config.exists():
-        _write_private(config, _airflow_keys())
+        write_private(config, _airflow_keys())
 
 
 def airflow_password(stack: StackSettings, user: str) -> str:
@@ -72,7 +72,8 @@ def _airflow_keys() -> str:
     return "\n".join(lines)
 
 
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
+    """Replace a file by one that only its owner reads."""
     draft = path.with_name(path.name + ".draft")
     draft.touch(mode=0o600)
     draft.write_text(text)

@@ -40,6 +40,10 @@ _FOREIGN: Final = re.compile(
 )
 
 
+LOCAL_PATH: Final = {"PYTHONPATH": os.pathsep.join([str(ROOT / "local"), str(ROOT / "include")])}
+"""Where programs of ``local/`` find their code."""
+
+
 def url(stack: StackSettings, server: str) -> str:
     """``http://127.0.0.1:<port>`` of a server by its port's name."""
     return f"http://{HOST}:{stack.ports.numbers()[server]}"

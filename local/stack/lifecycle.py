@@ -54,8 +54,8 @@ def start(stack: StackSettings, report: Report = print) -> None:
         kafka.adopt_log(stack)
         credentials.ensure(stack)
         spark_submit.write_defaults(LocalcloudSettings(host=HOST, lake_dir=paths.lake(stack)), paths.spark_conf(stack))
-        _write_private(paths.supervisor_config(stack), render(stack, programs(stack)))
-        _write_private(_started_file(stack), fingerprint)
+        credentials.write_private(paths.supervisor_config(stack), render(stack, programs(stack)))
+        credentials.write_private(_started_file(stack), fingerprint)
         client.launch(variables)
 
     one_at_a_time = threading.Lock()
@@ -122,14 +122,8 @@ def _settings_of(stack: StackSettings) -> Settings:
 
 
 def _make_directories(stack: StackSettings) -> None:
-    for directory in (
-        paths.logs(stack),
-        paths.redis(stack),
-        paths.lake(stack),
-        paths.broker(stack),
-        paths.localcloud(stack),
-    ):
-        directory.mkdir(parents=True, exist_ok=True)
+    for directory_of in (paths.logs, paths.redis, paths.lake, paths.broker, paths.localcloud):
+        directory_of(stack).mkdir(parents=True, exist_ok=True)
     configuration = paths.airflow_home(stack) / "config"
     configuration.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "local" / "stack" / "airflow_local_settings.py", configuration)
@@ -148,9 +142,3 @@ def _fingerprint(stack: StackSettings, variables: Mapping[str, str]) -> str:
     """Everything that a running process would have to be restarted for."""
     own = {key: value for key, value in variables.items() if key in process_environment(stack, {})}
     return json.dumps({"environment": own, "programs": render(stack, programs(stack))}, indent=2, sort_keys=True)
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(text)

@@ -23,7 +23,7 @@ from stack.process_cpu import tree_seconds
 from stack.servers import kafka, marketplace, postgres
 from stack.servers.programs import LOCALCLOUD
 from stack.settings import ROOT, StackSettings
-from stack.stall import ProgressWatch, StalledError, steps
+from stack.stall import ProgressWatch, Signal, StalledError, steps
 from stack.supervisor.client import SupervisorClient
 
 INGESTION: Final = ("archiver", "capture", "billing-exporter")
@@ -107,7 +107,8 @@ class StartUp:
         healthy = health.checks(self._stack)[program]
         self._supervisor.start(program)
         started: set[int] = set()
-        watch = self._watch({name: partial(self._cpu_seconds, name) for name in (program, *needed)})
+        limit = self._stack.start_timeout
+        watch = ProgressWatch(limit, programs_at_work(self._stack, limit, program, *needed))
         while not healthy():
             if self._supervisor.has_failed(program):
                 raise StartError(failure(self._stack, program, "keeps ending"))
@@ -134,7 +135,8 @@ class StartUp:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        watch = self._watch({name: lambda: tree_seconds(child.pid)})
+        limit = stack.start_timeout
+        watch = ProgressWatch(limit, _at_work(name, lambda: tree_seconds(child.pid), limit))
         try:
             while child.poll() is None:
                 self._wait(watch, name)
@@ -145,11 +147,6 @@ class StartUp:
             raise StartError(failure(stack, name, "failed"))
         marker.write_text(now)
 
-    def _watch(self, cpu_seconds: Mapping[str, Callable[[], float | None]]) -> ProgressWatch:
-        limit = self._stack.start_timeout
-        signals = {f"the CPU time of {name}": steps(read, limit * _IDLE_SHARE) for name, read in cpu_seconds.items()}
-        return ProgressWatch(limit, signals)
-
     def _wait(self, watch: ProgressWatch, program: str) -> None:
         try:
             watch.require_progress("it is not healthy")
@@ -157,10 +154,6 @@ class StartUp:
             raise StartError(failure(self._stack, program, f"does nothing ({error})")) from None
         if self._given_up.wait(_POLL):
             raise StartError(f"the start of {program} was given up")
-
-    def _cpu_seconds(self, program: str) -> float | None:
-        pid = self._supervisor.pids().get(program)
-        return None if pid is None else tree_seconds(pid)
 
     def _in_parallel(self, *tracks: Callable[[], None]) -> None:
         """Run all to their ends; then the first failure, if any, is raised, and others are reported."""
@@ -180,6 +173,23 @@ class StartUp:
             self._report(f"besides, {other}")
         if failures:
             raise failures[0]
+
+
+def programs_at_work(stack: StackSettings, limit: float, *programs: str) -> dict[str, Signal]:
+    """The CPU time of programs that are themselves awaited, with ``limit`` seconds to show it."""
+
+    def cpu_seconds(program: str) -> float | None:
+        pid = SupervisorClient(stack).pids().get(program)
+        return None if pid is None else tree_seconds(pid)
+
+    signals: dict[str, Signal] = {}
+    for program in programs:
+        signals |= _at_work(program, partial(cpu_seconds, program), limit)
+    return signals
+
+
+def _at_work(program: str, cpu_seconds: Callable[[], float | None], limit: float) -> dict[str, Signal]:
+    return {f"the CPU time of {program}": steps(cpu_seconds, limit * _IDLE_SHARE)}
 
 
 def failure(stack: StackSettings, program: str, how: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
-import urllib.error
-import urllib.request
-from typing import Any
+from typing import Any, Final
 
+import httpx
 from pydantic import BaseModel, Field, ValidationError, create_model
 from pydantic_settings import (
     BaseSettings,
@@ -21,6 +19,8 @@ from pydantic_settings import (
 
 from localcloud.faults.armed import SWITCHES
 from localcloud.settings import LocalcloudSettings
+
+_TIMEOUT: Final = 30
 
 
 class _Show(BaseModel):
@@ -44,14 +44,6 @@ class _Arguments(BaseSettings):
         return (sources["init_settings"],)
 
 
-def _call(url: str, method: str, body: dict[str, Any] | None = None) -> str:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, method=method)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-        text: str = response.read().decode()
-    return text
-
-
 def _commands() -> type[_Arguments]:
     """The command line: ``fail-steps 1``, ``throttle-dynamodb 0.5 30``, ``trip-alarm NAME``, ``show``, ``clear`` ..."""
     bodies: dict[str, type[BaseModel]] = {"show": _Show, "clear": _Clear}
@@ -70,11 +62,11 @@ def _parse(arguments: list[str] | None) -> tuple[str | None, str, dict[str, Any]
     except ValidationError as error:
         print(f"localcloud.faults: error: {error}", file=sys.stderr)
         sys.exit(2)
-    chosen = {name: body for name, body in args if isinstance(body, BaseModel)}
-    if not chosen:
+    given = {name: body for name, body in args if isinstance(body, BaseModel)}
+    if not given:
         print(f"localcloud.faults: error: expected one of {', '.join(commands.model_fields)}", file=sys.stderr)
         sys.exit(2)
-    ((command, body),) = chosen.items()
+    ((command, body),) = given.items()
     return args.gateway, command, body.model_dump()
 
 
@@ -86,19 +78,17 @@ def main(arguments: list[str] | None = None) -> int:
     switch = re.sub("_(steps|jobs)$", r"_next_\1", command)
     try:
         if command == "show":
-            response = _call(f"{gateway}/faults", "GET")
+            response = httpx.get(f"{gateway}/faults", timeout=_TIMEOUT)
         elif command == "clear":
-            response = _call(f"{gateway}/faults" + (f"/{fields['name']}" if fields["name"] else ""), "DELETE")
+            one = f"/{fields['name']}" if fields["name"] else ""
+            response = httpx.delete(f"{gateway}/faults{one}", timeout=_TIMEOUT)
         else:
-            response = _call(f"{gateway}/faults/{switch}", "POST", fields)
-    except urllib.error.HTTPError as error:
-        print(error.read().decode(), file=sys.stderr)
+            response = httpx.post(f"{gateway}/faults/{switch}", json=fields, timeout=_TIMEOUT)
+    except httpx.TransportError as error:
+        print(f"localcloud does not answer at {gateway}: {error}", file=sys.stderr)
         return 1
-    except urllib.error.URLError as error:
-        print(f"localcloud does not answer at {gateway}: {error.reason}", file=sys.stderr)
-        return 1
-    print(response)
-    return 0
+    print(response.text, file=sys.stderr if response.is_error else sys.stdout)
+    return int(response.is_error)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
 from urllib.parse import unquote
 
 import uvicorn
@@ -21,17 +21,14 @@ from nanio.app import build_app
 from nanio.auth.credentials import StaticCredentialResolver
 from nanio.config import Settings
 from nanio.errors import NoSuchBucket, NoSuchKey, S3Error
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from localcloud.faults.armed import Faults
 from localcloud.settings import LocalcloudSettings, from_command_line
 from localcloud.storage.key_index import IndexedStorage
 from localcloud.storage.shared_directory import SharedDirectoryStorage
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _WRITES: Final = ("PUT", "POST", "DELETE")
 _PUBLIC: Final = re.compile(r"/[^/]+/validation/.+/docs/.+\.html")
@@ -56,7 +53,7 @@ class PreconditionNotMetError(S3Error):  # type: ignore[misc]
 class RequestFilter:
     """ASGI middleware: pages that anybody may read, refused writes, conditional puts."""
 
-    def __init__(self, app: App, storage: SharedDirectoryStorage, faults: Faults) -> None:
+    def __init__(self, app: ASGIApp, storage: SharedDirectoryStorage, faults: Faults) -> None:
         self._app = app
         self._storage = storage
         self._faults = faults
@@ -64,38 +61,32 @@ class RequestFilter:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or scope["method"] not in _WRITES:
-            if scope["type"] == "http" and _is_public(scope):
-                await self._page(scope, receive, send)
-            else:
-                await self._app(scope, receive, send)
-            return
-        if "refuse_s3_writes" in self._faults.active():
-            await _answer(SlowDownError(), receive, send)
-            return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        conditional = {name: headers[name] for name in ("if-none-match", "if-match") if name in headers}
-        if not conditional or scope["method"] == "DELETE":
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        async with self._alone(scope["path"]):
-            if self._holds(unquote(scope["path"]), conditional):
-                await self._app(scope, receive, send)
-            else:
-                await _answer(PreconditionNotMetError(), receive, send)
+        request = Request(scope, receive)
+        conditional = {name: request.headers[name] for name in ("if-none-match", "if-match") if name in request.headers}
+        app = self._app
+        if request.method not in _WRITES:
+            if _is_public(request):
+                app = await self._page(scope["path"])
+        elif "refuse_s3_writes" in self._faults.active():
+            app = await _refuse(request, SlowDownError())
+        elif conditional and request.method != "DELETE":
+            async with self._alone(scope["path"]):
+                if not self._holds(unquote(scope["path"]), conditional):
+                    app = await _refuse(request, PreconditionNotMetError())
+                await app(scope, receive, send)
+            return
+        await app(scope, receive, send)
 
-    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        bucket, _, key = unquote(scope["path"]).lstrip("/").partition("/")
+    async def _page(self, path: str) -> Response:
+        bucket, _, key = unquote(path).lstrip("/").partition("/")
         try:
             found = await self._storage.get_object(bucket, key)
         except (NoSuchKey, NoSuchBucket) as error:
-            await _answer(error, receive, send)
-            return
-        headers = [(b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % found.info.size)]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        async for part in found.body:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            return _response(error)
+        return StreamingResponse(found.body, headers={"content-length": str(found.info.size)}, media_type="text/html")
 
     @asynccontextmanager
     async def _alone(self, path: str) -> AsyncIterator[None]:
@@ -116,23 +107,25 @@ class RequestFilter:
         return "if-match" not in conditional or conditional["if-match"].strip('"') == (etag or "").strip('"')
 
 
-def _is_public(scope: Scope) -> bool:
+def _is_public(request: Request) -> bool:
     """Whether a browser asks for a page of the Data Docs, as a bucket policy would let it."""
-    signed = any(name.lower() == b"authorization" for name, _ in scope["headers"]) or b"X-Amz-" in scope["query_string"]
-    return bool(scope["method"] == "GET" and not signed and _PUBLIC.fullmatch(unquote(scope["path"])))
+    is_signed = "authorization" in request.headers or "X-Amz-" in request.url.query
+    return request.method == "GET" and not is_signed and bool(_PUBLIC.fullmatch(unquote(request.scope["path"])))
 
 
-async def _answer(error: S3Error, receive: Receive, send: Send) -> None:
+async def _refuse(request: Request, error: S3Error) -> Response:
     # The body is read first, or the client sees a broken pipe instead of the answer.
-    while (await receive()).get("more_body", False):
-        pass
-    body = error.to_xml()
-    headers = [(b"content-type", b"application/xml"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": error.http_status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    with suppress(ClientDisconnect):
+        async for _ in request.stream():
+            pass
+    return _response(error)
 
 
-def application(settings: LocalcloudSettings) -> App:
+def _response(error: S3Error) -> Response:
+    return Response(error.to_xml(), error.http_status, media_type="application/xml")
+
+
+def application(settings: LocalcloudSettings) -> ASGIApp:
     """The ASGI app: nanio on the lake directory, behind the guard."""
     nanio_settings = Settings(
         data_dir=settings.lake_dir,

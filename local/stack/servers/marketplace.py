@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from typing import Any, Final
 
 import boto3
@@ -24,19 +25,13 @@ CAPTURE_USER: Final = "adrank_capture"
 
 def ensure(dsn: str, password: str) -> None:
     """Tables, publication and the user that reads them; what is there stays, the password is set."""
-    connection = psycopg2.connect(dsn)
-    try:
-        with connection, connection.cursor() as cursor:
-            operational_database.ensure_schema(cursor, Cdc().publication)
-            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (CAPTURE_USER,))
-            verb = sql.SQL("CREATE" if cursor.fetchone() is None else "ALTER")
-            user = sql.Identifier(CAPTURE_USER)
-            cursor.execute(
-                sql.SQL("{} ROLE {} LOGIN REPLICATION PASSWORD {}").format(verb, user, sql.Literal(password))
-            )
-            cursor.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(user))
-    finally:
-        connection.close()
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        operational_database.ensure_schema(cursor, Cdc().publication)
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (CAPTURE_USER,))
+        verb = sql.SQL("CREATE" if cursor.fetchone() is None else "ALTER")
+        user = sql.Identifier(CAPTURE_USER)
+        cursor.execute(sql.SQL("{} ROLE {} LOGIN REPLICATION PASSWORD {}").format(verb, user, sql.Literal(password)))
+        cursor.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(user))
 
 
 def keep_secret(secrets_manager: Any, secret_id: str, password: str) -> None:

@@ -12,6 +12,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -119,38 +120,27 @@ def command(stack: StackSettings) -> tuple[str, ...]:
 def is_ready(stack: StackSettings) -> bool:
     """Whether the server answers a query."""
     try:
-        connection = psycopg2.connect(dsn(stack), connect_timeout=2)
+        psycopg2.connect(dsn(stack), connect_timeout=2).close()
     except psycopg2.OperationalError:
         return False
-    connection.close()
     return True
 
 
 def ensure_databases(stack: StackSettings) -> None:
     """Create the databases that are not there yet."""
-    connection = psycopg2.connect(dsn(stack))
-    try:
+    with closing(psycopg2.connect(dsn(stack))) as connection:
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            for name in DATABASES:
-                try:
-                    cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-                except errors.DuplicateDatabase:
-                    continue
-    finally:
-        connection.close()
+        for name in DATABASES:
+            with suppress(errors.DuplicateDatabase), connection.cursor() as cursor:
+                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
 
 def identity(stack: StackSettings) -> str:
     """The cluster's own identifier: another one means another, emptier cluster."""
-    connection = psycopg2.connect(dsn(stack))
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT system_identifier FROM pg_control_system()")
-            row = cursor.fetchone()
-            return str(row[0]) if row else ""
-    finally:
-        connection.close()
+    with closing(psycopg2.connect(dsn(stack))) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT system_identifier FROM pg_control_system()")
+        row = cursor.fetchone()
+        return str(row[0]) if row else ""
 
 
 def dsn(stack: StackSettings, name: str = "postgres") -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import Final
 
 from adrank.contracts.settings import Lake
 from stack import paths
-from stack.environment import MARKER, database, environment, url
+from stack.environment import LOCAL_PATH, MARKER, database, environment, url
 from stack.servers import kafka, postgres
+from stack.servers.broker_retention import RetentionArguments
 from stack.settings import HOST, ROOT, StackSettings
 from stack.setup.__main__ import SPARK_CLASSES
 from stack.supervisor.config import Program
@@ -87,8 +87,7 @@ def _redis(stack: StackSettings) -> Program:
 
 
 def _localcloud(stack: StackSettings, name: str, module: str) -> Program:
-    path = os.pathsep.join([str(ROOT / "local"), str(ROOT / "include")])
-    variables = {"PYTHONPATH": path} | localcloud_environment(stack)
+    variables = LOCAL_PATH | localcloud_environment(stack)
     if name == "broker-objects":
         variables |= _broker_objects(stack)
     # It ends the steps, jobs and endpoints that it started itself.
@@ -117,10 +116,8 @@ def _ingestion() -> tuple[Program, ...]:
 
 
 def _broker_retention(stack: StackSettings) -> Program:
-    command = (sys.executable, "-m", "stack.servers.broker_retention", "--log-url", url(stack, "broker_s3"))
-    return Program(
-        "broker-retention", command, {"PYTHONPATH": os.pathsep.join([str(ROOT / "local"), str(ROOT / "include")])}
-    )
+    flags = RetentionArguments.command_line(log_url=url(stack, "broker_s3"))
+    return Program("broker-retention", (sys.executable, "-m", RetentionArguments.program, *flags), LOCAL_PATH)
 
 
 def _mlflow(stack: StackSettings) -> Program:

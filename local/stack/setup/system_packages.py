@@ -94,10 +94,6 @@ def has_postgres() -> bool:
     return bool(glob.glob("/usr/lib/postgresql/*/bin/initdb")) or _on_path("initdb")  # noqa: PTH207
 
 
-def _has_ensurepip() -> bool:
-    return importlib.util.find_spec("ensurepip") is not None
-
-
 def _on_path(name: str) -> bool:
     return shutil.which(name) is not None
 

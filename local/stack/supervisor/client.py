@@ -90,15 +90,16 @@ class SupervisorClient:
 
     def states(self) -> dict[str, str]:
         """Program -> RUNNING, STARTING, BACKOFF, FATAL, STOPPED, ...; empty when supervisord goes or is gone."""
-        with contextlib.suppress(_NotRunningError):
-            return {process["name"]: process["statename"] for process in self._ask("getAllProcessInfo")}
-        return {}
+        return {process["name"]: process["statename"] for process in self._processes()}
 
     def pids(self) -> dict[str, int]:
         """Program -> process id, of those that run; empty when supervisord goes or is gone."""
+        return {process["name"]: process["pid"] for process in self._processes() if process["pid"]}
+
+    def _processes(self) -> Any:
         with contextlib.suppress(_NotRunningError):
-            return {process["name"]: process["pid"] for process in self._ask("getAllProcessInfo") if process["pid"]}
-        return {}
+            return self._ask("getAllProcessInfo")
+        return ()
 
     def start(self, program: str) -> None:
         """Start one program unless it runs; does not wait."""

@@ -20,7 +20,7 @@ from adrank.contracts.entry_points.command_line import LakeArguments, WholeHour
 from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import changes, event_table, raw_events
-from simulator.marketplace.event_rows import Exposure, delivered, event_rows
+from simulator.marketplace.event_rows import Exposure, RankedSearches, delivered
 from simulator.marketplace.settings import documented_world
 from simulator.marketplace.world import World
 from simulator.sinks.event_sink import EventSink
@@ -88,8 +88,8 @@ def _hour(world: World, hour: datetime) -> pa.Table:
     positions = world.slot_positions(searches)
     reactions = world.react(hour, searches, positions)
     rng = np.random.default_rng([world.settings.seed, 6, int(hour.timestamp())])
-    rows = event_rows(searches, world.ad_ids, positions, [Exposure(INCUMBENT)] * len(searches), reactions, rng)
-    return delivered(rows, world.settings.duplicate_share, rng)
+    ranked = RankedSearches(searches, world.ad_ids, positions, [Exposure(INCUMBENT)] * len(searches))
+    return delivered(ranked.events(reactions, rng), world.settings.duplicate_share, rng)
 
 
 class HistoryArguments(LakeArguments):

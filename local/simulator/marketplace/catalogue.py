@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from adrank.contracts import timestamps
-from adrank.contracts.timestamps import HOUR
+from adrank.contracts.timestamps import HOUR, micros
 from ingestion.landing.changes import CdcTable
 from simulator.marketplace.searches import Bools, Floats, Ints
 from simulator.marketplace.settings import WorldSettings
@@ -158,8 +158,7 @@ class Catalogue:
         return {"op": op, "ts_ms": self._micros(time) // 1000, "before": before, "after": after, "source": source}
 
     def _micros(self, hour: float) -> int:
-        since = self._settings.start - datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-        return since // timedelta(microseconds=1) + int(hour * _HOUR_US)
+        return micros(self._settings.start) + int(hour * _HOUR_US)
 
 
 def _titles(rng: np.random.Generator, count: int) -> list[str | None]:

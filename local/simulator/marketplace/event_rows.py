@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,47 +24,55 @@ class Exposure(NamedTuple):
     variant: str = ""
 
 
-def event_rows(
-    searches: Searches,
-    ad_ids: npt.NDArray[np.str_],
-    positions: Ints,
-    exposures: Sequence[Exposure],
-    reactions: Reactions,
-    rng: np.random.Generator,
-) -> pa.Table:
-    """Impressions of every candidate with a position, then their clicks, contacts and sales.
+@dataclass(frozen=True)
+class RankedSearches:
+    """Searches with the position that each candidate got (0: not shown), and who ranked each search.
 
-    ``exposures`` has one entry per search. ``rng`` draws how long each event took to be ingested.
+    ``ad_ids`` are those that the searches index. Wherever rows are made, ``rng`` draws how long each event took to be
+    ingested.
     """
-    shown = impression_rows(searches, ad_ids, positions, exposures, rng)
-    return pa.concat_tables([shown, answer_rows(searches, ad_ids, positions, exposures, reactions, rng)])
 
+    searches: Searches
+    ad_ids: npt.NDArray[np.str_]
+    positions: Ints
+    exposures: Sequence[Exposure]
 
-def impression_rows(
-    searches: Searches,
-    ad_ids: npt.NDArray[np.str_],
-    positions: Ints,
-    exposures: Sequence[Exposure],
-    rng: np.random.Generator,
-) -> pa.Table:
-    """The first part of :func:`event_rows`."""
-    n = len(searches.ads)
-    shown = Outcome(positions > 0, np.zeros(n, dtype=np.int64), np.full(n, np.nan))
-    return _rows("impression", shown, searches, ad_ids, positions, exposures, rng)
+    def events(self, reactions: Reactions, rng: np.random.Generator) -> pa.Table:
+        """Impressions of every candidate with a position, then their clicks, contacts and sales."""
+        return pa.concat_tables([self.impressions(rng), self.answers(reactions, rng)])
 
+    def impressions(self, rng: np.random.Generator) -> pa.Table:
+        """The first part of :meth:`events`."""
+        n = len(self.searches.ads)
+        shown = Outcome(self.positions > 0, np.zeros(n, dtype=np.int64), np.full(n, np.nan))
+        return self._rows("impression", shown, rng)
 
-def answer_rows(
-    searches: Searches,
-    ad_ids: npt.NDArray[np.str_],
-    positions: Ints,
-    exposures: Sequence[Exposure],
-    reactions: Reactions,
-    rng: np.random.Generator,
-) -> pa.Table:
-    """The other part of :func:`event_rows`."""
-    kinds = {"click": reactions.click, "contact": reactions.contact, "sale": reactions.sale}
-    parts = [_rows(kind, outcome, searches, ad_ids, positions, exposures, rng) for kind, outcome in kinds.items()]
-    return pa.concat_tables(parts)
+    def answers(self, reactions: Reactions, rng: np.random.Generator) -> pa.Table:
+        """The other part of :meth:`events`."""
+        kinds = {"click": reactions.click, "contact": reactions.contact, "sale": reactions.sale}
+        return pa.concat_tables([self._rows(kind, outcome, rng) for kind, outcome in kinds.items()])
+
+    def _rows(self, kind: str, outcome: Outcome, rng: np.random.Generator) -> pa.Table:
+        searches, rows = self.searches, np.flatnonzero(outcome.happened)
+        search = searches.search_of[rows]
+        times = searches.times[search] + outcome.delay[rows]
+        columns = {
+            "event_id": pa.array(_event_ids(kind, searches, search, rows), pa.string()),
+            "event_type": pa.array([kind] * len(rows), pa.string()),
+            "event_time": pa.array(times).cast(_TIME),
+            "ingest_time": pa.array(times + (rng.exponential(2e6, len(rows))).astype(np.int64)).cast(_TIME),
+            "user_id": _text(searches.user_ids, search),
+            "session_id": _text(searches.session_ids, search),
+            "search_id": _text(searches.search_ids, search),
+            "ad_id": pa.array(self.ad_ids[searches.ads[rows]].tolist(), pa.string()),
+            "position": pa.array(self.positions[rows].astype(np.int32)),
+            "model_version": _text([e.model_version for e in self.exposures], search),
+            "experiment_id": _text([e.experiment_id for e in self.exposures], search),
+            "variant": _text([e.variant for e in self.exposures], search),
+            "revenue": pa.array(outcome.revenue[rows], from_pandas=True),
+            "context": _context(kind, searches, rows),
+        }
+        return pa.table(columns, schema=EVENT_SCHEMA)
 
 
 def delivered(table: pa.Table, duplicate_share: float, rng: np.random.Generator) -> pa.Table:
@@ -73,37 +82,6 @@ def delivered(table: pa.Table, duplicate_share: float, rng: np.random.Generator)
     late = np.asarray(copies["ingest_time"].cast(pa.int64())) + rng.integers(1, 60_000_000, len(again))
     column = table.schema.get_field_index("ingest_time")
     return pa.concat_tables([table, copies.set_column(column, table.schema.field(column), pa.array(late).cast(_TIME))])
-
-
-def _rows(
-    kind: str,
-    outcome: Outcome,
-    searches: Searches,
-    ad_ids: npt.NDArray[np.str_],
-    positions: Ints,
-    exposures: Sequence[Exposure],
-    rng: np.random.Generator,
-) -> pa.Table:
-    rows = np.flatnonzero(outcome.happened)
-    search = searches.search_of[rows]
-    times = searches.times[search] + outcome.delay[rows]
-    columns = {
-        "event_id": pa.array(_event_ids(kind, searches, search, rows), pa.string()),
-        "event_type": pa.array([kind] * len(rows), pa.string()),
-        "event_time": pa.array(times).cast(_TIME),
-        "ingest_time": pa.array(times + (rng.exponential(2e6, len(rows))).astype(np.int64)).cast(_TIME),
-        "user_id": _text(searches.user_ids, search),
-        "session_id": _text(searches.session_ids, search),
-        "search_id": _text(searches.search_ids, search),
-        "ad_id": pa.array(ad_ids[searches.ads[rows]].tolist(), pa.string()),
-        "position": pa.array(positions[rows].astype(np.int32)),
-        "model_version": _text([e.model_version for e in exposures], search),
-        "experiment_id": _text([e.experiment_id for e in exposures], search),
-        "variant": _text([e.variant for e in exposures], search),
-        "revenue": pa.array(outcome.revenue[rows], from_pandas=True),
-        "context": _context(kind, searches, rows),
-    }
-    return pa.table(columns, schema=EVENT_SCHEMA)
 
 
 def _event_ids(kind: str, searches: Searches, search: Ints, rows: Ints) -> list[str]:

@@ -81,20 +81,11 @@ class Reactions:
 class SearchSource(Protocol):
     """Where live searches come from and how their users react. Both are functions of seed, hour and arguments alone."""
 
-    @property
-    def ad_ids(self) -> npt.NDArray[np.str_]:
-        """All ads that searches may name."""
-        ...
-
-    @property
-    def seller_ids(self) -> npt.NDArray[np.str_]:
-        """The seller of each ad; empty where nobody knows."""
-        ...
-
-    @property
-    def categories(self) -> npt.NDArray[np.str_]:
-        """The category of each ad as the catalogue spells it; empty where nobody knows."""
-        ...
+    #: All ads that searches may name.
+    ad_ids: npt.NDArray[np.str_]
+    #: The seller of each ad, and its category as the catalogue spells it; empty where nobody knows.
+    seller_ids: npt.NDArray[np.str_]
+    categories: npt.NDArray[np.str_]
 
     def searches(self, hour: datetime, serials: range) -> Searches:
         """The searches of one hour; ``serials`` number them from the start of the traffic on."""

@@ -72,6 +72,9 @@ class World:
     def __init__(self, settings: WorldSettings) -> None:
         self.settings = settings
         self.catalogue = Catalogue(settings)
+        # An ad never changes its seller or category.
+        self.ad_ids, self.seller_ids = self.catalogue.ad_ids, self.catalogue.seller_ids
+        self.categories = self.catalogue.categories
         rng = np.random.default_rng([settings.seed, 2])
         self._affinity: Floats = np.round(rng.random((settings.users, settings.categories)), 3)
         activity = rng.gamma(4.0, size=settings.users)
@@ -82,21 +85,6 @@ class World:
         typical = self._chances(ads, self._affinity[users, self.catalogue.category[ads]], 0, 1.0)
         click_weight = typical.click / typical.click.sum()
         self._neutral = (_logit(typical.click.mean()), _logit(float(click_weight @ typical.contact)))
-
-    @property
-    def ad_ids(self) -> npt.NDArray[np.str_]:
-        """All ads, by index."""
-        return self.catalogue.ad_ids
-
-    @property
-    def seller_ids(self) -> npt.NDArray[np.str_]:
-        """The seller of each ad."""
-        return self.catalogue.seller_ids
-
-    @property
-    def categories(self) -> npt.NDArray[np.str_]:
-        """The category of each ad: an ad never changes it."""
-        return self.catalogue.categories
 
     def searches(self, hour: datetime, serials: range | None = None) -> Searches:
         """As many searches of one hour as there are ``serials``; without them, as many as the day's curve brings."""

@@ -113,13 +113,12 @@ class OperationalDatabase:
 
 def _change(cursor: Any, table: CdcTable, envelope: Mapping[str, Any]) -> None:
     op, name, key = envelope["op"], sql.Identifier(table), sql.Identifier(_KEYS[table])
+    places = sql.SQL(", ").join(sql.Placeholder() * len(_COLUMNS[table]))
     if op == "c":
         values = _row(table, envelope["after"], envelope["ts_ms"])
-        places = sql.SQL(", ").join(sql.Placeholder() * len(values))
         cursor.execute(sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(name, _names(table), places), values)
     elif op == "u":
         values = _row(table, envelope["after"], envelope["ts_ms"])
-        places = sql.SQL(", ").join(sql.Placeholder() * len(values))
         statement = sql.SQL("UPDATE {} SET ({}) = ROW({}) WHERE {} = %s").format(name, _names(table), places, key)
         _on_one_row(cursor, statement, (*values, envelope["before"][_KEYS[table]]))
     elif op == "d":

@@ -29,8 +29,8 @@ from simulator.marketplace.searches import SearchSource
 from simulator.marketplace.settings import documented_world
 from simulator.marketplace.world import World
 from simulator.sinks.event_sink import streaming_sink
-from simulator.traffic import archive_progress
-from simulator.traffic.back_pressure import BackPressure, BackPressureLimits
+from simulator.traffic import metrics_page
+from simulator.traffic.back_pressure import ArchiveProgress, BackPressure, BackPressureLimits
 from simulator.traffic.clock import SearchBudget
 from simulator.traffic.command_line import TrafficArguments
 from simulator.traffic.live import LiveTraffic, Plan
@@ -52,7 +52,7 @@ def back_pressure_of(args: TrafficArguments, stop: threading.Event) -> BackPress
     events = settings.load().events
     address = f"http://{events.metrics_host}:{events.metrics_port}"
     limits = BackPressureLimits(args.max_lag, args.max_open_hours)
-    return BackPressure(limits, lambda: archive_progress.read(address), stop.wait)
+    return BackPressure(limits, lambda: ArchiveProgress.of(metrics_page.read(address)), stop.wait)
 
 
 def run(args: TrafficArguments, stop: threading.Event) -> None:

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from simulator.traffic.archive_progress import ArchiveProgress, ArchiveUnknownError
+from prometheus_client.samples import Sample
+
+from adrank.contracts import metrics
+from simulator.traffic import metrics_page
+from simulator.traffic.metrics_page import MetricsUnreadableError
 
 #: Seconds of wall time for which a reading counts.
 _INTERVAL: Final = 1.0
+_MICROS: Final = 1_000_000
 _HOUR_MICROS: Final = 3_600_000_000
+
+
+@dataclass(frozen=True)
+class ArchiveProgress:
+    """``lag``: messages in Kafka that are not in the lake. ``watermark``: micros; None before any hour was closed."""
+
+    lag: int
+    watermark: int | None
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample]) -> ArchiveProgress:
+        """What the archiver's metrics say; raises :class:`MetricsUnreadableError` while it does not know a lag."""
+        lags = metrics_page.values(samples, metrics.ARCHIVER_LAG)
+        if not lags or any(math.isnan(lag) for lag in lags):
+            raise MetricsUnreadableError("it does not know its lag yet")
+        seconds = max(metrics_page.values(samples, metrics.ARCHIVER_WATERMARK), default=0)
+        return cls(lag=int(sum(lags)), watermark=int(seconds * _MICROS) or None)
 
 
 @dataclass(frozen=True)
@@ -36,7 +59,7 @@ class BackPressureLimits:
 class BackPressure:
     """One thread calls :meth:`hold`; any thread may read how long it was held and why.
 
-    ``read`` asks the archiver; while it raises :class:`ArchiveUnknownError` the archive counts as behind.
+    ``read`` asks the archiver; while it raises :class:`MetricsUnreadableError` the archive counts as behind.
     ``wait`` sleeps, and is true when the traffic is being stopped.
     """
 
@@ -92,5 +115,5 @@ class BackPressure:
     def _exceeded(self) -> str:
         try:
             return self._limits.exceeded(self._read(), self._sent_until)
-        except ArchiveUnknownError as error:
+        except MetricsUnreadableError as error:
             return f"the archiver does not say how far it is: {error}"

@@ -23,7 +23,7 @@ from adrank.contracts import timestamps
 from adrank.contracts.timestamps import HOUR, micros
 from ingestion.landing import event_table
 from simulator.history import split
-from simulator.marketplace.event_rows import Exposure, answer_rows, delivered, impression_rows
+from simulator.marketplace.event_rows import Exposure, RankedSearches, delivered
 from simulator.marketplace.searches import Ints, Searches, SearchSource
 from simulator.sinks.event_sink import EventSink
 from simulator.traffic.back_pressure import BackPressure
@@ -132,15 +132,17 @@ class LiveTraffic:
     def _impressions(self, searches: Searches, index: int, places: Ints, exposure: Exposure) -> pa.Table:
         # By the search alone: which other searches are answered before it differs from run to run.
         rng = np.random.default_rng([self._plan.seed, 9, int(searches.times[index]), index])
-        return impression_rows(searches.only(index), self._source.ad_ids, places, [exposure], rng)
+        return RankedSearches(searches.only(index), self._source.ad_ids, places, [exposure]).impressions(rng)
 
     def _close(self, hour: datetime, searches: Searches, result: HourResult, pending: pa.Table) -> pa.Table:
         """Send the rest of the hour; returns the answers that come after it."""
         rng = np.random.default_rng([self._plan.seed, 7, int(hour.timestamp())])
         reactions = self._source.react(hour, searches, result.shown)
         impressions = pa.concat_tables([event_table.empty(), *result.impressions])
-        answers = answer_rows(searches, self._source.ad_ids, result.shown, result.exposures, reactions, rng)
-        rows = delivered(pa.concat_tables([impressions, answers]), self._plan.duplicate_share, rng)
+        ranked = RankedSearches(searches, self._source.ad_ids, result.shown, result.exposures)
+        rows = delivered(
+            pa.concat_tables([impressions, ranked.answers(reactions, rng)]), self._plan.duplicate_share, rng
+        )
         inside, after = split(pa.concat_tables([pending, rows.slice(impressions.num_rows)]), hour + HOUR)
         self._sink.hour(hour + HOUR, self._source.changes(hour), inside)
         if self._back_pressure is not None:

@@ -16,7 +16,7 @@ _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class MetricsUnreadableError(RuntimeError):
-    """Nobody answers there, or with something else than metrics."""
+    """Nobody answers there, with something else than metrics, or without what is to be read of them."""
 
 
 def parse(text: str) -> list[Sample]:

@@ -8,9 +8,8 @@ import pytest
 from prometheus_client import generate_latest, start_http_server
 
 from ingestion.archiver.metrics import Metrics
-from simulator.traffic import archive_progress, metrics_page
-from simulator.traffic.archive_progress import ArchiveProgress, ArchiveUnknownError
-from simulator.traffic.back_pressure import BackPressure, BackPressureLimits
+from simulator.traffic import metrics_page
+from simulator.traffic.back_pressure import ArchiveProgress, BackPressure, BackPressureLimits
 from simulator.traffic.metrics_page import MetricsUnreadableError
 
 NINE = datetime(2026, 3, 9, 9, tzinfo=UTC)
@@ -24,7 +23,7 @@ def micros(moment: datetime) -> int:
 class Archiver:
     """Says one thing after the other, and the last again and again; its seconds pass only while somebody waits."""
 
-    def __init__(self, *says: ArchiveProgress | ArchiveUnknownError) -> None:
+    def __init__(self, *says: ArchiveProgress | MetricsUnreadableError) -> None:
         self.says = list(says)
         self.read_times = 0
         self.now = 0.0
@@ -32,10 +31,10 @@ class Archiver:
 
     def read(self) -> ArchiveProgress:
         self.read_times += 1
-        said = self.says.pop(0) if len(self.says) > 1 else self.says[0]
-        if isinstance(said, ArchiveUnknownError):
-            raise said
-        return said
+        answer = self.says.pop(0) if len(self.says) > 1 else self.says[0]
+        if isinstance(answer, MetricsUnreadableError):
+            raise answer
+        return answer
 
     def wait(self, seconds: float) -> bool:
         self.now += seconds
@@ -79,7 +78,7 @@ def test_hours_hold_nobody_before_one_was_told_or_closed() -> None:
 
 
 def test_an_archiver_that_does_not_answer_counts_as_behind_until_it_does() -> None:
-    archiver = Archiver(ArchiveUnknownError("refused"), ArchiveUnknownError("refused"), lag(0))
+    archiver = Archiver(MetricsUnreadableError("refused"), MetricsUnreadableError("refused"), lag(0))
     pressure = archiver.back_pressure()
     assert pressure.hold()
     assert pressure.held_seconds == 2
@@ -120,27 +119,27 @@ def test_whoever_looks_meanwhile_sees_how_long_and_why() -> None:
     assert pressure.reason == ""
 
 
-def told_by(metrics: Metrics) -> ArchiveProgress:
-    return archive_progress.of_samples(metrics_page.parse(generate_latest(metrics.registry).decode()))
+def progress_of(metrics: Metrics) -> ArchiveProgress:
+    return ArchiveProgress.of(metrics_page.parse(generate_latest(metrics.registry).decode()))
 
 
 def test_the_archivers_own_metrics_are_understood() -> None:
     metrics = Metrics()
     metrics.watch_lag(0, lambda: 40)
     metrics.watch_lag(1, lambda: 2)
-    assert told_by(metrics) == ArchiveProgress(42, None), "no hour is closed yet"
+    assert progress_of(metrics) == ArchiveProgress(42, None), "no hour is closed yet"
     metrics.closed(1, 0, NINE)
-    assert told_by(metrics) == ArchiveProgress(42, micros(NINE))
+    assert progress_of(metrics) == ArchiveProgress(42, micros(NINE))
 
 
 def test_a_lag_that_the_archiver_does_not_know_is_not_taken_for_none() -> None:
     metrics = Metrics()
     metrics.watch_lag(0, lambda: 0)
     metrics.watch_lag(1, lambda: None)
-    with pytest.raises(ArchiveUnknownError, match="does not know its lag yet"):
-        told_by(metrics)
-    with pytest.raises(ArchiveUnknownError, match="does not know its lag yet"):
-        archive_progress.of_samples([])
+    with pytest.raises(MetricsUnreadableError, match="does not know its lag yet"):
+        progress_of(metrics)
+    with pytest.raises(MetricsUnreadableError, match="does not know its lag yet"):
+        ArchiveProgress.of([])
 
 
 def test_a_page_that_is_something_else_has_no_metrics() -> None:
@@ -153,9 +152,9 @@ def test_an_archiver_is_read_over_http_and_its_absence_is_told() -> None:
     metrics.watch_lag(0, lambda: 7)
     server, thread = start_http_server(0, addr="127.0.0.1", registry=metrics.registry)
     address = f"http://127.0.0.1:{server.server_port}"
-    assert archive_progress.read(address).lag == 7
+    assert ArchiveProgress.of(metrics_page.read(address)).lag == 7
     server.shutdown()
     server.server_close()
     thread.join()
-    with pytest.raises(ArchiveUnknownError, match="does not answer"):
-        archive_progress.read(address)
+    with pytest.raises(MetricsUnreadableError, match="does not answer"):
+        ArchiveProgress.of(metrics_page.read(address))

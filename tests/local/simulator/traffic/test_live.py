@@ -23,11 +23,10 @@ from adrank.kafka.messages import EventMessageError
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import event_table
 from simulator.history import answers_after
-from simulator.marketplace.event_rows import Exposure, impression_rows
+from simulator.marketplace.event_rows import Exposure, RankedSearches
 from simulator.marketplace.world import World
 from simulator.sinks.event_sink import Changes
-from simulator.traffic.archive_progress import ArchiveProgress
-from simulator.traffic.back_pressure import BackPressure, BackPressureLimits
+from simulator.traffic.back_pressure import ArchiveProgress, BackPressure, BackPressureLimits
 from simulator.traffic.clock import EventClock, SearchBudget
 from simulator.traffic.live import LiveTraffic, Plan
 from simulator.traffic.progress import Progress
@@ -221,9 +220,9 @@ def test_a_search_by_itself_has_the_rows_that_it_has_in_its_hour(small_world: Wo
     searches = small_world.searches(LIVE_START, range(20))
     places = small_world.slot_positions(searches)
     exposures, rng = [CONTROL, TREATMENT] * 10, np.random.default_rng(0)
-    whole = impression_rows(searches, small_world.ad_ids, places, exposures, rng)
+    whole = RankedSearches(searches, small_world.ad_ids, places, exposures).impressions(rng)
     alone = [
-        impression_rows(searches.only(index), small_world.ad_ids, places[begin:end], [exposures[index]], rng)
+        RankedSearches(searches.only(index), small_world.ad_ids, places[begin:end], [exposures[index]]).impressions(rng)
         for index, (begin, end) in enumerate(itertools.pairwise(searches.first.tolist()))
     ]
     assert whole.num_rows == 20 * 8

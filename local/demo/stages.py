@@ -17,8 +17,9 @@ from adrank.contracts.settings import Settings
 from adrank.contracts.timestamps import HOUR
 from adrank.storage.object_store import ObjectStore
 from demo import incumbent, lake_counts, signals, traffic_process
-from demo.report.measures import Measures
+from demo.report.cpu_log import CpuLog
 from demo.report.record import DemoRecord, Features, Stage, Task, WeeklyResults
+from demo.report.task_times import TaskTimes
 from demo.runs import approval, weekly
 from demo.runs.dag_runs import DagRun, DagRunClient
 from demo.runs.narration import DecisionPrinter
@@ -76,11 +77,12 @@ class Demo:
         self._traffic: TrafficProcess | None = None
         self._environment: Mapping[str, str] = {}
         self._cpu = StackCpu(options.stack, also=os.getpid())
-        self._measures = Measures(self._cpu)
+        self._cpu_log = CpuLog(lambda: self._cpu.read().total)
+        self._times = TaskTimes()
 
     def run(self) -> None:
         """All stages; raises what the first failing one raised. The stack is left running, traffic is not."""
-        self._measures.start()
+        self._cpu_log.start()
         try:
             self._stack()
             self._history()
@@ -93,7 +95,7 @@ class Demo:
         finally:
             if self._traffic is not None:
                 self._traffic.stop()
-            self._measures.stop()
+            self._cpu_log.stop()
 
     def record(self, failure: str = "", addresses: str = "") -> DemoRecord:
         """Everything seen so far."""
@@ -113,8 +115,13 @@ class Demo:
         )
 
     def _measured(self, stage: Stage) -> Stage:
+        """The stage with what it burnt and which of its tasks it waited for."""
+        if stage.started is None or stage.ended is None:
+            return stage
         tasks = [task for task in self._tasks if task.dag_id == _DAGS.get(stage.name)]
-        return self._measures.add_to(stage, tasks + [task for task in self._weekly_tasks if task.group == stage.name])
+        tasks += [task for task in self._weekly_tasks if task.group == stage.name]
+        cpu_seconds = self._cpu_log.between(stage.started, stage.ended)
+        return stage.model_copy(update={"cpu_seconds": cpu_seconds, "waited_for": self._times.longest(tasks)})
 
     def _stack(self) -> None:
         with self._progress.stage("stack", "starting the servers of the embedded stack") as say:
@@ -172,7 +179,7 @@ class Demo:
         with self._progress.stage("hourly_features", f"{HOURLY}: the last {len(expected)} hours, as scheduled") as say:
             self._unpause(HOURLY)
             with self._closing(lambda airflow: self._close_hours(airflow, expected)):
-                for run in self._airflow.wait_for_hours(HOURLY, expected, self._watch(), self._measures.look):
+                for run in self._airflow.wait_for_hours(HOURLY, expected, self._watch(), self._times.look):
                     say(f"{run.logical_date:%Y-%m-%d %H:%M} {run.state}")
             self._features = lake_counts.count_features(self._settings, self._store, self._client("dynamodb"))
             say(f"{self._features.offline_rows:,} rows of {self._features.hours} hours offline")
@@ -193,7 +200,7 @@ class Demo:
         traffic = self._live_traffic()
         metric = self._settings.experiment.primary_metric
         decisions = DecisionPrinter(collector, metric, self._progress.say, lambda: traffic.state().get("requests", 0))
-        watch = WeeklyWatch(airflow, self._progress.say, self._measures.look)
+        watch = WeeklyWatch(airflow, self._progress.say, self._times.look)
         watch.when("train.train_model", ("success",), decisions.training)
         watch.when("gate.judge_candidate", ("success",), decisions.gate)
         watch.when(weekly.START_ROUTING, ("success",), self._start_traffic)
@@ -250,7 +257,7 @@ class Demo:
 
         def look(tasks: list[Task]) -> None:
             task_printer.print(tasks)
-            self._measures.look(tasks)
+            self._times.look(tasks)
 
         def keep_tasks(airflow: DagRunClient) -> None:
             self._tasks += airflow.tasks(dag_id, run_id)

@@ -58,11 +58,7 @@ class TrafficProcess:
     def __init__(self, words: list[str], directory: Path, environment: Mapping[str, str], home: Path) -> None:
         self._words = words
         self._directory = directory
-        self._environment = {
-            **environment,
-            **LOCAL_PATH,
-            MARKER: str(home),
-        }
+        self._environment = {**environment, **LOCAL_PATH, MARKER: str(home)}
         self._child: subprocess.Popen[bytes] | None = None
 
     @property

@@ -20,7 +20,8 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from localcloud.cloudwatch.metrics import Metrics
-from localcloud.faults.control import FaultControl, SwitchError
+from localcloud.faults.armed import SwitchError
+from localcloud.faults.control import FaultControl
 from localcloud.sagemaker.traffic import Fleet, Routes, UnknownVariantError, Variant
 from localcloud.settings import LocalcloudSettings
 

@@ -55,17 +55,16 @@ class _Stat:
 class StackCpu:
     """One stack's processes, and besides them the process ``also`` (the demo itself)."""
 
-    def __init__(self, stack: StackSettings, also: int | None = None, proc: Path = _PROC) -> None:
+    def __init__(self, stack: StackSettings, also: int | None = None) -> None:
         self._stack = stack
         self._also = also
-        self._proc = proc
         self._known: dict[tuple[int, float], Role] = {}
         work = paths.localcloud(stack) / "work"
         self._steps, self._jobs, self._endpoints = (f"{work / name}/" for name in ("emr", "sagemaker", "endpoints"))
 
     def read(self) -> CpuSeconds:
         """The CPU time of all processes that there are now, and of their ended children."""
-        stats = _read_stats(self._proc)
+        stats = _read_stats()
         roles = self._roles(stats)
         total = sum(stat.cpu for pid, stat in stats.items() if roles[pid] is not Role.FOREIGN or pid == self._also)
         jobs = sum(stat.cpu for pid, stat in stats.items() if roles[pid] is Role.JOB)
@@ -94,8 +93,8 @@ class StackCpu:
 
     def _own_role(self, pid: int) -> Role:
         try:
-            variables = (self._proc / str(pid) / "environ").read_bytes().decode(errors="replace").split("\0")
-            here = (self._proc / str(pid) / "cwd").readlink()
+            variables = (_PROC / str(pid) / "environ").read_bytes().decode(errors="replace").split("\0")
+            here = (_PROC / str(pid) / "cwd").readlink()
         except OSError:  # it has ended, or is another user's
             return Role.FOREIGN
         environment = dict(variable.partition("=")[::2] for variable in variables)
@@ -107,9 +106,9 @@ class StackCpu:
         return Role.JOB if base.startswith(self._jobs) or f"{here}/".startswith(self._steps) else Role.SERVER
 
 
-def tree_seconds(pid: int, proc: Path = _PROC) -> float | None:
+def tree_seconds(pid: int) -> float | None:
     """CPU seconds of a process, its descendants and their ended children; None when it is not there."""
-    stats = _read_stats(proc)
+    stats = _read_stats()
     children: dict[int, list[int]] = {}
     for child, stat in stats.items():
         children.setdefault(stat.parent, []).append(child)
@@ -123,8 +122,8 @@ def tree_seconds(pid: int, proc: Path = _PROC) -> float | None:
     return total
 
 
-def _read_stats(proc: Path) -> dict[int, _Stat]:
-    found = ((int(entry.name), _read_stat(entry)) for entry in proc.iterdir() if entry.name.isdigit())
+def _read_stats() -> dict[int, _Stat]:
+    found = ((int(entry.name), _read_stat(entry)) for entry in _PROC.iterdir() if entry.name.isdigit())
     return {pid: stat for pid, stat in found if stat is not None}
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -75,8 +76,9 @@ def folds(shown: Sequence[Fold]) -> str:
         for place, fold in enumerate(shown):
             axes.plot([place, place], [fold.logged_order_ndcg_at_10, fold.ndcg_at_10], color=_INK, alpha=0.3, zorder=1)
         places = range(len(shown))
-        series = (("logged order", [f.logged_order_ndcg_at_10 for f in shown], "s", _COLOURS[1]),)
-        for label, values, marker, colour in (("model", [f.ndcg_at_10 for f in shown], "o", _COLOURS[0]), *series):
+        model, logged = [f.ndcg_at_10 for f in shown], [f.logged_order_ndcg_at_10 for f in shown]
+        series = (("model", model, "o", _COLOURS[0]), ("logged order", logged, "s", _COLOURS[1]))
+        for label, values, marker, colour in series:
             axes.scatter(places, values, marker=marker, s=60, color=colour, label=label, zorder=2)
             for place, value in zip(places, values, strict=True):
                 axes.annotate(f"{value:.3f}", (place, value), xytext=(8, -3), textcoords="offset points", fontsize=8)
@@ -107,25 +109,24 @@ def importance(gains: Mapping[str, float], top: int = 15) -> str:
 def looks(experiment: Experiment) -> str:
     """The primary metric's lift with its always-valid interval at every look."""
     metric = experiment.primary_metric
-    seen = [(look, look.lifts[metric]) for look in experiment.looks if metric in look.lifts]
-    closed = [(k, i.lift, i.lower, i.upper) for k, i in seen if None not in (i.lift, i.lower, i.upper)]
+    closed = [(look, interval) for look in experiment.looks if (interval := look.closed_interval(metric))]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        hours = [look.elapsed_hours for look, _, _, _ in closed]
-        lifts: list[Any] = [100 * (lift or 0) for _, lift, _, _ in closed]
-        lower: list[Any] = [100 * (low or 0) for _, _, low, _ in closed]
-        upper: list[Any] = [100 * (high or 0) for _, _, _, high in closed]
-        errors = [
-            [a - b for a, b in zip(lifts, lower, strict=True)],
-            [b - a for a, b in zip(lifts, upper, strict=True)],
-        ]
+        hours = [look.elapsed_hours for look, _ in closed]
+        lifts, lower, upper = 100 * np.array([interval for _, interval in closed]).T
         axes.fill_between(hours, lower, upper, color=_COLOURS[0], alpha=0.18, linewidth=0)
-        axes.errorbar(hours, lifts, yerr=errors, fmt="o-", color=_COLOURS[0], capsize=4)
+        axes.errorbar(hours, lifts, yerr=[lifts - lower, upper - lifts], fmt="o-", color=_COLOURS[0], capsize=4)
         axes.axhline(0, color=_INK, linewidth=1, linestyle="--", alpha=0.6)
-        for look, _, _, high in closed:
-            place = (look.elapsed_hours, 100 * (high or 0))
-            axes.annotate(look.verdict, place, xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8)
+        for (look, _), high in zip(closed, upper, strict=True):
+            axes.annotate(
+                look.verdict,
+                (look.elapsed_hours, high),
+                xytext=(0, 6),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
         axes.set_xticks(hours)
         axes.set_xlabel("hours of event time since the experiment's start")
         axes.set_ylabel(f"lift of {metric} per search, %")

@@ -138,6 +138,13 @@ class Look(_Record):
     verdict: str
     lifts: dict[str, Interval]
 
+    def closed_interval(self, metric: str) -> tuple[float, float, float] | None:
+        """A metric's lift, lower and upper bound; None unless all of them are known."""
+        found = self.lifts.get(metric)
+        if found is None or found.lift is None or found.lower is None or found.upper is None:
+            return None
+        return found.lift, found.lower, found.upper
+
 
 class Experiment(_Record):
     """The A/B test."""

@@ -43,17 +43,12 @@ def _plots(record: DemoRecord) -> dict[str, str]:
     if record.training:
         drawn["folds"] = plots.folds(record.training.folds)
         drawn["importance"] = plots.importance(record.training.importance)
-    if record.experiment and any(_is_closed(record, number) for number in range(len(record.experiment.looks))):
-        drawn["looks"] = plots.looks(record.experiment)
+    experiment = record.experiment
+    if experiment and any(look.closed_interval(experiment.primary_metric) for look in experiment.looks):
+        drawn["looks"] = plots.looks(experiment)
     if record.production and shift_seconds(record):
         drawn["shift"] = plots.shift(_around_shift(record), record.production, _versions(record))
     return drawn
-
-
-def _is_closed(record: DemoRecord, number: int) -> bool:
-    assert record.experiment is not None
-    interval = record.experiment.looks[number].lifts.get(record.experiment.primary_metric)
-    return interval is not None and None not in (interval.lift, interval.lower, interval.upper)
 
 
 def _around_shift(record: DemoRecord) -> list[TrafficSecond]:

@@ -47,9 +47,6 @@ class DecisionPrinter:
 
 def look_line(look: Look, metric: str) -> str:
     """One look in one line."""
-    lift = look.lifts.get(metric)
-    if lift is None or lift.lift is None or lift.lower is None or lift.upper is None:
-        seen = "no interval yet"
-    else:
-        seen = f"{lift.lift:+.1%} [{lift.lower:+.1%}, {lift.upper:+.1%}]"
+    interval = look.closed_interval(metric)
+    seen = "{:+.1%} [{:+.1%}, {:+.1%}]".format(*interval) if interval else "no interval yet"
     return f"look {look.number} at {look.elapsed_hours:g} h: {look.verdict}; {metric} {seen}"

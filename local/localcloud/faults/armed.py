@@ -20,8 +20,8 @@ Outcome = Literal["fail", "hang", "lose"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("fail", "hang", "lose")
 
 
-class UnknownFaultError(LookupError):
-    """No switch of that name."""
+class SwitchError(RuntimeError):
+    """A switch that does not exist or that cannot be thrown now."""
 
 
 class _Fault(BaseModel):
@@ -68,9 +68,9 @@ SWITCHES: Final[dict[str, type[_Fault]]] = {
 
 
 def parse(name: str, body: dict[str, Any]) -> _Fault:
-    """The switch's body, validated; raises :class:`UnknownFaultError` or ``pydantic.ValidationError``."""
+    """The switch's body, validated; raises :class:`SwitchError` or ``pydantic.ValidationError``."""
     if name not in SWITCHES:
-        raise UnknownFaultError(f"no fault {name!r}; there are {', '.join(SWITCHES)}")
+        raise SwitchError(f"no fault {name!r}; there are {', '.join(SWITCHES)}")
     return SWITCHES[name].model_validate(body)
 
 
@@ -129,13 +129,3 @@ class Faults:
         if identity != self._seen[0]:
             self._seen = (identity, journal.read_document(self._path))
         return deepcopy(self._seen[1])
-
-
-def drop_redis(host: str, port: int, seconds: float) -> None:
-    """Close every client's connection and hold all commands back for ``seconds``."""
-    import redis
-
-    with redis.Redis(host=host, port=port, socket_timeout=5) as client:
-        # In this order: a paused server does not execute the kill either.
-        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        client.execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")

@@ -6,12 +6,8 @@ from typing import Any
 
 from localcloud.cloudwatch.alarms import Alarms
 from localcloud.faults import armed as faults
-from localcloud.faults.armed import Faults, Refuse, TargetedFault, UnknownFaultError
+from localcloud.faults.armed import Faults, Refuse, SwitchError, TargetedFault
 from localcloud.settings import LocalcloudSettings
-
-
-class SwitchError(RuntimeError):
-    """A switch that does not exist or that cannot be thrown now."""
 
 
 class FaultControl:
@@ -29,15 +25,12 @@ class FaultControl:
 
     def arm(self, name: str, body: dict[str, Any]) -> None:
         """Throw one switch; raises :class:`SwitchError` or ``pydantic.ValidationError``."""
-        try:
-            switch = faults.parse(name, body)
-        except UnknownFaultError as error:
-            raise SwitchError(str(error)) from error
+        switch = faults.parse(name, body)
         if isinstance(switch, TargetedFault):
             self._alarm(name, switch.name)
             return
         if name == "drop_redis" and isinstance(switch, Refuse):
-            self._drop_redis(switch.seconds)
+            drop_redis(self._settings.redis_host, self._settings.redis_port, switch.seconds)
         self._faults.arm(name, switch)
 
     def clear(self, name: str | None) -> None:
@@ -55,10 +48,15 @@ class FaultControl:
         except KeyError:
             raise SwitchError(f"no alarm {alarm!r}") from None
 
-    def _drop_redis(self, seconds: float) -> None:
-        import redis
 
-        try:
-            faults.drop_redis(self._settings.redis_host, self._settings.redis_port, seconds)
-        except redis.RedisError as error:
-            raise SwitchError(f"redis at {self._settings.redis_host}:{self._settings.redis_port}: {error}") from error
+def drop_redis(host: str, port: int, seconds: float) -> None:
+    """Close every client's connection and hold all commands back for ``seconds``; raises :class:`SwitchError`."""
+    import redis
+
+    try:
+        with redis.Redis(host=host, port=port, socket_timeout=5) as client:
+            # In this order: a paused server does not execute the kill either.
+            client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            client.execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")
+    except redis.RedisError as error:
+        raise SwitchError(f"redis at {host}:{port}: {error}") from error

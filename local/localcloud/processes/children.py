@@ -17,12 +17,10 @@ _REAPER: Final = Path(__file__).with_name("reaper.py")
 
 
 class ChildProcess:
-    """One running command. ``stdout`` and ``stderr`` are the paths of its logs."""
+    """One running command."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stdout: Path, stderr: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self.stdout = stdout
-        self.stderr = stderr
 
     @property
     def group(self) -> int:
@@ -83,7 +81,7 @@ class ChildProcesses:
                 stderr=err,
                 start_new_session=True,
             )
-        child = ChildProcess(process, stdout, stderr)
+        child = ChildProcess(process)
         with self._lock:
             self._children[child.group] = child
             self._tell(f"+{child.group}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import psutil
 
@@ -47,10 +48,12 @@ def end(stack: StackSettings, report: Callable[[str], None], also: Iterable[psut
         return False
     for process in left:
         report(f"ending a process that was left behind: pid {process.pid} ({_name(process)})")
-        _signal(process.terminate)
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
     _, stubborn = psutil.wait_procs(left, timeout=_GRACE_SECONDS)
     for process in stubborn:
-        _signal(process.kill)
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     _, immortal = psutil.wait_procs(stubborn, timeout=_GRACE_SECONDS)
     if immortal:
         raise OrphanProcessError(f"still alive: {', '.join(f'pid {p.pid} ({_name(p)})' for p in immortal)}")
@@ -99,10 +102,3 @@ def _name(process: psutil.Process) -> str:
         return str(process.name())
     except psutil.Error:
         return "gone"
-
-
-def _signal(send: Callable[[], None]) -> None:
-    try:
-        send()
-    except psutil.NoSuchProcess:
-        return

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from demo.report.measures import CpuLog
+from demo.report.cpu_log import CpuLog
 from demo.report.record import Task
 from demo.report.task_times import TaskTimes
 

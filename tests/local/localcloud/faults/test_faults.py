@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from localcloud.faults import __main__ as faults_command
-from localcloud.faults import armed as faults
+from localcloud.faults import control
 from localcloud.faults.armed import Faults, Next, Refuse
 from tests.local.localcloud.cloud import Cloud
 from tests.support.child_process import eventually
@@ -91,7 +91,7 @@ def test_dropping_redis_closes_clients_and_holds_commands_back(redis_port: int) 
     client.set("key", "value")
     connected = socket.create_connection(("127.0.0.1", redis_port), timeout=5)
 
-    faults.drop_redis("127.0.0.1", redis_port, seconds=1)
+    control.drop_redis("127.0.0.1", redis_port, seconds=1)
 
     assert connected.recv(1) == b""
     with pytest.raises(redis.TimeoutError):

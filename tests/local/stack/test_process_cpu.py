@@ -17,6 +17,7 @@ from stack.environment import MARKER
 from stack.process_cpu import StackCpu, tree_seconds
 from stack.settings import StackSettings
 
+pytestmark = pytest.mark.stack
 # Burns as many CPU seconds as it is told, says so, and lives until its input ends.
 BURNER = """
 import os, subprocess, sys, time

@@ -18,6 +18,7 @@ from stack.start_up import StartError, StartUp
 from stack.supervisor.client import StackStoppedError, SupervisorClient
 from stack.supervisor.config import Program, render
 
+pytestmark = pytest.mark.stack
 SLEEPS = "import time; print('waiting for nothing', flush=True); time.sleep(600)"
 WORKS = "while True: pass"
 # Longer than the second after which the supervisor takes it for started.

@@ -15,6 +15,7 @@ from stack.settings import StackSettings
 from stack.supervisor.client import SupervisorClient, _ShuttingDownError
 from stack.supervisor.config import Program, render
 
+pytestmark = pytest.mark.stack
 # Ends not when it is told to, but when it is let go.
 SLOW = """
 import pathlib, signal, sys, time

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
+
+import httpx
 
 from stack.environment import url
 from stack.servers import kafka, postgres
@@ -17,7 +15,7 @@ from stack.supervisor.client import SupervisorClient
 
 _TIMEOUT: Final = 5
 # No proxy of the user's stands between this machine and itself.
-_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_HTTP: Final = httpx.Client(trust_env=False, timeout=_TIMEOUT)
 
 
 def checks(stack: StackSettings) -> dict[str, Callable[[], bool]]:
@@ -43,20 +41,18 @@ def checks(stack: StackSettings) -> dict[str, Callable[[], bool]]:
 
 
 def _airflow(stack: StackSettings, component: str) -> bool:
-    body = _get(f"{url(stack, 'airflow')}/api/v2/monitor/health")
-    return body is not None and json.loads(body).get(component, {}).get("status") == "healthy"
+    response = _get(f"{url(stack, 'airflow')}/api/v2/monitor/health")
+    return response is not None and response.json().get(component, {}).get("status") == "healthy"
 
 
 def _answers(address: str) -> bool:
     return _get(address) is not None
 
 
-def _get(address: str) -> bytes | None:
+def _get(address: str) -> httpx.Response | None:
     try:
-        with _OPENER.open(address, timeout=_TIMEOUT) as response:
-            body: Any = response.read()
-            return bytes(body)
-    except (urllib.error.URLError, OSError, http.client.HTTPException):
+        return _HTTP.get(address).raise_for_status()
+    except httpx.HTTPError:
         return None
 
 

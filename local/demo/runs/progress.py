@@ -21,16 +21,12 @@ class Progress:
         self._write = write
         self._began = time.monotonic()
         self._stages: dict[str, Stage] = {}
-        self._current = ""
-
-    @property
-    def current(self) -> str:
-        """The stage that was last told of; empty before the first."""
-        return self._current
+        #: The stage that was last told of; empty before the first.
+        self.current = ""
 
     def say(self, stage: str, line: str) -> None:
         """One line of a stage."""
-        self._current = stage
+        self.current = stage
         for part in line.splitlines() or [""]:
             self._write(f"[{time.monotonic() - self._began:6.1f} s] {stage:<{_WIDTH}} | {part}")
 

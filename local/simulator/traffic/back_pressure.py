@@ -78,18 +78,14 @@ class BackPressure:
         self._read_at: float | None = None
         self._held_since: float | None = None
         self._held_before = 0.0
-        self._reason = ""
+        #: Why it is held now; empty when it is not.
+        self.reason = ""
 
     @property
     def held_seconds(self) -> float:
         """Wall time for which the archive was waited for, the present wait included."""
         since = self._held_since
         return self._held_before + (0.0 if since is None else self._monotonic() - since)
-
-    @property
-    def reason(self) -> str:
-        """Why it is held now; empty when it is not."""
-        return self._reason
 
     def hour_sent(self, end: datetime) -> None:
         """The archiver has been sent all that it needs to close the hours before ``end``."""
@@ -104,13 +100,13 @@ class BackPressure:
             while reason := self._exceeded():
                 if self._held_since is None:
                     self._held_since = now
-                self._reason = reason
+                self.reason = reason
                 if self._wait(_INTERVAL):
                     return False
             self._read_at = self._monotonic()
             return True
         finally:
-            self._held_before, self._held_since, self._reason = self.held_seconds, None, ""
+            self._held_before, self._held_since, self.reason = self.held_seconds, None, ""
 
     def _exceeded(self) -> str:
         try:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.request
 from collections.abc import Sequence
 from typing import Final
 
+import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-_TIMEOUT_SECONDS: Final = 5.0
 # No proxy of the user's stands between this machine and itself.
-_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_HTTP: Final = httpx.Client(trust_env=False, timeout=5)
 
 
 class MetricsUnreadableError(RuntimeError):
@@ -30,11 +28,10 @@ def parse(text: str) -> list[Sample]:
 def read(address: str) -> list[Sample]:
     """All samples at ``address`` (``http://host:port``); raises :class:`MetricsUnreadableError`."""
     try:
-        with _OPENER.open(f"{address}/metrics", timeout=_TIMEOUT_SECONDS) as response:
-            text = response.read().decode()
-    except (OSError, http.client.HTTPException, UnicodeDecodeError) as error:
+        response = _HTTP.get(f"{address}/metrics").raise_for_status()
+    except httpx.HTTPError as error:
         raise MetricsUnreadableError(f"it does not answer: {error}") from error
-    return parse(text)
+    return parse(response.text)
 
 
 def values(samples: Sequence[Sample], name: str) -> list[float]:

@@ -34,7 +34,7 @@ def rows(position: str = "1") -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "parts"),
     [
         (HEADER + rows(position="first"), ("events.csv", "row 17", "position")),
         (HEADER.replace(",position", "") + "e,impression,2026-01-01T10:00:00Z,u,q,a\n", ("events.csv", "position")),
@@ -44,11 +44,11 @@ def rows(position: str = "1") -> str:
     ids=["wrong type in row 17", "missing column", "empty file", "not UTF-8"],
 )
 def test_a_broken_log_is_named(
-    text: str | bytes, said: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str | bytes, parts: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert demo.main({"DATA": str(events(tmp_path / "logs", text))}) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert [part for part in said if part not in last] == []
+    assert [part for part in parts if part not in last] == []
 
 
 def test_a_directory_without_events_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

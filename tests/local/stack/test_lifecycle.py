@@ -39,9 +39,9 @@ def test_a_stack_comes_up_provisioned_and_goes_without_a_trace(discarded: StackS
         assert {name for name, healthy in checks(stack).items() if not healthy()} == set()
         _is_provisioned(stack)
         _listens_on_loopback_only(stack)
-        said: list[str] = []
-        lifecycle.start(stack, said.append)
-        assert not any("stopping" in line for line in said), "a second start must not restart anything"
+        lines: list[str] = []
+        lifecycle.start(stack, lines.append)
+        assert not any("stopping" in line for line in lines), "a second start must not restart anything"
     assert lifecycle.status(stack) == {}
     assert orphans.find(stack) == []
     for port in stack.ports.numbers().values():

@@ -53,9 +53,9 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> type[Supervisor]:
 
 
 def test_an_interrupt_is_told_with_what_is_left_running(stack: StackSettings, supervisor: type[Supervisor]) -> None:
-    said = ending_of(KeyboardInterrupt(), "billing", stack)
-    assert said.line == "stopped: interrupted during stage billing; the stack is still running, make down stops it"
-    assert (said.code, said.is_failure) == (130, False)
+    ending = ending_of(KeyboardInterrupt(), "billing", stack)
+    assert ending.line == "stopped: interrupted during stage billing; the stack is still running, make down stops it"
+    assert (ending.code, ending.is_failure) == (130, False)
     supervisor.runs = False
     assert ending_of(KeyboardInterrupt(), "", stack).line == (
         "stopped: interrupted before the first stage; nothing is left running"
@@ -63,9 +63,9 @@ def test_an_interrupt_is_told_with_what_is_left_running(stack: StackSettings, su
 
 
 def test_sigterm_is_an_end_but_no_interrupt(stack: StackSettings, supervisor: type[Supervisor]) -> None:
-    said = ending_of(TerminatedError(), "train", stack)
-    assert "told to end (SIGTERM) during stage train" in said.line
-    assert said.code == 1
+    ending = ending_of(TerminatedError(), "train", stack)
+    assert "told to end (SIGTERM) during stage train" in ending.line
+    assert ending.code == 1
 
 
 @pytest.mark.parametrize("error", [ConnectionRefusedError("refused"), StackStoppedError("gone"), RuntimeError("died")])
@@ -73,15 +73,15 @@ def test_whatever_a_stopped_stack_makes_the_demo_stumble_over_the_stop_is_the_re
     error: Exception, stack: StackSettings, supervisor: type[Supervisor]
 ) -> None:
     supervisor.runs = False
-    said = ending_of(error, "ab_test", stack)
-    assert said.line == "stopped: the stack was shut down (make down) during stage ab_test"
-    assert (said.code, said.is_failure) == (1, False)
+    ending = ending_of(error, "ab_test", stack)
+    assert ending.line == "stopped: the stack was shut down (make down) during stage ab_test"
+    assert (ending.code, ending.is_failure) == (1, False)
 
 
 def test_what_fails_on_a_running_stack_is_a_failure(stack: StackSettings, supervisor: type[Supervisor]) -> None:
-    said = ending_of(ConnectionRefusedError("refused"), "ab_test", stack)
-    assert said.line == "ConnectionRefusedError: refused"
-    assert (said.code, said.is_failure) == (1, True)
+    ending = ending_of(ConnectionRefusedError("refused"), "ab_test", stack)
+    assert ending.line == "ConnectionRefusedError: refused"
+    assert (ending.code, ending.is_failure) == (1, True)
 
 
 def test_a_stack_that_never_ran_was_not_stopped(stack: StackSettings, supervisor: type[Supervisor]) -> None:
@@ -131,12 +131,12 @@ def test_an_interrupted_demo_leaves_report_and_summary_and_one_last_line(
 ) -> None:
     monkeypatch.setattr(Demo, "run", interrupt)
     assert run() == 130
-    said = capsys.readouterr()
-    assert said.err.splitlines() == [
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == [
         "stopped: interrupted before the first stage; the stack is still running, make down stops it"
     ]
-    assert "Stopped after" in said.out
-    assert json.loads((home / "record.json").read_text())["failure"] == said.err.strip()
+    assert "Stopped after" in printed.out
+    assert json.loads((home / "record.json").read_text())["failure"] == printed.err.strip()
     assert (home / "report.html").exists()
 
 

@@ -35,8 +35,8 @@ def test_stages_end_as_they_ended_and_unreached_ones_were_skipped() -> None:
 
 
 def test_each_change_of_a_task_is_told_once() -> None:
-    told: list[str] = []
-    task_printer = TaskPrinter(lambda task, state: told.append(f"{task.group}/{task.name} {state}"))
+    lines: list[str] = []
+    task_printer = TaskPrinter(lambda task, state: lines.append(f"{task.group}/{task.name} {state}"))
 
     def seen(*states: str) -> list[Task]:
         names = ("a.first", "b.second")
@@ -47,7 +47,7 @@ def test_each_change_of_a_task_is_told_once() -> None:
 
     for states in (("none", "none"), ("running", "none"), ("running", "none"), ("success", "awaiting_input")):
         task_printer.print(seen(*states))
-    assert told == ["a/first running", "a/first success", "b/second awaiting input"]
+    assert lines == ["a/first running", "a/first success", "b/second awaiting input"]
 
 
 def test_a_look_is_told_with_its_interval_or_without_one(record: DemoRecord) -> None:

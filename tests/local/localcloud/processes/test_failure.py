@@ -10,7 +10,7 @@ from localcloud.processes.failure import last_error
 
 
 @pytest.mark.parametrize(
-    ("out", "err", "said"),
+    ("out", "err", "message"),
     [
         ("Traceback\nValueError: row 17\nbye\n", "26/01/01 00:00:00 WARN Native: no library\n", "ValueError: row 17"),
         (
@@ -22,7 +22,7 @@ from localcloud.processes.failure import last_error
         ("", "", ""),
     ],
 )
-def test_the_reason_of_a_failure_is_its_last_error(tmp_path: Path, out: str, err: str, said: str) -> None:
+def test_the_reason_of_a_failure_is_its_last_error(tmp_path: Path, out: str, err: str, message: str) -> None:
     (tmp_path / "out").write_text(out)
     (tmp_path / "err").write_text(err)
-    assert last_error(tmp_path / "out", tmp_path / "err")[0] == said
+    assert last_error(tmp_path / "out", tmp_path / "err")[0] == message

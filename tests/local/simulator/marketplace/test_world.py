@@ -193,14 +193,14 @@ def test_titles_differ_in_length_and_some_ads_have_none() -> None:
 
 
 def test_titles_leave_every_other_draw_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = list(Catalogue(small_settings()).envelopes(LIVE_START - DAY, LIVE_START))
+    titled = list(Catalogue(small_settings()).envelopes(LIVE_START - DAY, LIVE_START))
     monkeypatch.setattr("simulator.marketplace.catalogue._titles", lambda rng, count: [None] * count)
     untitled = list(Catalogue(small_settings()).envelopes(LIVE_START - DAY, LIVE_START))
-    assert told != untitled
-    for _, _, envelopes in (*told, *untitled):
+    assert titled != untitled
+    for _, _, envelopes in (*titled, *untitled):
         for image in (envelope[side] for envelope in envelopes for side in ("before", "after")):
             (image or {}).pop("title", None)
-    assert told == untitled
+    assert titled == untitled
 
 
 def test_a_withdrawn_ad_is_told_and_no_longer_offered() -> None:

@@ -86,6 +86,6 @@ def test_the_command_exports_day_by_day(
     land_sales(store)
     monkeypatch.setattr(ObjectStore, "connect", lambda bucket, region: store)
     assert main(["--bucket", store.bucket, "--day", "2026-03-01", "--days", "3"]) == 1
-    said = capsys.readouterr()
-    assert [line.split(":")[0] for line in said.out.splitlines()] == ["2026-03-01", "2026-03-02"]
-    assert "not the end of 2026-03-03" in said.err
+    printed = capsys.readouterr()
+    assert [line.split(":")[0] for line in printed.out.splitlines()] == ["2026-03-01", "2026-03-02"]
+    assert "not the end of 2026-03-03" in printed.err

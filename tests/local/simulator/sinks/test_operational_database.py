@@ -94,10 +94,10 @@ def test_tables_from_before_titles_get_the_column(server: PostgresServer, databa
 def test_a_deleted_row_is_stamped_before_it_goes(server: PostgresServer, database: OperationalDatabase) -> None:
     query(server, "SELECT pg_create_logical_replication_slot('witness', 'test_decoding')")
     database.apply("ads", [envelope("c", None, row(1)), envelope("d", row(1), None, MS + 1000)])
-    said = [line for (line,) in query(server, "SELECT data FROM pg_logical_slot_get_changes('witness', NULL, NULL)")]
+    lines = [line for (line,) in query(server, "SELECT data FROM pg_logical_slot_get_changes('witness', NULL, NULL)")]
     query(server, "SELECT pg_drop_replication_slot('witness')")
     assert query(server, "SELECT count(*) FROM ads") == [(0,)]
-    (deleted,) = [line for line in said if "DELETE" in line]
+    (deleted,) = [line for line in lines if "DELETE" in line]
     assert "updated_at[timestamp with time zone]:'2026-03-09 05:30:01+00'" in deleted
 
 

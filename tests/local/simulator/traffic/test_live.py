@@ -161,13 +161,13 @@ class Witness:
     """Writes down what it is told, and by which thread."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, list[dict[str, Any]], str]] = []
+        self.calls: list[tuple[str, list[dict[str, Any]], str]] = []
 
     def impressions(self, events: pa.Table) -> None:
-        self.told.append(("impressions", events.to_pylist(), threading.current_thread().name))
+        self.calls.append(("impressions", events.to_pylist(), threading.current_thread().name))
 
     def hour(self, end: datetime, changes: Changes, events: pa.Table) -> None:
-        self.told.append(("hour", events.to_pylist(), threading.current_thread().name))
+        self.calls.append(("hour", events.to_pylist(), threading.current_thread().name))
 
 
 def witnessed(world: World, state: Path, rank: RankCall, witness: Witness, **plan: Any) -> dict[str, Any]:
@@ -186,15 +186,15 @@ def test_impressions_are_told_at_once_by_whoever_got_the_ranking(small_world: Wo
     witness, ranked = Witness(), list[str]()
 
     def looks_back(request: dict[str, Any]) -> Ranked:
-        told = [rows[0]["search_id"] for what, rows, _ in witness.told if what == "impressions"]
-        assert told == ranked, "all searches before this one are told"
+        logged = [rows[0]["search_id"] for what, rows, _ in witness.calls if what == "impressions"]
+        assert logged == ranked, "all searches before this one are told"
         ranked.append(request["search_id"])
         return by_affinity(request)
 
     state = witnessed(small_world, tmp_path / "state.json", looks_back, witness, concurrency=1)
     assert (state["requests"], state["failed_requests"]) == (60, 0)
-    assert all(thread.startswith("search") for what, _, thread in witness.told if what == "impressions")
-    assert [what for what, _, _ in witness.told].count("impressions") == 60
+    assert all(thread.startswith("search") for what, _, thread in witness.calls if what == "impressions")
+    assert [what for what, _, _ in witness.calls].count("impressions") == 60
 
 
 def test_an_hour_tells_answers_and_repeats_impressions_only(small_world: World, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_an_hour_tells_answers_and_repeats_impressions_only(small_world: World, 
     state = witnessed(small_world, tmp_path / "state.json", by_affinity, witness, duplicate_share=0.2)
     first: dict[str, dict[str, Any]] = {}
     repeated = 0
-    for what, rows, _ in witness.told:
+    for what, rows, _ in witness.calls:
         for row in rows:
             if what == "impressions":
                 assert row["event_id"] not in first
@@ -213,7 +213,7 @@ def test_an_hour_tells_answers_and_repeats_impressions_only(small_world: World, 
                 assert {**row, "ingest_time": None} == {**first[row["event_id"]], "ingest_time": None}
     assert len(first) == 60 * 8
     assert 0.1 * len(first) < repeated < 0.3 * len(first)
-    assert state["rows_told"] == sum(len(rows) for _, rows, _ in witness.told)
+    assert state["rows_told"] == sum(len(rows) for _, rows, _ in witness.calls)
 
 
 def test_a_search_by_itself_has_the_rows_that_it_has_in_its_hour(small_world: World) -> None:

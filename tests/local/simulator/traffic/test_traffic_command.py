@@ -46,8 +46,8 @@ class FirstComeFirstRanked(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        ranking = [{"ad_id": candidate["ad_id"], "score": 0.0} for candidate in asked["candidates"]]
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        ranking = [{"ad_id": candidate["ad_id"], "score": 0.0} for candidate in request["candidates"]]
         body = json.dumps({"ranking": ranking, "model_version": "0123456789ab"}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -183,9 +183,9 @@ def test_traffic_runs_until_sigterm_and_tells_the_hour_that_it_was_in(
     assert document["failed_requests"] == 0
     assert document["by_model_version"]["0123456789ab"]["requests"] == document["requests"] >= 50
     assert document["hours_told"] >= 1
-    said = messages(broker)
-    beats = [message for message in said if message["event_type"] == "heartbeat"]
-    assert len(said) - len(beats) == document["rows_told"] > 0
+    sent = messages(broker)
+    beats = [message for message in sent if message["event_type"] == "heartbeat"]
+    assert len(sent) - len(beats) == document["rows_told"] > 0
     assert len(beats) == 2 * document["hours_told"], "one on each partition"
     assert beaten(database) == LIVE_START + document["hours_told"] * HOUR
 

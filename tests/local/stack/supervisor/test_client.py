@@ -65,7 +65,7 @@ def test_stopping_the_stack_waits_until_it_is_gone(
         waits(client)
 
     monkeypatch.setattr(SupervisorClient, "shut_down", let_go_and_wait)
-    said: list[str] = []
-    assert lifecycle.stop(shutting_down, said.append)
+    lines: list[str] = []
+    assert lifecycle.stop(shutting_down, lines.append)
     assert not supervisor.is_running()
-    assert said == []
+    assert lines == []

@@ -51,12 +51,12 @@ def foreign() -> Iterator[subprocess.Popen[str]]:
 def test_only_processes_with_this_stacks_marker_are_ended(
     stack: StackSettings, marked: subprocess.Popen[str], foreign: subprocess.Popen[str]
 ) -> None:
-    said: list[str] = []
-    orphans.end(stack, said.append)
+    lines: list[str] = []
+    orphans.end(stack, lines.append)
     assert not psutil.pid_exists(marked.pid)
     assert foreign.poll() is None
-    assert [line for line in said if f"pid {marked.pid} " in line] == said
-    assert len(said) == 1
+    assert [line for line in lines if f"pid {marked.pid} " in line] == lines
+    assert len(lines) == 1
 
 
 def test_a_number_in_the_pid_file_that_is_another_process_by_now_is_left_alone(
@@ -89,6 +89,6 @@ def test_members_of_a_dead_supervisors_session_are_found(stack: StackSettings) -
 
 
 def test_nothing_is_said_when_nothing_is_left(stack: StackSettings) -> None:
-    said: list[str] = []
-    orphans.end(stack, said.append)
-    assert said == []
+    lines: list[str] = []
+    orphans.end(stack, lines.append)
+    assert lines == []

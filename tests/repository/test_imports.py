@@ -51,7 +51,6 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 #: Folders and modules of a package, from the top down: each imports itself and what stands in rows below its own.
 ORDER: dict[str, tuple[tuple[str, ...], ...]] = {
     "adrank_airflow": (
-        ("task_groups",),
         ("operators.features", "operators.release", "operators.training"),
         ("operators.checks", "operators.verdicts", "operators.jobs", "sensors"),
         ("xcom",),

@@ -1,1 +1,0 @@
-"""Parts of a graph that are the same wherever a package goes live."""

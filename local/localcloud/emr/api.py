@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from moto.core.responses import ActionResult, BaseResponse
 from moto.emr import models, responses
 from moto.emr.exceptions import InvalidRequestException, ValidationException
 
-from localcloud.emr.steps import ACTIVE, Steps
+from localcloud.emr.steps import ACTIVE, ENDED_CLUSTER, Steps
 from localcloud.state.moto_backends import call_after
 from localcloud.storage.lake_directory import LakeDirectory, LakeError
-
-_CLOSED: Final = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
 
 
 def _cluster(backend: Any, cluster_id: str) -> Any:
@@ -61,7 +59,7 @@ def install(steps: Steps, lake: LakeDirectory, changed: Callable[[], None]) -> N
 
     def add(backend: Any, job_flow_id: str, added: list[Any]) -> list[Any]:
         cluster = _cluster(backend, job_flow_id)
-        if cluster.state in _CLOSED:
+        if cluster.state in ENDED_CLUSTER:
             raise ValidationException("A job flow that is shutting down, terminated, or finished may not be modified.")
         made = _add_steps(cluster, added)
         steps.pump(cluster)
@@ -88,7 +86,7 @@ def install(steps: Steps, lake: LakeDirectory, changed: Callable[[], None]) -> N
         if any(cluster.termination_protected for cluster in clusters):
             raise ValidationException("Could not shut down one or more job flows since they are termination protected.")
         for cluster in clusters:
-            if cluster.state not in _CLOSED:
+            if cluster.state not in ENDED_CLUSTER:
                 steps.terminate(cluster)
         return clusters
 
@@ -161,7 +159,7 @@ def restore(documents: list[dict[str, Any]], region: str, account: str, ended: A
         request = {**document["request"], "steps": []}
         cluster = cluster_class(backend, cluster_id=document["id"], **request)
         cluster.localcloud_request = request
-        cluster.state = document["state"] if document["state"] in _CLOSED else "WAITING"
+        cluster.state = document["state"] if document["state"] in ENDED_CLUSTER else "WAITING"
         cluster.creation_datetime = document["created"]
         cluster.step_concurrency_level = document["concurrency"]
         cluster.add_tags(document["tags"])

@@ -16,7 +16,7 @@ from localcloud.processes.failure import last_error
 from localcloud.runner import HANG, Runner
 
 ACTIVE: Final = ("PENDING", "CANCEL_PENDING", "RUNNING")
-_ENDED_CLUSTER: Final = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
+ENDED_CLUSTER: Final = ("TERMINATING", "TERMINATED", "TERMINATED_WITH_ERRORS")
 _log = logging.getLogger(__name__)
 
 
@@ -26,7 +26,7 @@ class Steps(Runner):
     def pump(self, cluster: Any) -> None:
         """Start what may start; settle the cluster's own state."""
         with self._lock:
-            if cluster.state in _ENDED_CLUSTER:
+            if cluster.state in ENDED_CLUSTER:
                 return
             running = sum(step.state == "RUNNING" for step in cluster.steps)
             for step in list(cluster.steps):

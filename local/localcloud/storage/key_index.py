@@ -19,39 +19,23 @@ from localcloud.storage.shared_directory import SharedDirectoryStorage
 from localcloud.storage.walk import walk
 
 
-class KeyIndex:
-    """Entries by key, in key order."""
+def entries(index: Any, prefix: str, delimiter: str, after: str) -> Iterator[tuple[str, Entry | None]]:
+    """Keys and common prefixes (None) behind ``after``, in order; what lies below a prefix is not looked at.
 
-    def __init__(self) -> None:
-        self._entries: Any = SortedDict()
-
-    def put(self, entry: Entry) -> None:
-        """Add an object, or replace it."""
-        self._entries[entry.info.key] = entry
-
-    def discard(self, key: str) -> None:
-        """Forget an object, if it is there."""
-        self._entries.pop(key, None)
-
-    def find(self, key: str) -> Entry | None:
-        """One object's entry."""
-        found: Entry | None = self._entries.get(key)
-        return found
-
-    def entries(self, prefix: str, delimiter: str, after: str) -> Iterator[tuple[str, Entry | None]]:
-        """Keys and common prefixes (None) behind ``after``, in order; what lies below a prefix is not looked at."""
-        keys = self._entries.keys()
-        place = self._entries.bisect_right(after) if after >= prefix else self._entries.bisect_left(prefix)
-        while place < len(keys) and (key := keys[place]).startswith(prefix):
-            head, folds, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
-            if folds:
-                common = prefix + head + delimiter
-                if common > after:
-                    yield common, None
-                place = self._entries.bisect_left(_behind(common))
-            else:
-                yield key, self._entries[key]
-                place += 1
+    ``index``: entries by key, in key order.
+    """
+    keys = index.keys()
+    place = index.bisect_right(after) if after >= prefix else index.bisect_left(prefix)
+    while place < len(keys) and (key := keys[place]).startswith(prefix):
+        head, folds, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+        if folds:
+            common = prefix + head + delimiter
+            if common > after:
+                yield common, None
+            place = index.bisect_left(_behind(common))
+        else:
+            yield key, index[key]
+            place += 1
 
 
 class IndexedStorage(SharedDirectoryStorage):
@@ -62,12 +46,18 @@ class IndexedStorage(SharedDirectoryStorage):
 
     def __init__(self, data_dir: Path, *, chunk_size: int) -> None:
         super().__init__(data_dir, chunk_size=chunk_size)
-        self._buckets = {bucket.name: self._walked(bucket.name) for bucket in self.list_buckets()}
+        #: By bucket, its objects' entries by key, in key order.
+        self._buckets: dict[str, Any] = {
+            bucket.name: SortedDict(
+                (key, self.entry(bucket.name, key)) for key, _ in walk(self._data_dir / bucket.name)
+            )
+            for bucket in self.list_buckets()
+        }
 
     def create_bucket(self, bucket: str) -> BucketInfo:
         """Make an empty bucket."""
         made: BucketInfo = super().create_bucket(bucket)
-        self._buckets[bucket] = KeyIndex()
+        self._buckets[bucket] = SortedDict()
         return made
 
     def delete_bucket(self, bucket: str) -> None:
@@ -78,7 +68,7 @@ class IndexedStorage(SharedDirectoryStorage):
     def head_object(self, bucket: str, key: str) -> ObjectInfo:
         """The object as it was last written."""
         self._require_bucket_dir(bucket)
-        entry = self._buckets[bucket].find(key)
+        entry: Entry | None = self._buckets[bucket].get(key)
         if entry is None:
             raise NoSuchKey(resource=f"{bucket}/{key}")
         return entry.info
@@ -96,19 +86,19 @@ class IndexedStorage(SharedDirectoryStorage):
     def delete_object(self, bucket: str, key: str) -> None:
         """Delete one object; one that is not there is fine."""
         super().delete_object(bucket, key)
-        self._buckets[bucket].discard(key)
+        self._buckets[bucket].pop(key, None)
 
     def reindex(self, bucket: str, key: str) -> None:
         """Look at an object's file anew, which may have come, changed or gone."""
         try:
-            self._buckets[bucket].put(self.entry(bucket, key))
+            self._buckets[bucket][key] = self.entry(bucket, key)
         except NoSuchKey:
-            self._buckets[bucket].discard(key)
+            self._buckets[bucket].pop(key, None)
 
     def page(self, bucket: str, prefix: str, delimiter: str, after: str, size: int) -> Page:
         """At most ``size`` keys and common prefixes after ``after``, in key order."""
         self._require_bucket_dir(bucket)
-        return paginate(self._buckets[bucket].entries(prefix, delimiter, after), size)
+        return paginate(entries(self._buckets[bucket], prefix, delimiter, after), size)
 
     def routes(self) -> list[Route]:
         """Multipart uploads are put together by nanio beside its storage: the index is told of them here."""
@@ -120,12 +110,6 @@ class IndexedStorage(SharedDirectoryStorage):
             return response
 
         return [*super().routes(), Route("/{bucket}/{key:path}", complete, methods=["POST"])]
-
-    def _walked(self, bucket: str) -> KeyIndex:
-        index = KeyIndex()
-        for key, _ in walk(self._data_dir / bucket):
-            index.put(self.entry(bucket, key))
-        return index
 
 
 def _behind(common: str) -> str:

@@ -31,15 +31,14 @@ class BrokerLog:
     def __init__(self, s3: Any, bucket: str, topic: str) -> None:
         self._s3 = s3
         self._bucket = bucket
+        self._store = ObjectStore(bucket, s3)
         self._topic = topic
 
     def base_offsets(self, partition: int) -> list[int]:
         """The first offset of each batch, ascending."""
         prefix = self._batches(partition)
         with _explained(f"listing s3://{self._bucket}/{prefix}"):
-            pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            names = [item["Key"][len(prefix) :] for page in pages for item in page.get("Contents", ())]
-        return [int(name.removesuffix(".batch")) for name in names]
+            return [int(key.removeprefix(prefix).removesuffix(".batch")) for key in self._store.keys(prefix)]
 
     def delete_before(self, partition: int, offset: int) -> int:
         """Delete the batches in which all records lie before ``offset``; returns how many.
@@ -57,13 +56,12 @@ class BrokerLog:
     def _raise_low_watermark(self, partition: int, offset: int) -> None:
         key = f"{self._partition(partition)}watermark.json"
         with _explained(f"moving the low watermark in s3://{self._bucket}/{key}"):
-            store = ObjectStore(self._bucket, self._s3)
-            found = store.find_version(key)
+            found = self._store.find_version(key)
             if found is None:
                 raise BrokerLogError(f"s3://{self._bucket}/{key} is not there: is the topic?")
             watermark = json.loads(found.body)
             if (watermark["low"] or 0) < offset:
-                store.put_if_match(key, json.dumps(watermark | {"low": offset}).encode(), found.etag)
+                self._store.put_if_match(key, json.dumps(watermark | {"low": offset}).encode(), found.etag)
 
     def _delete(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), _DELETED_AT_ONCE):

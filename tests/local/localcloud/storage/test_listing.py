@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from nanio.errors import NoSuchKey
 from nanio.storage.backend import ObjectInfo
+from sortedcontainers import SortedDict
 
 from localcloud.storage import shared_directory
-from localcloud.storage.key_index import IndexedStorage, KeyIndex
+from localcloud.storage.key_index import IndexedStorage, entries
 from localcloud.storage.listing import render
 from localcloud.storage.shared_directory import SharedDirectoryStorage
 from tests.support.kafka_broker import StoreProcess
@@ -105,12 +106,13 @@ def test_the_index_and_the_walk_list_alike(
 
 
 def test_the_index_does_not_look_at_what_lies_below_a_common_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
-    index, looked = KeyIndex(), []
+    index, looked = SortedDict(), []
     for number in range(1000):
-        index.put(render(ObjectInfo(f"deep/{number:04}", 0, '""', datetime(2026, 1, 1, tzinfo=UTC))))
-    bisect = index._entries.bisect_left
-    monkeypatch.setattr(index._entries, "bisect_left", lambda key: looked.append(key) or bisect(key))
-    assert list(index.entries("", "/", "")) == [("deep/", None)]
+        info = ObjectInfo(f"deep/{number:04}", 0, '""', datetime(2026, 1, 1, tzinfo=UTC))
+        index[info.key] = render(info)
+    bisect = index.bisect_left
+    monkeypatch.setattr(index, "bisect_left", lambda key: looked.append(key) or bisect(key))
+    assert list(entries(index, "", "/", "")) == [("deep/", None)]
     assert looked == ["deep0"]
 
 

@@ -105,7 +105,9 @@ def rescan(directory: Path, events: int, warm_seconds: int) -> None:
         compute([group], last, last + HOUR)
         query = _log(spark, hours[-168:]).sparkSession.sql(RESCAN.format(end=int((last + HOUR).timestamp())))
         peer = _warm_rounds(spark, lambda: query.write.format("noop").mode("overwrite").save(), warm_seconds)
-        written = spark.read.parquet(f"s3://{BUCKET}/{lake.features(group, last)}").select("entity_id", "ctr_7d")
+        written = spark.read.parquet(f"s3://{BUCKET}/{lake.FEATURES(group).revision(last, 0)}").select(
+            "entity_id", "ctr_7d"
+        )
         different = _different(written, query)
         spark.stop()
         if different:
@@ -139,7 +141,7 @@ def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
 
     files = LakeFiles(spark, BUCKET)
     group = registry.load().group("ad_engagement")
-    files.delete(lake.tiles_hour(group.name, hour).rstrip("/"))
+    files.delete(lake.TILES(group.name).hour(hour).rstrip("/"))
     raws = raw_events.closed_hours(files, lateness.horizon_start(hour - HOUR), hour + HOUR)
     views = CatalogueViews.for_group(spark, Catalogue(spark, files, [group], ()), group)
     tiles = Tiles(
@@ -151,7 +153,7 @@ def _hour_of_counts(spark: SparkSession, hour: datetime) -> None:
 
 
 def _log(spark: SparkSession, hours: list[datetime]) -> DataFrame:
-    paths = [f"s3://{BUCKET}/{lake.raw_events(hour)}part-0.parquet" for hour in hours]
+    paths = [f"s3://{BUCKET}/{lake.RAW_EVENTS.hour(hour)}part-0.parquet" for hour in hours]
     log = spark.read.schema("event_id string, event_type string, event_time timestamp, ad_id string").parquet(*paths)
     log.createOrReplaceTempView("log")
     return log
@@ -174,7 +176,7 @@ def _alone(who: str, directory: Path, last: datetime) -> None:
     made = BenchLake(directory)
     spark = made.session()
     if who == "ours":
-        shutil.rmtree(made.root / lake.tiles_hour("ad_engagement", last))
+        shutil.rmtree(made.root / lake.TILES("ad_engagement").hour(last))
         compute(["ad_engagement"], last, last + HOUR)
     else:
         _log(spark, list(timestamps.hours(last - 167 * HOUR, last + HOUR)))

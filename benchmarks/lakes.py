@@ -52,7 +52,7 @@ class BenchLake:
         popularity = rng.permutation(ads)
         for hour in hours:
             table = _hour(rng, hour, events, popularity, users)
-            folder = self.root / lake.raw_events(hour)
+            folder = self.root / lake.RAW_EVENTS.hour(hour)
             folder.mkdir(parents=True, exist_ok=True)
             pq.write_table(table, folder / "part-0.parquet", compression="zstd")
             manifest = RawManifest(
@@ -91,7 +91,7 @@ class BenchLake:
             self._changes("sellers", hour, told)
 
     def _changes(self, table: str, hour: datetime, rows: list[dict[str, Any]]) -> None:
-        folder = self.root / lake.raw_cdc(table, hour)
+        folder = self.root / lake.RAW_CDC(table).hour(hour)
         folder.mkdir(parents=True, exist_ok=True)
         files = (DataFile(name="part-0.jsonl", rows=len(rows)),) if rows else ()
         if rows:

@@ -32,7 +32,7 @@ BUCKET = "adrank-lake"
 WARM = 3
 TOKEN = "bench"  # noqa: S105
 SIDES = {"writer": "writer process", "spark": "Spark push"}
-FILE = lake.features(GROUP.name, HOUR) + "part-0.parquet"
+FILE = lake.FEATURES(GROUP.name).revision(HOUR, 0) + "part-0.parquet"
 
 
 def write(file: Path, port: int) -> dict[str, float]:
@@ -66,7 +66,7 @@ def push(port: int) -> dict[str, float]:
     from spark.online.push import Push, pushed_hour
 
     files = LakeFiles(spark := session("materialise"), BUCKET)
-    manifest = FeatureManifest.model_validate_json(files.read(lake.features_manifest(GROUP.name, HOUR)))
+    manifest = FeatureManifest.model_validate_json(files.read(lake.FEATURES(GROUP.name).manifest(HOUR)))
     address, retry = RedisAddress("127.0.0.1", port), RetryUntil.for_seconds(600)
     target = pushed_hour(HOUR, [manifest])
     pushing = Push(spark, files, address, retry, (GROUP,), {GROUP.name: manifest}, target)
@@ -140,7 +140,7 @@ def prepare(directory: Path, rows: int) -> Path:
         content_digest="bench",
         files=(file.name,),
     )
-    (bucket / lake.features_manifest(GROUP.name, HOUR)).write_text(manifest.model_dump_json())
+    (bucket / lake.FEATURES(GROUP.name).manifest(HOUR)).write_text(manifest.model_dump_json())
     return file
 
 

@@ -36,7 +36,7 @@ from adrank_airflow.operators.jobs.sagemaker_job import SageMakerProcessingJobOp
 from adrank_airflow.sensors.lake import BillingExportSensor
 
 SETTINGS = load()
-BILLING = Asset("adrank-billing", uri=lake.uri(SETTINGS.lake.bucket, lake.raw_billing_days()))
+BILLING = Asset("adrank-billing", uri=lake.uri(SETTINGS.lake.bucket, lake.RAW_BILLING.prefix))
 
 with DAG(
     dag_id="ranking_billing_nightly",

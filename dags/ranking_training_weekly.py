@@ -83,7 +83,7 @@ with DAG(
             entry_point=BuildTrainingSet,
             values={"as_of": AS_OF},
             inputs={name: xcom.field(plan_inputs, name) for name in ("events", "features", "ads", "billing")},
-            outputs={"training_set": lake.training_set(RUN_KEY)},
+            outputs={"training_set": lake.TRAINING_SET.of(RUN_KEY)},
         )
         wait_for_features >> require_consistency >> plan_inputs >> build_training_set
 
@@ -93,8 +93,8 @@ with DAG(
             job="train",
             as_of=AS_OF,
             hyperparameters=TrainHyperparameters.from_settings(SETTINGS),
-            training_set=lake.training_set(RUN_KEY),
-            output_prefix=lake.trained_models(RUN_KEY),
+            training_set=lake.TRAINING_SET.of(RUN_KEY),
+            output_prefix=lake.TRAINED_MODELS.of(RUN_KEY),
         )
 
     with TaskGroup("gate", tooltip="Candidate against production on the same frozen slice"):
@@ -108,13 +108,15 @@ with DAG(
                 "production_digest": xcom.field(plan_inputs, "production_digest"),
             },
             inputs={
-                "training_set": lake.uri(SETTINGS.lake.bucket, lake.training_set(RUN_KEY)),
+                "training_set": lake.uri(SETTINGS.lake.bucket, lake.TRAINING_SET.of(RUN_KEY)),
                 "candidate": xcom.field(train_model, "model_data_url"),
                 "production": xcom.field(plan_inputs, "production_model"),
             },
-            outputs={"evidence": lake.gate_evidence(RUN_KEY)},
+            outputs={"evidence": lake.GATE_EVIDENCE.of(RUN_KEY)},
         )
-        judge_candidate = JudgeCandidateOperator(task_id="judge_candidate", evidence_prefix=lake.gate_evidence(RUN_KEY))
+        judge_candidate = JudgeCandidateOperator(
+            task_id="judge_candidate", evidence_prefix=lake.GATE_EVIDENCE.of(RUN_KEY)
+        )
         gate_decision = VerdictBranchOperator(task_id="gate_decision", verdict=xcom.field(judge_candidate, "verdict"))
         rejected = EmptyOperator(task_id="rejected")
         evaluate_candidate >> judge_candidate >> gate_decision >> rejected
@@ -169,7 +171,7 @@ with DAG(
     with TaskGroup("approval", tooltip="A product manager decides on the evidence"):
         collect_evidence = CollectEvidenceOperator(
             task_id="collect_evidence",
-            prefix=lake.approval(RUN_KEY),
+            prefix=lake.APPROVAL.of(RUN_KEY),
             package_digest=package_digest,
             version=version,
             figures={name: xcom.field(train_model, name) for name in ("ndcg_at_10", "logged_order_ndcg_at_10")},
@@ -192,7 +194,7 @@ with DAG(
     with TaskGroup("production", tooltip="Blue/green, verified, then the aliases"):
         check_approval = CheckApprovalOperator(
             task_id="check_approval",
-            prefix=lake.approval(RUN_KEY),
+            prefix=lake.APPROVAL.of(RUN_KEY),
             package_digest=package_digest,
             approved=collect_evidence.output,
             answer=approve_promotion.output,
@@ -220,7 +222,7 @@ with DAG(
     remove_staging = RemoveStagingOperator(task_id="remove_staging")
     report = ReportRunOperator(
         task_id="report",
-        key=lake.run_report(RUN_KEY),
+        key=lake.RUN_REPORT.of(RUN_KEY),
         gate=judge_candidate,
         experiment=await_verdict,
         approval=check_approval,

@@ -55,9 +55,9 @@ def install(settings: Settings, store: ObjectStore, sagemaker: Any, registry: An
 def _upload(store: ObjectStore, directory: Path, digest: str) -> str:
     archive = directory.parent / "model.tar.gz"
     packages.pack(directory, archive)
-    store.put(lake.model_package(digest), archive.read_bytes())
-    store.put(lake.golden_requests(digest), (directory / packages.GOLDEN).read_bytes())
-    return lake.uri(store.bucket, lake.model_package(digest))
+    store.put(lake.MODEL_PACKAGE.of(digest), archive.read_bytes())
+    store.put(lake.GOLDEN_REQUESTS.of(digest), (directory / packages.GOLDEN).read_bytes())
+    return lake.uri(store.bucket, lake.MODEL_PACKAGE.of(digest))
 
 
 def _register(registry: Any, settings: Settings, directory: Path, digest: str, url: str) -> str:

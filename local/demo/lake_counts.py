@@ -35,7 +35,7 @@ def wait_for_raw_hours(store: ObjectStore, keys: Sequence[str], watch: ProgressW
 
 def describe_raw_hours(store: ObjectStore, start: datetime, end: datetime) -> str:
     """Rows, files and late rows of the hours in ``[start, end)``, in words."""
-    found = [store.get(lake.raw_events_manifest(hour)) for hour in timestamps.hours(start, end)]
+    found = [store.get(lake.RAW_EVENTS.manifest(hour)) for hour in timestamps.hours(start, end)]
     manifests = [RawManifest.model_validate_json(body) for body in found]
     rows, late = sum(m.rows for m in manifests), sum(m.late_rows for m in manifests)
     return f"{rows:,} rows in {sum(len(m.files) for m in manifests)} files, {late:,} of them late"
@@ -58,7 +58,7 @@ def _manifests(store: ObjectStore) -> Iterator[FeatureManifest]:
     keys = [
         key
         for group in registry.load().groups
-        for key in store.keys(lake.features_of(group.name))
+        for key in store.keys(lake.FEATURES(group.name).prefix)
         if key.endswith(lake.MANIFEST)
     ]
     with ThreadPoolExecutor(_READERS) as readers:

@@ -145,7 +145,7 @@ class Demo:
             with streaming_sink(self._settings) as sink:
                 say(f"streamed: {self._source.stream(sink)}")
             last = plan.end - HOUR
-            keys = (lake.raw_events_manifest(last), *(lake.raw_cdc_manifest(table, last) for table in changes.TABLES))
+            keys = (lake.RAW_EVENTS.manifest(last), *(lake.RAW_CDC(table).manifest(last) for table in changes.TABLES))
             lake_counts.wait_for_raw_hours(self._store, keys, self._watch(signals.ingestion(self._settings)))
             counts = lake_counts.describe_raw_hours(self._store, plan.hourly_start, plan.end)
             say(f"closed up to {plan.end:%Y-%m-%d %H:%M}: {counts}")

@@ -37,7 +37,7 @@ _STANDSTILL = 600
 def revisions(lived: Lived, group: str, hour: datetime) -> list[FeatureManifest]:
     """Every revision of a partition, oldest first."""
     store = ObjectStore(lived.settings.lake.bucket, lived.client("s3"))
-    keys = [key for key in store.keys(lake.features_hour(group, hour)) if key.endswith(lake.MANIFEST)]
+    keys = [key for key in store.keys(lake.FEATURES(group).hour(hour)) if key.endswith(lake.MANIFEST)]
     return [FeatureManifest.model_validate_json(store.get(key)) for key in sorted(keys)]
 
 
@@ -46,7 +46,7 @@ def digests(lived: Lived, hour: datetime) -> dict[str, str]:
     found = {}
     for group in registry.load().groups:
         manifest = revisions(lived, group.name, hour)[-1]
-        keys = store.keys(lake.features(group.name, hour, manifest.revision))
+        keys = store.keys(lake.FEATURES(group.name).revision(hour, manifest.revision))
         data = [key for key in keys if key.endswith(".parquet")]
         assert len(data) == len(manifest.files), "no file beside those that the manifest names"
         found[group.name] = f"{manifest.rows} {manifest.content_digest}"
@@ -150,7 +150,7 @@ def test_a_step_killed_in_mid_run_is_submitted_again_for_what_is_missing(lived: 
     before, submitted = digests(lived, hour), len(steps(lived))
     store = ObjectStore(lived.settings.lake.bucket, lived.client("s3"))
     for group in registry.load().groups:
-        for key in list(store.keys(lake.features_hour(group.name, hour))):
+        for key in list(store.keys(lake.FEATURES(group.name).hour(hour))):
             store.delete(key)
     whole: dict[str, tuple[str, ...]] = {}
 
@@ -202,8 +202,8 @@ def test_an_airflow_worker_killed_while_its_step_runs_attaches_to_that_step(live
 def land_late(lived: Lived, hour: datetime, revision_time: datetime) -> None:
     """One more impression of an hour that was closed and processed long ago."""
     store = ObjectStore(lived.settings.lake.bucket, lived.client("s3"))
-    before = RawManifest.model_validate_json(store.get(lake.raw_events_manifest(hour)))
-    files = [store.get(lake.raw_events(hour) + file.name) for file in before.files]
+    before = RawManifest.model_validate_json(store.get(lake.RAW_EVENTS.manifest(hour)))
+    files = [store.get(lake.RAW_EVENTS.hour(hour) + file.name) for file in before.files]
     events = pa.concat_tables(pq.read_table(io.BytesIO(file)) for file in files)
     impression = events.filter(pc.equal(events["event_type"], "impression")).slice(0, 1)
     column = impression.schema.get_field_index("event_id")

@@ -19,9 +19,9 @@ def land(hook: LakeHook, day: datetime, revision: int, landed_at: datetime) -> N
         total="1",
         file=DataFile(name=f"part-{revision}.csv", rows=1),
     )
-    for key in (layout.raw_billing_revision(day, revision), layout.raw_billing_manifest(day)):
+    for key in (layout.RAW_BILLING.manifest_revision(day, revision), layout.RAW_BILLING.manifest(day)):
         hook.write_json(key, json.loads(manifest.model_dump_json()))
 
 
 def files(day: datetime, revision: int) -> list[str]:
-    return [layout.raw_billing_revision(day, revision), f"{layout.raw_billing(day)}part-{revision}.csv"]
+    return [layout.RAW_BILLING.manifest_revision(day, revision), f"{layout.RAW_BILLING.day(day)}part-{revision}.csv"]

@@ -71,7 +71,7 @@ def test_a_key_that_is_spelled_elsewhere_is_found(source: str) -> None:
     "source",
     [
         '"""raw/events/ holds what came."""',
-        'def f():\n    """features/<group>/ is read."""\n    return lake.features_of(g)',
+        'def f():\n    """features/<group>/ is read."""\n    return lake.FEATURES(g).prefix',
         'duckdb_sql.statement("training/ads")',
         'f"{root}raw/events/"',
         '"drawn/by hand"',

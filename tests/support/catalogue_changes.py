@@ -80,7 +80,7 @@ def landed(root: Path, changes: Iterable[Change], days: int) -> None:
     for hour, envelope in changes:
         by_hour[floor_hour(hour)].append(json.dumps(envelope) + "\n")
     for hour, lines in by_hour.items():
-        folder = root / lake.raw_cdc("ads", hour)
+        folder = root / lake.RAW_CDC("ads").hour(hour)
         folder.mkdir(parents=True)
         files = (DataFile(name="part-0.jsonl", rows=len(lines)),) if lines else ()
         if lines:

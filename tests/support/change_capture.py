@@ -140,7 +140,7 @@ class CaptureWorld:
 
     def manifest(self, table: CdcTable, hour: Any) -> CdcManifest | None:
         """The manifest of an hour, if it has one."""
-        body = self.store.find(lake.raw_cdc_manifest(table, hour))
+        body = self.store.find(lake.RAW_CDC(table).manifest(hour))
         return None if body is None else CdcManifest.model_validate_json(body)
 
     def wait_for(self, table: CdcTable, hour: Any, seconds: float = 60) -> CdcManifest:
@@ -150,20 +150,20 @@ class CaptureWorld:
 
     def wait_for_snapshot(self) -> None:
         """Wait until what was there has landed."""
-        eventually(lambda: self._while_it_runs(self.store.find(lake.cdc_checkpoint("adrank"))))
+        eventually(lambda: self._while_it_runs(self.store.find(lake.CDC_CHECKPOINT.of("adrank"))))
 
     def envelopes(self, table: CdcTable, hour: Any) -> list[dict[str, Any]]:
         """The changes that an hour's manifest names, in the order of the log."""
         manifest = self.manifest(table, hour)
         assert manifest is not None, f"{table} {hour} is not closed"
-        bodies = [self.store.get(lake.raw_cdc(table, hour) + file.name) for file in manifest.files]
+        bodies = [self.store.get(lake.RAW_CDC(table).hour(hour) + file.name) for file in manifest.files]
         found = [json.loads(line) for body in bodies for line in body.splitlines()]
         assert len(found) == manifest.changes
         return sorted(found, key=lambda envelope: int(envelope["source"]["lsn"]))
 
     def checkpoint(self, slot: str = "adrank") -> dict[str, Any]:
         """The checkpoint object."""
-        found: dict[str, Any] = json.loads(self.store.get(lake.cdc_checkpoint(slot)))
+        found: dict[str, Any] = json.loads(self.store.get(lake.CDC_CHECKPOINT.of(slot)))
         return found
 
     def metrics(self) -> str:

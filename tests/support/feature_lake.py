@@ -36,10 +36,10 @@ class FeatureLake:
         """Write and validate an hour's partitions; groups that ``rows`` does not name are empty."""
         digests = {g.name: self._partition(g, hour, rows.get(g.name, {}), revision) for g in registry.load().groups}
         verdict = json.dumps({"success": True, "content_digests": digests})
-        self._write(lake.validation(hour) + "results.json", verdict)
+        self._write(lake.VALIDATION.hour(hour) + "results.json", verdict)
 
     def _partition(self, group: FeatureGroup, hour: datetime, rows: Numbers, revision: int) -> str:
-        folder = self._root / lake.features(group.name, hour, revision)
+        folder = self._root / lake.FEATURES(group.name).revision(hour, revision)
         folder.mkdir(parents=True, exist_ok=True)
         end, count = hour + HOUR, len(rows)
         numbers = np.array([np.nan if n is None else n for n in rows.values()], dtype=np.float32)
@@ -63,7 +63,7 @@ class FeatureLake:
             content_digest=digest,
             files=("part-0.parquet",) if count else (),
         )
-        self._write(lake.features_manifest(group.name, hour, revision), manifest.model_dump_json())
+        self._write(lake.FEATURES(group.name).manifest(hour, revision), manifest.model_dump_json())
         return digest
 
     def _write(self, key: str, text: str) -> None:

@@ -52,7 +52,7 @@ def computed(raw_lake: TestLake, hour: datetime) -> None:
                 content_digest="nothing",
                 files=(),
             )
-            path = raw_lake.path(lake.features_manifest(group.name, hour))
+            path = raw_lake.path(lake.FEATURES(group.name).manifest(hour))
             path.parent.mkdir(parents=True)
             path.write_text(nothing.model_dump_json())
 
@@ -61,8 +61,8 @@ def test_it_arrives_everywhere(
     raw_lake: TestLake, spark: SparkSession, redis_server: RedisServer, tmp_path: Path
 ) -> None:
     computed(raw_lake, at(0))
-    manifest = FeatureManifest.model_validate(raw_lake.read_json(lake.features_manifest(GROUP.name, at(0))))
-    offline = pq.read_table(raw_lake.path(lake.features(GROUP.name, at(0))) / manifest.files[0])
+    manifest = FeatureManifest.model_validate(raw_lake.read_json(lake.FEATURES(GROUP.name).manifest(at(0))))
+    offline = pq.read_table(raw_lake.path(lake.FEATURES(GROUP.name).revision(at(0), 0)) / manifest.files[0])
     assert offline.column_names[-1] == NAME
     assert offline.column(NAME).to_pylist() == [VALUE]
 

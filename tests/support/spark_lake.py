@@ -60,12 +60,12 @@ class TestLake:
 
     def late(self, hour: datetime, events: Sequence[dict[str, Any]], revision_time: datetime) -> None:
         """Add a file to a closed raw hour, as its next revision."""
-        before = RawManifest.model_validate(self.read_json(lake.raw_events_manifest(hour)))
+        before = RawManifest.model_validate(self.read_json(lake.RAW_EVENTS.manifest(hour)))
         changed = {"revision": before.revision + 1, "revision_time": revision_time}
         self._close(hour, events, before.model_copy(update=changed))
 
     def _close(self, hour: datetime, events: Sequence[dict[str, Any]], manifest: RawManifest) -> None:
-        folder = self.path(lake.raw_events(hour))
+        folder = self.path(lake.RAW_EVENTS.hour(hour))
         folder.mkdir(parents=True, exist_ok=True)
         files = manifest.files
         if events:
@@ -90,7 +90,7 @@ class TestLake:
     def changes(self, table: str, hour: datetime, envelopes: Sequence[dict[str, Any]]) -> Path:
         """Add a file of Debezium envelopes to an hour and name it in the manifest; returns it."""
         before = self._changed(table, hour)
-        path = self.path(lake.raw_cdc(table, hour)) / f"part-{len(before.files)}.jsonl"
+        path = self.path(lake.RAW_CDC(table).hour(hour)) / f"part-{len(before.files)}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(envelope) + "\n" for envelope in envelopes))
         files = (*before.files, DataFile(name=path.name, rows=len(envelopes)))
@@ -99,7 +99,7 @@ class TestLake:
         return path
 
     def _changed(self, table: str, hour: datetime) -> CdcManifest:
-        path = self.path(lake.raw_cdc_manifest(table, hour))
+        path = self.path(lake.RAW_CDC(table).manifest(hour))
         if path.exists():
             return CdcManifest.model_validate_json(path.read_text())
         return CdcManifest(table=table, hour=floor_hour(hour), watermark=hour + HOUR, changes=0)

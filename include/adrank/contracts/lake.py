@@ -1,12 +1,15 @@
 """Where everything lies in the lake: the only place that spells a prefix.
 
-Keys are relative to the lake bucket; :func:`uri` makes them absolute. ``dt``/``hr`` name the *start* of an hour in UTC.
+Each data set is a constant of the shape that it has; keys without a shape in common are functions at the end. Keys
+are relative to the lake bucket; :func:`uri` makes them absolute. ``dt``/``hr`` name the *start* of an hour in UTC.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Generic, TypeVar
 from urllib.parse import quote
 
 from adrank.contracts import packages
@@ -47,34 +50,165 @@ def uri(bucket: str, key: str) -> str:
     return f"s3://{bucket}/{key}"
 
 
-def raw_events_days() -> str:
-    """Prefix of the days of the raw log."""
-    return "raw/events/"
+def run_key(as_of: datetime) -> str:
+    """The weekly run's key: its ``as_of`` to the second, sortable and legal in every AWS name."""
+    return as_utc(as_of).strftime("%Y%m%dT%H%M%SZ")
 
 
-def raw_events_day(day: datetime) -> str:
-    """Prefix of the raw hours of one UTC day."""
-    return f"{raw_events_days()}{day_partition(day)}/"
+@dataclass(frozen=True)
+class Daily:
+    """A folder for each UTC day; where a manifest makes it ready, the copies of its revisions are kept beside it."""
+
+    prefix: str
+
+    def day(self, day: datetime) -> str:
+        """Prefix of a day."""
+        return f"{self.prefix}{day_partition(day)}/"
+
+    def manifest(self, day: datetime) -> str:
+        """Key of the manifest of a day."""
+        return self.day(day) + MANIFEST
+
+    def manifest_revision(self, day: datetime, revision: int) -> str:
+        """Key of the kept copy of one revision of the manifest."""
+        return f"{self.day(day)}_MANIFEST.rev={revision:03d}.json"
 
 
-def raw_events(hour: datetime) -> str:
-    """Prefix of one raw hour of events."""
-    return f"{raw_events_days()}{hour_partition(hour)}/"
+@dataclass(frozen=True)
+class DailyFile:
+    """One object for each UTC day."""
+
+    prefix: str
+    name: str
+
+    def key(self, day: datetime) -> str:
+        """Key of a day's object."""
+        return f"{self.prefix}{day_partition(day)}/{self.name}"
 
 
-def raw_events_manifest(hour: datetime) -> str:
-    """Key whose existence makes the raw hour ready."""
-    return raw_events(hour) + MANIFEST
+@dataclass(frozen=True)
+class _Hours:
+    prefix: str
+
+    def day(self, day: datetime) -> str:
+        """Prefix of the hours of a day."""
+        return f"{self.prefix}{day_partition(day)}/"
+
+    def hour(self, hour: datetime) -> str:
+        """Prefix of an hour."""
+        return f"{self.prefix}{hour_partition(hour)}/"
 
 
-def raw_events_revision(hour: datetime, revision: int) -> str:
-    """Key of the kept copy of one revision of a raw hour's manifest."""
-    return f"{raw_events(hour)}_MANIFEST.rev={revision:03d}.json"
+class Hourly(_Hours):
+    """A folder for each hour; where a manifest makes it ready, the copies of its revisions are kept beside it."""
+
+    def manifest(self, hour: datetime) -> str:
+        """Key of the manifest of an hour."""
+        return self.hour(hour) + MANIFEST
+
+    def manifest_revision(self, hour: datetime, revision: int) -> str:
+        """Key of the kept copy of one revision of the manifest."""
+        return f"{self.hour(hour)}_MANIFEST.rev={revision:03d}.json"
 
 
-def raw_dead_letter(hour: datetime) -> str:
-    """Prefix of the messages that could not become events, by the hour in which they were refused."""
-    return f"raw/dead-letter/{hour_partition(hour)}/"
+class Revisioned(_Hours):
+    """A folder for each revision of each hour, which the manifest in it makes visible."""
+
+    def revision(self, hour: datetime, revision: int) -> str:
+        """Prefix of one revision."""
+        return f"{self.hour(hour)}rev={revision:03d}/"
+
+    def manifest(self, hour: datetime, revision: int = 0) -> str:
+        """Key of the manifest of one revision."""
+        return self.revision(hour, revision) + MANIFEST
+
+
+Shape = TypeVar("Shape")
+
+
+@dataclass(frozen=True)
+class Family(Generic[Shape]):
+    """Data sets of one shape, one for each table, feature group or store: ``FEATURES("ads").hour(hour)``."""
+
+    prefix: str
+    shape: Callable[[str], Shape]
+
+    def __call__(self, name: str) -> Shape:
+        """The data set of ``name``."""
+        return self.shape(f"{self.prefix}{name}/")
+
+
+@dataclass(frozen=True)
+class Named:
+    """One key or prefix for each run, digest, topic or slot: its name, or a template of it, stands where ``{}`` is."""
+
+    pattern: str
+
+    def of(self, name: str) -> str:
+        """The key or prefix of ``name``."""
+        return self.pattern.format(name)
+
+
+#: Events of the raw log. The manifest makes an hour ready.
+RAW_EVENTS: Final = Hourly("raw/events/")
+#: Messages that could not become events, by the hour in which they were refused.
+RAW_DEAD_LETTER: Final = Hourly("raw/dead-letter/")
+#: Events that were refused, each with its ``reason``.
+RAW_REJECTED: Final = Hourly("raw/rejected/")
+#: How far the hours of a Kafka topic are closed.
+ARCHIVER_HOURS: Final = Named("raw/checkpoints/{}/hours.json")
+
+#: Debezium envelopes (JSON lines) of ``ads`` or ``sellers``. The manifest says that every change of the hour landed.
+RAW_CDC: Final = Family("raw/cdc/", Hourly)
+#: What the capture processes have landed so far, one object for each replication slot.
+CDC_CHECKPOINTS: Final = "raw/checkpoints/cdc/"
+CDC_CHECKPOINT: Final = Named(CDC_CHECKPOINTS + "{}.json")
+#: Snapshots of ``ads`` or ``sellers`` as a UTC day began.
+CATALOGUE: Final = Family("catalogue/", Daily)
+
+#: Where the billing system delivers a day's export and, last, the export's control total.
+BILLING_INBOX: Final = Daily("inbox/billing/")
+BILLING_EXPORT: Final = DailyFile(BILLING_INBOX.prefix, "export.csv")
+BILLING_CONTROL: Final = DailyFile(BILLING_INBOX.prefix, "control.json")
+#: Billing exports that landed. The manifest names the day's valid one.
+RAW_BILLING: Final = Daily("raw/billing/")
+#: Billing exports that were refused whole, each beside its reason.
+BILLING_QUARANTINE: Final = Daily("quarantine/billing/")
+#: What became of a day's export when it was last looked at.
+BILLING_VERDICT: Final = DailyFile("verdicts/billing/", "verdict.json")
+
+#: What a feature group counted in an hour, by the revision of the raw hour that it was counted from.
+TILES: Final = Family("tiles/", Revisioned)
+#: Sums of a day's tiles of a group.
+ROLLUPS: Final = Family("rollups/", Daily)
+#: A group's windows as they stood at the end of an hour.
+WINDOWS: Final = Family("windows/", Hourly)
+#: What a day of the log says about how often each position is looked at.
+EXAMINATION: Final = DailyFile("examination/", "clicks.json")
+#: Feature partitions of a group.
+FEATURES: Final = Family("features/", Revisioned)
+#: Great Expectations results.
+VALIDATION: Final = Hourly("validation/")
+#: What an hour pushed to ``redis`` or ``dynamodb``: a manifest alone.
+PUSHES: Final = Family("online/", Hourly)
+#: Sampled stored rows that endpoints served for requests of an hour of event time (JSON lines).
+SERVED_ROWS: Final = Hourly("served/")
+
+#: A model package that was registered, by its digest, and its golden requests.
+MODEL_PACKAGE: Final = Named("models/{}/model.tar.gz")
+GOLDEN_REQUESTS: Final = Named("models/{}/" + packages.GOLDEN)
+#: Manifests that name what a weekly run trains on. A run is given by its :func:`run_key`.
+TRAINING_INPUTS: Final = Named("training/{}/inputs/")
+#: A run's training set.
+TRAINING_SET: Final = Named("training/{}/training_set/")
+#: Where a run's training jobs leave their packages.
+TRAINED_MODELS: Final = Named("training/{}/model/")
+#: What the gate judges.
+GATE_EVIDENCE: Final = Named("training/{}/evidence/")
+#: What a person approved, or did not, and on which evidence.
+APPROVAL: Final = Named("training/{}/approval/")
+#: How a run ended.
+RUN_REPORT: Final = Named("training/{}/report.json")
 
 
 def archiver_checkpoint(topic: str, partition: int) -> str:
@@ -82,186 +216,16 @@ def archiver_checkpoint(topic: str, partition: int) -> str:
     return f"raw/checkpoints/{topic}/{partition:05d}.json"
 
 
-def archiver_hours(topic: str) -> str:
-    """Key of how far the hours of a Kafka topic are closed."""
-    return f"raw/checkpoints/{topic}/hours.json"
-
-
-def raw_rejected(hour: datetime) -> str:
-    """Prefix of the events of one hour that were refused, each with its ``reason``."""
-    return f"raw/rejected/{hour_partition(hour)}/"
-
-
-def raw_cdc_table(table: str) -> str:
-    """Prefix of all change data of ``ads`` or ``sellers``."""
-    return f"raw/cdc/{table}/"
-
-
-def raw_cdc(table: str, hour: datetime) -> str:
-    """Prefix of one hour of Debezium envelopes (JSON lines) of ``ads`` or ``sellers``."""
-    return f"{raw_cdc_table(table)}{hour_partition(hour)}/"
-
-
-def raw_cdc_manifest(table: str, hour: datetime) -> str:
-    """Key whose existence says that every change of that hour has landed."""
-    return raw_cdc(table, hour) + MANIFEST
-
-
-def cdc_checkpoints() -> str:
-    """Prefix of what the capture processes have landed so far, one object for each slot."""
-    return "raw/checkpoints/cdc/"
-
-
-def cdc_checkpoint(slot: str) -> str:
-    """Key of what the capture process of one replication slot has landed so far."""
-    return f"{cdc_checkpoints()}{slot}.json"
-
-
-def catalogue_table(table: str) -> str:
-    """Prefix of the snapshots of ``ads`` or ``sellers``."""
-    return f"catalogue/{table}/"
-
-
-def catalogue(table: str, day: datetime) -> str:
-    """Prefix of a table's snapshot as one UTC day began."""
-    return f"{catalogue_table(table)}{day_partition(day)}/"
-
-
-def catalogue_manifest(table: str, day: datetime) -> str:
-    """Key of the manifest of the day's snapshot."""
-    return catalogue(table, day) + MANIFEST
-
-
 def catalogue_claim(table: str, day: datetime, attempt: str) -> str:
     """Key of one attempt's claim that its snapshot holds: there before the attempt reads any change data, deleted by
     whoever lands a change of an hour before the day.
     """
-    return f"{catalogue(table, day)}{CLAIM}{attempt}"
-
-
-def raw_billing_days() -> str:
-    """Prefix of the days that billing exports landed for."""
-    return "raw/billing/"
-
-
-def raw_billing(day: datetime) -> str:
-    """Prefix of one day's billing exports."""
-    return f"{raw_billing_days()}{day_partition(day)}/"
-
-
-def raw_billing_manifest(day: datetime) -> str:
-    """Key of the manifest that names the day's valid export."""
-    return raw_billing(day) + MANIFEST
-
-
-def raw_billing_revision(day: datetime, revision: int) -> str:
-    """Key of the kept copy of one revision of a day's billing manifest."""
-    return f"{raw_billing(day)}_MANIFEST.rev={revision:03d}.json"
-
-
-def billing_inbox_days() -> str:
-    """Prefix of the days that the billing system delivered exports of."""
-    return "inbox/billing/"
-
-
-def billing_inbox(day: datetime) -> str:
-    """Prefix to which the billing system delivers one day's export and its control total."""
-    return f"{billing_inbox_days()}{day_partition(day)}/"
-
-
-def billing_export(day: datetime) -> str:
-    """Key of one day's delivered export."""
-    return f"{billing_inbox(day)}export.csv"
-
-
-def billing_control(day: datetime) -> str:
-    """Key of the control total of one day's delivered export, which the billing system writes last."""
-    return f"{billing_inbox(day)}control.json"
-
-
-def billing_quarantine_days() -> str:
-    """Prefix of the days of which an export was refused."""
-    return "quarantine/billing/"
-
-
-def billing_quarantine(day: datetime) -> str:
-    """Prefix of the exports that were refused whole, each beside its reason."""
-    return f"{billing_quarantine_days()}{day_partition(day)}/"
+    return f"{CATALOGUE(table).day(day)}{CLAIM}{attempt}"
 
 
 def billing_verdicts(date: str) -> str:
     """Prefix of what became of one day's export. ``date`` is ``YYYY-MM-DD``, or a template of it."""
-    return f"verdicts/billing/dt={date}/"
-
-
-def billing_verdict(day: datetime) -> str:
-    """Key of what became of one day's export when it was last looked at."""
-    return f"{billing_verdicts(as_utc(day).strftime('%Y-%m-%d'))}verdict.json"
-
-
-def tiles_of(group: str) -> str:
-    """Prefix of all tiles of a feature group."""
-    return f"tiles/{group}/"
-
-
-def tiles_hour(group: str, hour: datetime) -> str:
-    """Prefix of all revisions of what a feature group counted in one hour."""
-    return f"{tiles_of(group)}{hour_partition(hour)}/"
-
-
-def tiles(group: str, hour: datetime, revision: int = 0) -> str:
-    """Prefix of a group's tile of one hour, counted from that revision of the raw hour."""
-    return f"{tiles_hour(group, hour)}rev={revision:03d}/"
-
-
-def rollups_of(group: str) -> str:
-    """Prefix of all sums of days of a group."""
-    return f"rollups/{group}/"
-
-
-def rollup(group: str, day: datetime) -> str:
-    """Prefix of the sum of a day's tiles."""
-    return f"{rollups_of(group)}{day_partition(day)}/"
-
-
-def all_windows(group: str) -> str:
-    """Prefix of all windows that are kept of a group."""
-    return f"windows/{group}/"
-
-
-def windows(group: str, hour: datetime) -> str:
-    """Prefix of a group's windows as they stood at the end of one hour."""
-    return f"{all_windows(group)}{hour_partition(hour)}/"
-
-
-def examination(day: datetime) -> str:
-    """Key of what one day of the log says about how often each position is looked at."""
-    return f"examination/{day_partition(day)}/clicks.json"
-
-
-def features_of(group: str) -> str:
-    """Prefix of all feature partitions of a group."""
-    return f"features/{group}/"
-
-
-def features_day(group: str, day: datetime) -> str:
-    """Prefix of all feature partitions of the UTC day that holds ``day``."""
-    return f"{features_of(group)}{day_partition(day)}/"
-
-
-def features_hour(group: str, hour: datetime) -> str:
-    """Prefix of all revisions of one feature partition."""
-    return f"{features_of(group)}{hour_partition(hour)}/"
-
-
-def features(group: str, hour: datetime, revision: int = 0) -> str:
-    """Prefix of one revision of one feature partition."""
-    return f"{features_hour(group, hour)}rev={revision:03d}/"
-
-
-def features_manifest(group: str, hour: datetime, revision: int = 0) -> str:
-    """Key of the manifest that makes the feature partition visible."""
-    return features(group, hour, revision) + MANIFEST
+    return f"{BILLING_VERDICT.prefix}dt={date}/"
 
 
 def feature_run(hour: datetime, run_id: str) -> str:
@@ -269,14 +233,14 @@ def feature_run(hour: datetime, run_id: str) -> str:
     return f"reports/features/{hour_partition(hour)}/{segment(run_id)}.json"
 
 
-def validation(hour: datetime) -> str:
-    """Prefix of the Great Expectations results of one hour."""
-    return f"validation/{hour_partition(hour)}/"
+def lease(group: str, day: datetime) -> str:
+    """Key of who may write a group's feature partitions of one UTC day, and of what they are made from."""
+    return f"leases/features/{group}/{day_partition(day)}.json"
 
 
 def validation_run(hour: datetime, run_id: str) -> str:
     """Prefix of what one run found that validated hours up to ``hour``: results, Data Docs."""
-    return f"{validation(hour)}runs/{segment(run_id)}/"
+    return f"{VALIDATION.hour(hour)}runs/{segment(run_id)}/"
 
 
 def data_docs(hour: datetime, run_id: str) -> str:
@@ -284,81 +248,11 @@ def data_docs(hour: datetime, run_id: str) -> str:
     return f"{validation_run(hour, run_id)}docs/"
 
 
-def push_manifest(store: str, hour: datetime) -> str:
-    """Key of the record of what an hour pushed to ``redis`` or ``dynamodb``."""
-    return f"online/{store}/{hour_partition(hour)}/{MANIFEST}"
-
-
 def audit(hour: datetime) -> str:
     """Key of what an hour's audit found when it read the online stores back."""
     return f"audit/{hour_partition(hour)}/results.json"
 
 
-def served(hour: datetime) -> str:
-    """Prefix of the sampled stored rows that endpoints served for requests of one hour of event time (JSON lines)."""
-    return f"served/{hour_partition(hour)}/"
-
-
-def model_package(digest: str) -> str:
-    """Key of a model package that was registered."""
-    return f"models/{digest}/model.tar.gz"
-
-
-def golden_requests(digest: str) -> str:
-    """Key of the golden requests of a package that was registered."""
-    return f"models/{digest}/{packages.GOLDEN}"
-
-
-def training_run(run: str) -> str:
-    """Prefix of everything one weekly run writes; ``run`` is its :func:`run_key`, or a template of it."""
-    return f"training/{run}/"
-
-
-def run_key(as_of: datetime) -> str:
-    """The weekly run's key: its ``as_of`` to the second, sortable and legal in every AWS name."""
-    return as_utc(as_of).strftime("%Y%m%dT%H%M%SZ")
-
-
-def training_inputs(run: str) -> str:
-    """Prefix of the manifests that name what a run trains on."""
-    return f"{training_run(run)}inputs/"
-
-
-def training_set(run: str) -> str:
-    """Prefix of a run's training set."""
-    return f"{training_run(run)}training_set/"
-
-
-def trained_models(run: str) -> str:
-    """Prefix under which a run's training jobs leave their packages."""
-    return f"{training_run(run)}model/"
-
-
-def gate_evidence(run: str) -> str:
-    """Prefix of what the gate judges."""
-    return f"{training_run(run)}evidence/"
-
-
-def approval(run: str) -> str:
-    """Prefix of what a person approved, or did not, and on which evidence."""
-    return f"{training_run(run)}approval/"
-
-
-def run_report(run: str) -> str:
-    """Key of how a run ended."""
-    return f"{training_run(run)}report.json"
-
-
-def experiment(experiment_id: str) -> str:
-    """Prefix of an experiment's looks and verdict."""
-    return f"experiments/{experiment_id}/"
-
-
 def experiment_look(experiment_id: str, look: int) -> str:
     """Prefix of one look at an experiment: its inputs, statistics and verdict."""
-    return f"{experiment(experiment_id)}look={look:03d}/"
-
-
-def lease(group: str, day: datetime) -> str:
-    """Key of who may write a group's feature partitions of one UTC day, and of what they are made from."""
-    return f"leases/features/{group}/{day_partition(day)}.json"
+    return f"experiments/{experiment_id}/look={look:03d}/"

@@ -46,7 +46,7 @@ def _closed(
     log: RawLog, *, newest_first: bool = False, since: datetime | None = None, before: datetime | None = None
 ) -> Iterator[tuple[datetime, bytes]]:
     """Hours with their manifests."""
-    for day in _partitions(log, lake.raw_events_days(), "dt=", newest_first):
+    for day in _partitions(log, lake.RAW_EVENTS.prefix, "dt=", newest_first):
         start = lake.day_of(day)
         if (since is not None and start < floor_day(since)) or (before is not None and start >= before):
             continue

@@ -27,7 +27,7 @@ class DataFile(NamedTuple):
     @property
     def key(self) -> str:
         """Where it belongs."""
-        return lake.raw_events(self.pending.hour) + self.pending.name
+        return lake.RAW_EVENTS.hour(self.pending.hour) + self.pending.name
 
 
 @dataclass

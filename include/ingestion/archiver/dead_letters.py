@@ -69,14 +69,14 @@ def file(refused: Sequence[DeadLetterRecord]) -> tuple[str, bytes]:
     first = refused[0]
     body = "".join(f"{record.model_dump_json()}\n" for record in refused).encode()
     name = f"part-{first.partition:05d}-{first.offset:015d}-{hashlib.sha256(body).hexdigest()[:16]}.jsonl"
-    return lake.raw_dead_letter(first.refused_at) + name, body
+    return lake.RAW_DEAD_LETTER.hour(first.refused_at) + name, body
 
 
 def read(store: ObjectStore, start: datetime, end: datetime) -> Iterator[DeadLetterRecord]:
     """What was refused in ``[start, end)``, each message once, by topic, partition and offset."""
     found: dict[tuple[str, int, int], DeadLetterRecord] = {}
     for hour in timestamps.hours(start, end):
-        for key in store.keys(lake.raw_dead_letter(hour)):
+        for key in store.keys(lake.RAW_DEAD_LETTER.hour(hour)):
             for line in store.get(key).splitlines():
                 record = DeadLetterRecord.model_validate_json(line)
                 if as_utc(start) <= record.refused_at < as_utc(end):

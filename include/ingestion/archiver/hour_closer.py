@@ -59,7 +59,7 @@ class HourCloser:
         self._store = store
         self._events = events
         self._partitions = partitions
-        self._document = VersionedDocument.open(store, lake.archiver_hours(events.topic), HoursState)
+        self._document = VersionedDocument.open(store, lake.ARCHIVER_HOURS.of(events.topic), HoursState)
         self._state = self._document.current or HoursState()
         self._save(self._state.model_copy(update={"writer": uuid.uuid4().hex}))
 
@@ -112,14 +112,14 @@ class HourCloser:
         was_there, changed = self._publish(hour, pending[hour], watermark)
         if not was_there:
             for between in timestamps.hours(hour + HOUR, next_hour):
-                if self._store.find(lake.raw_events_manifest(between)) is not None:
+                if self._store.find(lake.RAW_EVENTS.manifest(between)) is not None:
                     break
                 self._publish(between, pending.get(between, ()), watermark)
         return was_there and changed
 
     def _publish(self, hour: datetime, files: Sequence[PendingFile], watermark: datetime) -> tuple[bool, bool]:
         """Have the hour's manifest name the files; returns (there was a manifest, it was written anew)."""
-        key = lake.raw_events_manifest(hour)
+        key = lake.RAW_EVENTS.manifest(hour)
         old: RawManifest | None = None
 
         def merged(found: RawManifest | None) -> RawManifest:
@@ -127,7 +127,7 @@ class HourCloser:
             old, manifest = found, _merged(hour, found, files, watermark)
             if found is not None and manifest != found:
                 for kept in (found, manifest):
-                    self._store.put(lake.raw_events_revision(hour, kept.revision), documents.encode(kept))
+                    self._store.put(lake.RAW_EVENTS.manifest_revision(hour, kept.revision), documents.encode(kept))
             return manifest
 
         try:
@@ -153,20 +153,20 @@ class HourCloser:
 
 def watermark(store: ObjectStore, topic: str) -> datetime | None:
     """How far hours are closed, for those that do not close them; None before the first look at the checkpoints."""
-    body = store.find(lake.archiver_hours(topic))
+    body = store.find(lake.ARCHIVER_HOURS.of(topic))
     return None if body is None else HoursState.model_validate_json(body).watermark
 
 
 def not_in_manifest(store: ObjectStore, topic: str, files: Iterable[PendingFile]) -> tuple[PendingFile, ...]:
     """The files that no manifest names yet: those that a checkpoint must keep."""
     pending = tuple(files)
-    body = store.find(lake.archiver_hours(topic)) if pending else None
+    body = store.find(lake.ARCHIVER_HOURS.of(topic)) if pending else None
     if body is None:
         return pending
     next_hour = HoursState.model_validate_json(body).next_hour
     named: set[str] = set()
     for hour in {file.hour for file in pending if next_hour is not None and file.hour < next_hour}:
-        manifest = store.find(lake.raw_events_manifest(hour))
+        manifest = store.find(lake.RAW_EVENTS.manifest(hour))
         if manifest is not None:
             named.update(file.name for file in RawManifest.model_validate_json(manifest).files)
     return tuple(file for file in pending if file.name not in named)

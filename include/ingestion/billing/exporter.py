@@ -61,10 +61,10 @@ class BillingMetrics:
     def read(self, store: ObjectStore) -> None:
         """Ask the lake; a lake that does not answer, or holds what nobody can read, leaves the figures as they are."""
         try:
-            refused = store.folders(lake.billing_quarantine_days())
+            refused = store.folders(lake.BILLING_QUARANTINE.prefix)
             exports = sum(len(store.folders(day)) for day in refused)
             waiting = sum(_waits(store, lake.day_of(prefix)) for prefix in refused)
-            landed = store.folders(lake.raw_billing_days())
+            landed = store.folders(lake.RAW_BILLING.prefix)
             unsettled = self._count_unsettled(store, landed)
         except (ObjectStoreError, ValidationError) as error:
             _log.error("billing was not read: %s", error)
@@ -76,12 +76,12 @@ class BillingMetrics:
         self._read.set(time.time())
 
     def _count_unsettled(self, store: ObjectStore, landed: list[str]) -> int:
-        inbox = _days(store.folders(lake.billing_inbox_days()))
+        inbox = _days(store.folders(lake.BILLING_INBOX.prefix))
         newest = max(_days(landed) or inbox, default=None)
         return sum(self._is_unsettled(store, day) for day in inbox if newest and newest - day < INBOX_DAYS * DAY)
 
     def _is_unsettled(self, store: ObjectStore, day: datetime) -> bool:
-        inbox = lake.billing_inbox(day)
+        inbox = lake.BILLING_INBOX.day(day)
         etags = store.etags(inbox)
         files = [name for name in (EXPORT, CONTROL) if inbox + name in etags]
         verdict = _verdict(store, day)
@@ -104,7 +104,7 @@ def _waits(store: ObjectStore, day: datetime) -> bool:
 
 
 def _verdict(store: ObjectStore, day: datetime) -> BillingVerdict | None:
-    content = store.find(lake.billing_verdict(day))
+    content = store.find(lake.BILLING_VERDICT.key(day))
     return None if content is None else BillingVerdict.model_validate_json(content)
 
 

@@ -69,8 +69,8 @@ def land(
         total=f"{sum((row.amount or Decimal(0) for row in listed), Decimal(0)):f}",
         file=DataFile(name=f"part-{digest[:16]}.csv", rows=len(listed), sha256=digest),
     )
-    store.put(lake.raw_billing(day) + manifest.file.name, body)
-    store.put(lake.raw_billing_revision(day, manifest.revision), documents.encode(manifest))
+    store.put(lake.RAW_BILLING.day(day) + manifest.file.name, body)
+    store.put(lake.RAW_BILLING.manifest_revision(day, manifest.revision), documents.encode(manifest))
     document.save(manifest)
     return LandResult(manifest, changed=True)
 
@@ -79,7 +79,7 @@ def quarantine(store: ObjectStore, day: datetime, files: Mapping[str, bytes], er
     """Copy what was delivered beside the reason why it was refused; returns the prefix, named by content."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     name = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()[:16]
-    prefix = f"{lake.billing_quarantine(day)}{name}/"
+    prefix = f"{lake.BILLING_QUARANTINE.day(day)}{name}/"
     for file, content in files.items():
         store.put(prefix + file, content)
     reason = {"day": f"{day:%Y-%m-%d}", "file": error.file, "row": error.row, "reason": str(error), "sha256": digests}
@@ -93,7 +93,7 @@ def manifest_of(store: ObjectStore, day: datetime) -> BillingManifest | None:
 
 
 def _open(store: ObjectStore, day: datetime) -> VersionedDocument[BillingManifest]:
-    key = lake.raw_billing_manifest(day)
+    key = lake.RAW_BILLING.manifest(day)
     try:
         return VersionedDocument.open(store, key, BillingManifest)
     except ValidationError as error:

@@ -60,7 +60,7 @@ def _add(net: dict[str, Decimal], more: Mapping[str, Decimal]) -> None:
 
 
 def _days(store: ObjectStore) -> list[datetime]:
-    return [lake.day_of(folder) for folder in store.folders(lake.raw_billing_days())]
+    return [lake.day_of(folder) for folder in store.folders(lake.RAW_BILLING.prefix)]
 
 
 def _landed(store: ObjectStore, day: datetime, events: set[str] | None) -> dict[str, Decimal]:
@@ -69,7 +69,7 @@ def _landed(store: ObjectStore, day: datetime, events: set[str] | None) -> dict[
     if manifest is None:
         return {}
     table = pa_csv.read_csv(
-        pa.BufferReader(store.get(lake.raw_billing(day) + manifest.file.name)),
+        pa.BufferReader(store.get(lake.RAW_BILLING.day(day) + manifest.file.name)),
         parse_options=pa_csv.ParseOptions(newlines_in_values=True),
         convert_options=pa_csv.ConvertOptions(
             include_columns=["event_id", "amount"],

@@ -26,8 +26,8 @@ def process_export(store: ObjectStore, day: datetime, *, currency: str, lag: tim
 
     :raises NothingDeliveredError: there is nothing to check
     """
-    inbox = lake.billing_inbox(day)
-    found = {EXPORT: store.find(lake.billing_export(day)), CONTROL: store.find(lake.billing_control(day))}
+    inbox = lake.BILLING_INBOX.day(day)
+    found = {EXPORT: store.find(lake.BILLING_EXPORT.key(day)), CONTROL: store.find(lake.BILLING_CONTROL.key(day))}
     files = {name: content for name, content in found.items() if content is not None}
     if not files:
         raise NothingDeliveredError(f"{lake.uri(store.bucket, inbox)} holds neither {EXPORT} nor {CONTROL}")
@@ -43,7 +43,7 @@ def process_export(store: ObjectStore, day: datetime, *, currency: str, lag: tim
     return BillingVerdict(
         day=day,
         outcome="landed" if landed.changed else "unchanged",
-        key=lake.raw_billing(day) + manifest.file.name,
+        key=lake.RAW_BILLING.day(day) + manifest.file.name,
         currency=currency,
         revision=manifest.revision,
         rows=manifest.file.rows,

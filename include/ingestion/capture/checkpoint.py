@@ -60,7 +60,7 @@ class CheckpointStore:
 
     def __init__(self, store: ObjectStore, slot: str) -> None:
         self._bucket = store.bucket
-        self._document = VersionedDocument.open(store, lake.cdc_checkpoint(slot), Checkpoint)
+        self._document = VersionedDocument.open(store, lake.CDC_CHECKPOINT.of(slot), Checkpoint)
         self.key = self._document.key
 
     def load(self, log: str) -> Checkpoint:

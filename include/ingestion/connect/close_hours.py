@@ -158,7 +158,7 @@ def _out_of_range(file: SinkFile, events: Events, reached: datetime | None, now:
 
 def _files(store: ObjectStore, topic: str) -> list[SinkFile]:
     """All files of the sink that are in the lake, by their names alone: a late event's file may be in any hour."""
-    root = lake.raw_events_days()
+    root = lake.RAW_EVENTS.prefix
     shape = re.compile(rf"{root}(dt=[\d-]+/hr=\d\d)/{re.escape(topic)}\+(\d+)\+(\d+)\.[^/]*parquet")
     with ThreadPoolExecutor(_WORKERS, thread_name_prefix="listing") as pool:
         listed = pool.map(lambda day: [shape.fullmatch(key) for key in store.keys(day)], store.folders(root))

@@ -29,7 +29,7 @@ def write_changes(store: ObjectStore, table: CdcTable, hour: datetime, lines: Se
     body = "".join(f"{line}\n" for line in lines).encode()
     sha256 = hashlib.sha256(body).hexdigest()
     file = DataFile(name=f"part-{sha256[:16]}.jsonl", rows=len(lines), sha256=sha256)
-    store.put(lake.raw_cdc(table, hour) + file.name, body)
+    store.put(lake.RAW_CDC(table).hour(hour) + file.name, body)
     return file
 
 
@@ -53,7 +53,7 @@ def add_to_manifest(
             changes=sum(file.rows for file in named.values()),
         )
 
-    manifest = documents.update(store, lake.raw_cdc_manifest(table, hour), CdcManifest, extended)
+    manifest = documents.update(store, lake.RAW_CDC(table).manifest(hour), CdcManifest, extended)
     if added:
         _invalidate_snapshots(store, table, hour)
     return manifest
@@ -86,15 +86,15 @@ def _close_empty(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
     manifest = CdcManifest(table=table, hour=hour, watermark=hour + HOUR, changes=0)
     # Somebody else's manifest says at least as much.
     with suppress(ConflictError):
-        store.put_if_match(lake.raw_cdc_manifest(table, hour), documents.encode(manifest), None)
+        store.put_if_match(lake.RAW_CDC(table).manifest(hour), documents.encode(manifest), None)
 
 
 def _closed(store: ObjectStore, start: datetime, end: datetime) -> Iterable[tuple[CdcTable, datetime]]:
     hour_of = {
-        lake.raw_cdc_manifest(table, hour): (table, hour) for table in TABLES for hour in timestamps.hours(start, end)
+        lake.RAW_CDC(table).manifest(hour): (table, hour) for table in TABLES for hour in timestamps.hours(start, end)
     }
     for table in TABLES:
-        yield from (hour_of[key] for key in store.keys(lake.raw_cdc_table(table)) if key in hour_of)
+        yield from (hour_of[key] for key in store.keys(lake.RAW_CDC(table).prefix) if key in hour_of)
 
 
 def _invalidate_snapshots(store: ObjectStore, table: CdcTable, hour: datetime) -> None:
@@ -109,6 +109,6 @@ def _invalidate_snapshots(store: ObjectStore, table: CdcTable, hour: datetime) -
 
 
 def _claims(store: ObjectStore, table: CdcTable, hour: datetime) -> Iterator[str]:
-    for day in store.folders(lake.catalogue_table(table)):
-        if day > lake.catalogue(table, hour):
+    for day in store.folders(lake.CATALOGUE(table).prefix):
+        if day > lake.CATALOGUE(table).day(hour):
             yield from store.keys(day + lake.CLAIM)

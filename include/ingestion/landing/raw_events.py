@@ -79,7 +79,7 @@ def land_hours(store: ObjectStore, hours: Iterable[HourToLand], *, workers: int 
 
 def land_rejected(store: ObjectStore, hour: datetime, table: pa.Table) -> str:
     """Keep refused events of one hour (event columns and ``reason``) where a person can look; returns the key."""
-    return _land_part(store, lake.raw_rejected(hour), "parquet", event_table.parquet_bytes(table))
+    return _land_part(store, lake.RAW_REJECTED.hour(hour), "parquet", event_table.parquet_bytes(table))
 
 
 def by_hour(table: pa.Table) -> Iterator[tuple[datetime, pa.Table]]:
@@ -108,7 +108,7 @@ def _land_file(store: ObjectStore, raw: HourToLand) -> RawManifest:
                 f"hour {hour.isoformat()} was offered events of {span['min'].isoformat()} to {span['max'].isoformat()}"
             )
         body = event_table.parquet_bytes(rows)
-        key = _land_part(store, lake.raw_events(hour), "parquet", body)
+        key = _land_part(store, lake.RAW_EVENTS.hour(hour), "parquet", body)
         files = (DataFile(name=key.rsplit("/", 1)[1], rows=rows.num_rows, sha256=hashlib.sha256(body).hexdigest()),)
     return RawManifest(
         hour=hour,
@@ -121,7 +121,7 @@ def _land_file(store: ObjectStore, raw: HourToLand) -> RawManifest:
 
 
 def _land_manifest(store: ObjectStore, manifest: RawManifest) -> None:
-    store.put(lake.raw_events_manifest(manifest.hour), documents.encode(manifest))
+    store.put(lake.RAW_EVENTS.manifest(manifest.hour), documents.encode(manifest))
 
 
 def _land_part(store: ObjectStore, prefix: str, suffix: str, body: bytes) -> str:

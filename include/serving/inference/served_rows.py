@@ -162,7 +162,7 @@ class ServedRowsLog:
     def _flush(self) -> None:
         buffered, self._lines, self._buffered_rows, self._flush_at = self._lines, defaultdict(list), 0, math.inf
         for hour, lines in buffered.items():
-            key = f"{lake.served(hour)}{self._instance}-{self._objects:06d}.jsonl"
+            key = f"{lake.SERVED_ROWS.hour(hour)}{self._instance}-{self._objects:06d}.jsonl"
             self._objects += 1
             rows = sum(line.rows for line in lines)
             try:

@@ -62,13 +62,13 @@ def _evidence(spark: SparkSession, files: LakeFiles, days: Sequence[datetime]) -
     whole = {day: raws for day, raws in closed.items() if raws}
     for day, evidence in _estimated(spark, files, whole).items():
         body = None if evidence is None else {name: column.tolist() for name, column in evidence._asdict().items()}
-        files.write(lake.examination(day), json.dumps(body))
+        files.write(lake.EXAMINATION.key(day), json.dumps(body))
         by_day[day] = evidence
     return by_day
 
 
 def _load(files: LakeFiles, day: datetime) -> tuple[bool, Evidence | None]:
-    key = lake.examination(day)
+    key = lake.EXAMINATION.key(day)
     if not files.exists(key):
         return False, None
     body = json.loads(files.read(key))
@@ -77,7 +77,7 @@ def _load(files: LakeFiles, day: datetime) -> tuple[bool, Evidence | None]:
 
 def _closed(files: LakeFiles, day: datetime) -> list[RawManifest]:
     """The day's raw hours when all of them are there; none otherwise, as before the log began."""
-    keys = [lake.raw_events_manifest(hour) for hour in timestamps.hours(day, day + DAY)]
+    keys = [lake.RAW_EVENTS.manifest(hour) for hour in timestamps.hours(day, day + DAY)]
     if not all(map(files.exists, (keys[0], keys[-1]))) or not all(map(files.exists, keys)):
         return []
     return [RawManifest.model_validate_json(files.read(key)) for key in keys]

@@ -35,7 +35,7 @@ class Rollups:
             return
         measures, latest = self.tiles.aggregation.measures, self.tiles.aggregation.latest
         name, files = self.tiles.group.name, self.tiles.files
-        in_parallel(lambda day: files.withdraw(_manifest(name, day), lake.rollup(name, day)), days)
+        in_parallel(lambda day: files.withdraw(_manifest(name, day), lake.ROLLUPS(name).day(day)), days)
         summed = (
             self.tiles.read(tile for tiles in days.values() for tile in tiles)
             .groupBy((F.floor(F.col("hour_no") / _HOURS) * _HOURS).alias("hour_no"), "entity_id")
@@ -47,7 +47,7 @@ class Rollups:
             .repartition("dt")
             .sortWithinPartitions("dt", "entity_id")
         )
-        files.overwrite_partitions(summed, lake.rollups_of(name), "dt")
+        files.overwrite_partitions(summed, lake.ROLLUPS(name).prefix, "dt")
 
         def publish(day: datetime) -> None:
             manifest = RollupManifest(
@@ -55,7 +55,7 @@ class Rollups:
                 day=day,
                 counts=self.tiles.fingerprint,
                 tiles=tuple(tile.raw for tile in days[day]),
-                files=files.parquet_files(lake.rollup(name, day)),
+                files=files.parquet_files(lake.ROLLUPS(name).day(day)),
             )
             files.write(_manifest(name, day), manifest.model_dump_json(indent=2))
 
@@ -74,7 +74,7 @@ class Rollups:
     def read(self, rollups: Iterable[RollupManifest]) -> DataFrame:
         """``entity_id, hour_no`` (the day's first), the day's measures and its latest hours."""
         name, files = self.tiles.group.name, self.tiles.files
-        paths = [files.uri(lake.rollup(name, rollup.day) + file) for rollup in rollups for file in rollup.files]
+        paths = [files.uri(lake.ROLLUPS(name).day(rollup.day) + file) for rollup in rollups for file in rollup.files]
         latest = (f"last_{measure}" for measure in self.tiles.aggregation.latest)
         columns = ["hour_no", *self.tiles.aggregation.measures, *latest]
         schema = ", ".join(["entity_id string", *(f"{column} bigint" for column in columns)])
@@ -98,4 +98,4 @@ def _whole_days(tiles: Iterable[TileManifest]) -> dict[datetime, list[TileManife
 
 
 def _manifest(group: str, day: datetime) -> str:
-    return lake.rollup(group, day) + lake.MANIFEST
+    return lake.ROLLUPS(group).manifest(day)

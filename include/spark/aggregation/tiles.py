@@ -64,8 +64,8 @@ class Tiles:
 
     def newest(self, hour: datetime) -> TileManifest | None:
         """The tile of the newest revision of an hour; None where there is none of this aggregation."""
-        for revision in reversed(self.files.names(lake.tiles_hour(self.group.name, hour))):
-            key = lake.tiles_hour(self.group.name, hour) + revision + "/" + lake.MANIFEST
+        for revision in reversed(self.files.names(lake.TILES(self.group.name).hour(hour))):
+            key = lake.TILES(self.group.name).hour(hour) + revision + "/" + lake.MANIFEST
             if revision.startswith(_REVISION) and self.files.exists(key):
                 tile = TileManifest.model_validate_json(self.files.read(key))
                 return tile if tile.counts == self.fingerprint else None
@@ -74,7 +74,7 @@ class Tiles:
     def read(self, tiles: Iterable[TileManifest]) -> DataFrame:
         """``hour_no, entity_id`` and the measures, of these tiles."""
         paths = [
-            self.files.uri(f"{lake.tiles_hour(self.group.name, tile.hour)}{name}")
+            self.files.uri(f"{lake.TILES(self.group.name).hour(tile.hour)}{name}")
             for tile in tiles
             for name in tile.files
         ]
@@ -82,7 +82,7 @@ class Tiles:
         return self.spark.read.schema(schema).parquet(*paths) if paths else self.spark.createDataFrame([], schema)
 
     def _find(self, raw: RawManifest) -> TileManifest | None:
-        key = lake.tiles(self.group.name, raw.hour, raw.revision) + lake.MANIFEST
+        key = lake.TILES(self.group.name).manifest(raw.hour, raw.revision)
         if not self.files.exists(key):
             return None
         tile = TileManifest.model_validate_json(self.files.read(key))
@@ -114,11 +114,11 @@ class Tiles:
         )
         # Two steps may count one hour at once, the one that it leaves and the one that derives windows from it. They
         # count the same, each in a folder of its own.
-        self.files.overwrite_partitions(counted, lake.tiles_of(name), "dt", "hr", "rev", "attempt")
+        self.files.overwrite_partitions(counted, lake.TILES(name).prefix, "dt", "hr", "rev", "attempt")
 
         def publish(raw: RawManifest) -> TileManifest:
-            folder = lake.tiles(name, raw.hour, raw.revision)
-            inside = f"{folder.removeprefix(lake.tiles_hour(name, raw.hour))}{attempt}/"
+            folder = lake.TILES(name).revision(raw.hour, raw.revision)
+            inside = f"{folder.removeprefix(lake.TILES(name).hour(raw.hour))}{attempt}/"
             found = self.files.parquet_files(f"{folder}{attempt}/")
             named = tuple(inside + file for file in found)
             tile = TileManifest(group=name, hour=raw.hour, counts=self.fingerprint, raw=raw.digest, files=named)

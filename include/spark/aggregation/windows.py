@@ -43,7 +43,7 @@ def load(tiles: Tiles, hour: datetime, state: str) -> DataFrame | None:
     manifest = find(tiles, hour, state)
     if manifest is None:
         return None
-    folder = lake.windows(tiles.group.name, hour)
+    folder = lake.WINDOWS(tiles.group.name).hour(hour)
     paths = [tiles.files.uri(folder + name) for name in manifest.files]
     schema = ", ".join(["entity_id string", *(f"{name} bigint" for name in columns(tiles.aggregation))])
     return tiles.spark.read.schema(schema).parquet(*paths) if paths else tiles.spark.createDataFrame([], schema)
@@ -51,7 +51,7 @@ def load(tiles: Tiles, hour: datetime, state: str) -> DataFrame | None:
 
 def find(tiles: Tiles, hour: datetime, state: str) -> WindowManifest | None:
     """Like :func:`load`, but only the manifest."""
-    key = lake.windows(tiles.group.name, hour) + lake.MANIFEST
+    key = lake.WINDOWS(tiles.group.name).manifest(hour)
     if not tiles.files.exists(key):
         return None
     manifest = WindowManifest.model_validate_json(tiles.files.read(key))
@@ -61,7 +61,7 @@ def find(tiles: Tiles, hour: datetime, state: str) -> WindowManifest | None:
 def save(tiles: Tiles, changed: DataFrame, hour: datetime, state: str) -> None:
     """Save the windows at the end of ``hour``, the last one of ``changed``, and drop those nobody will go back to."""
     name, files = tiles.group.name, tiles.files
-    folder = lake.windows(name, hour)
+    folder = lake.WINDOWS(name).hour(hour)
     files.withdraw(folder + lake.MANIFEST, folder)
     ended = (
         changed.where("next IS NULL").where(_any(tiles.aggregation)).select("entity_id", *columns(tiles.aggregation))
@@ -76,9 +76,9 @@ def save(tiles: Tiles, changed: DataFrame, hour: datetime, state: str) -> None:
     files.write(folder + lake.MANIFEST, manifest.model_dump_json(indent=2))
     last_day = f"dt={hour - _MAX_AGE:%Y-%m-%d}"
     unused_since = datetime.now(UTC) - _MIN_UNUSED
-    for day in files.names(lake.all_windows(name))[:_MAX_DAYS_CLEANED]:
-        if day < last_day and (files.last_written(lake.all_windows(name) + day) or unused_since) <= unused_since:
-            files.delete(lake.all_windows(name) + day)
+    for day in files.names(lake.WINDOWS(name).prefix)[:_MAX_DAYS_CLEANED]:
+        if day < last_day and (files.last_written(lake.WINDOWS(name).prefix + day) or unused_since) <= unused_since:
+            files.delete(lake.WINDOWS(name).prefix + day)
 
 
 def rebuild(tiles: Tiles, rollups: Rollups, added: Sequence[TileManifest], end: datetime) -> DataFrame:

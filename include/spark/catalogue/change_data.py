@@ -110,23 +110,23 @@ def read(
 
 
 def _require_captured(files: LakeFiles, table: str, end: datetime) -> None:
-    for name in files.names(lake.cdc_checkpoints()):
-        checkpoint = json.loads(files.read(lake.cdc_checkpoints() + name))
+    for name in files.names(lake.CDC_CHECKPOINTS):
+        checkpoint = json.loads(files.read(lake.CDC_CHECKPOINTS + name))
         since = checkpoint["since"]
         last = end - HOUR
         if since is None or last < datetime.fromisoformat(since):
             continue
-        key = lake.raw_cdc_manifest(table, last)
+        key = lake.RAW_CDC(table).manifest(last)
         if not files.exists(key):
             raise HourNotCapturedError(f"{files.uri(key)} is not there: changes of that hour may still come")
 
 
 def _manifest_files(files: LakeFiles, table: str, since: datetime | None, end: datetime) -> dict[str, DataFile]:
     """Every file that a manifest of these hours names, by key."""
-    manifests = [lake.raw_cdc_manifest(table, hour) for hour in _hours(files, table, since, end)]
+    manifests = [lake.RAW_CDC(table).manifest(hour) for hour in _hours(files, table, since, end)]
     closed = [key for key, exists in zip(manifests, in_parallel(files.exists, manifests), strict=True) if exists]
     hours = [CdcManifest.model_validate_json(text) for text in in_parallel(files.read, closed)]
-    promised = {lake.raw_cdc(table, hour.hour) + file.name: file for hour in hours for file in hour.files}
+    promised = {lake.RAW_CDC(table).hour(hour.hour) + file.name: file for hour in hours for file in hour.files}
     for key, exists in zip(promised, in_parallel(files.exists, promised), strict=True):
         if not exists:
             raise CdcFileTornError(f"{key} is missing, its manifest names it")
@@ -138,13 +138,13 @@ def _hours(files: LakeFiles, table: str, since: datetime | None, end: datetime) 
     last = floor_hour(end)
     if since is not None:
         return list(timestamps.hours(since, last))
-    names = [name.removeprefix(_DAY) for name in files.names(lake.raw_cdc_table(table)) if name.startswith(_DAY)]
+    names = [name.removeprefix(_DAY) for name in files.names(lake.RAW_CDC(table).prefix) if name.startswith(_DAY)]
     days = (datetime.fromisoformat(name).replace(tzinfo=UTC) for name in names)
     return [hour for day in days for hour in timestamps.hours(day, min(day + DAY, last))]
 
 
 def _key(table: str, path: str) -> str:
-    root = lake.raw_cdc_table(table)
+    root = lake.RAW_CDC(table).prefix
     return root + path.split(root, 1)[1]
 
 

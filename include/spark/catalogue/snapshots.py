@@ -47,12 +47,12 @@ def ensure(spark: SparkSession, files: LakeFiles, table: Table, day: datetime, i
         raise ValueError(f"{day.isoformat()} is not the start of a day in UTC")
     if _valid(files, table, day) is not None:
         return True
-    if not files.exists(lake.raw_cdc_manifest(table, day - HOUR)):
+    if not files.exists(lake.RAW_CDC(table).manifest(day - HOUR)):
         return False
     attempt = uuid.uuid4().hex
     files.write(lake.catalogue_claim(table, day, attempt), "")
     before = changes(spark, files, table, day - HOUR, day, ignored)
-    folder = lake.catalogue(table, day) + attempt
+    folder = lake.CATALOGUE(table).day(day) + attempt
     (
         fold.compacted(before, day)
         .write.option("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
@@ -66,7 +66,7 @@ def ensure(spark: SparkSession, files: LakeFiles, table: Table, day: datetime, i
         attempt=attempt,
         files=tuple(f"{attempt}/{name}" for name in files.parquet_files(folder)),
     )
-    files.write(lake.catalogue_manifest(table, day), manifest.model_dump_json(indent=2))
+    files.write(lake.CATALOGUE(table).manifest(day), manifest.model_dump_json(indent=2))
     return _valid(files, table, day) is not None
 
 
@@ -106,7 +106,7 @@ def _snapshots(files: LakeFiles, table: Table, until: datetime) -> Iterator[Cata
     newest = floor_day(until)
     if (found := _valid(files, table, newest)) is not None:
         yield found
-    names = files.names(lake.catalogue_table(table))
+    names = files.names(lake.CATALOGUE(table).prefix)
     days = (datetime.fromisoformat(name.removeprefix(_DAY)).replace(tzinfo=UTC) for name in names if _DAY in name)
     for day in sorted(days, reverse=True):
         if day < newest and (found := _valid(files, table, day)) is not None:
@@ -114,7 +114,7 @@ def _snapshots(files: LakeFiles, table: Table, until: datetime) -> Iterator[Cata
 
 
 def _valid(files: LakeFiles, table: Table, day: datetime) -> CatalogueManifest | None:
-    key = lake.catalogue_manifest(table, day)
+    key = lake.CATALOGUE(table).manifest(day)
     if not files.exists(key):
         return None
     found = CatalogueManifest.model_validate_json(files.read(key))
@@ -124,5 +124,5 @@ def _valid(files: LakeFiles, table: Table, day: datetime) -> CatalogueManifest |
 
 def _read(spark: SparkSession, files: LakeFiles, table: Table, snapshot: CatalogueManifest) -> DataFrame:
     schema = fold.schema(table)
-    paths = [files.uri(lake.catalogue(table, snapshot.day) + name) for name in snapshot.files]
+    paths = [files.uri(lake.CATALOGUE(table).day(snapshot.day) + name) for name in snapshot.files]
     return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)

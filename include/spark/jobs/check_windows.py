@@ -102,7 +102,7 @@ def _newest_windows(tiles: Tiles, day: datetime) -> tuple[datetime, DataFrame]:
     """The newest windows of the day and the one after that would be carried on: late events may outdate the day's."""
     name = tiles.group.name
     hours = list(timestamps.hours(day, day + 2 * DAY))
-    exist = in_parallel(lambda hour: tiles.files.exists(lake.windows(name, hour) + lake.MANIFEST), hours)
+    exist = in_parallel(lambda hour: tiles.files.exists(lake.WINDOWS(name).manifest(hour)), hours)
     saved = [hour for hour, exists in zip(hours, exist, strict=True) if exists]
     raws = raw_events.closed_hours(tiles.files, lateness.horizon_start(day), saved[-1] + HOUR) if saved else []
     for hour in reversed(saved):

@@ -69,7 +69,7 @@ def push(
     require_validated(files, hour, manifests.values())
     wanted = pushed_hour(hour, manifests.values())
     work = Push(spark, files, address, retry, groups, manifests, wanted)
-    key = lake.push_manifest(store, hour)
+    key = lake.PUSHES(store).manifest(hour)
     with closing(address.open(retry)) as writer:
         writer.require_no_eviction()
         state = writer.state()
@@ -99,7 +99,7 @@ def push(
 
 def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[FeatureManifest]) -> None:
     """Refuse an hour whose validation is missing or failed, or was of other rows than ``manifests`` name now."""
-    key = lake.validation(hour) + "results.json"
+    key = lake.VALIDATION.hour(hour) + "results.json"
     if not files.exists(key):
         raise NotValidatedError(f"{files.uri(key)} is missing: the hour was not validated")
     verdict = json.loads(files.read(key))

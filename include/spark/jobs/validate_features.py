@@ -100,7 +100,9 @@ def written(
     spark: SparkSession, files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]
 ) -> DataFrame:
     """The rows of ``manifests`` with the columns that their files have, which are not asked to be the registry's."""
-    named = [files.uri(lake.features(group.name, m.hour, m.revision) + name) for m in manifests for name in m.files]
+    named = [
+        files.uri(lake.FEATURES(group.name).revision(m.hour, m.revision) + name) for m in manifests for name in m.files
+    ]
     if not named:
         return feature_partitions.read(spark, files, group, manifests)
     return spark.read.schema(spark.read.parquet(named[-1]).schema).parquet(*named)
@@ -121,7 +123,7 @@ def _row_counts(files: LakeFiles, group: FeatureGroup, manifests: Sequence[Featu
 
 def _first_hour(files: LakeFiles, group: FeatureGroup) -> datetime:
     """The first hour that was ever computed."""
-    partitions = lake.features_of(group.name)
+    partitions = lake.FEATURES(group.name).prefix
     day = next(name for name in files.names(partitions) if name.startswith("dt="))
     return datetime.strptime(f"{day}/{files.names(partitions + day)[0]}", "dt=%Y-%m-%d/hr=%H").replace(tzinfo=UTC)
 
@@ -141,7 +143,7 @@ def _publish(
 
     def write_verdict(hour: datetime) -> None:
         of_hour = {**verdict, "content_digests": validated[hour]}
-        files.write(lake.validation(hour) + RESULTS, json.dumps(of_hour, indent=2))
+        files.write(lake.VALIDATION.hour(hour) + RESULTS, json.dumps(of_hour, indent=2))
 
     in_parallel(write_verdict, validated)
 

@@ -26,10 +26,10 @@ def manifest_of(files: LakeFiles, group: FeatureGroup, hour: datetime) -> Featur
     """The newest revision's manifest, refused when it was written against another layout."""
     manifest = newest(files, group, hour)
     if manifest is None:
-        where = files.uri(lake.features_hour(group.name, hour))
+        where = files.uri(lake.FEATURES(group.name).hour(hour))
         raise PartitionMissingError(f"{where} has no {lake.MANIFEST}: features of {hour.isoformat()} were not computed")
     if manifest.fingerprint != group.fingerprint:
-        key = lake.features_manifest(group.name, hour, manifest.revision)
+        key = lake.FEATURES(group.name).manifest(hour, manifest.revision)
         raise LayoutMismatchError(
             f"{files.uri(key)} has layout {manifest.fingerprint[:12]}, group {group.name} is {group.fingerprint[:12]}"
         )
@@ -57,11 +57,11 @@ def newest(files: LakeFiles, group: FeatureGroup, hour: datetime) -> FeatureMani
 
 def revision_of(files: LakeFiles, group: FeatureGroup, hour: datetime, revision: int) -> FeatureManifest | None:
     """The manifest of one revision, if it has one."""
-    key = lake.features_manifest(group.name, hour, revision)
+    key = lake.FEATURES(group.name).manifest(hour, revision)
     return FeatureManifest.model_validate_json(files.read(key)) if files.exists(key) else None
 
 
 def revisions(files: LakeFiles, group: FeatureGroup, hour: datetime) -> list[int]:
     """Numbers of the revisions of which anything is there, with a manifest or without, in order."""
-    names = files.names(lake.features_hour(group.name, hour))
+    names = files.names(lake.FEATURES(group.name).hour(hour))
     return sorted(int(name.removeprefix(_REVISION)) for name in names if name.startswith(_REVISION))

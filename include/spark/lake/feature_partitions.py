@@ -75,7 +75,7 @@ def write(
         .sortWithinPartitions("dt", "hr", "entity_id")
     )
     lease.require_held()
-    files.overwrite_partitions(rows, lake.features_of(group.name), "dt", "hr", "rev")
+    files.overwrite_partitions(rows, lake.FEATURES(group.name).prefix, "dt", "hr", "rev")
     listed = in_parallel(lambda target: files.parquet_files(_folder(group, target)), targets)
     written = {target.hour: names for target, names in zip(targets, listed, strict=True)}
     digests = _digests(spark, files, group, [target for target in targets if written[target.hour]])
@@ -98,7 +98,7 @@ def write(
                 files=written[target.hour],
                 raw_state=target.raw_state,
             )
-        key = lake.features_manifest(group.name, manifest.hour, manifest.revision)
+        key = lake.FEATURES(group.name).manifest(manifest.hour, manifest.revision)
         files.write(key, manifest.model_dump_json(indent=2))
         return manifest
 
@@ -107,7 +107,9 @@ def write(
 
 def read(spark: SparkSession, files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]) -> DataFrame:
     """What ``manifests`` name: ``entity_id, feature_time, available_at`` and the group's features, in that order."""
-    named = [files.uri(lake.features(group.name, m.hour, m.revision) + name) for m in manifests for name in m.files]
+    named = [
+        files.uri(lake.FEATURES(group.name).revision(m.hour, m.revision) + name) for m in manifests for name in m.files
+    ]
     columns = ["entity_id string", "feature_time timestamp", "available_at timestamp"]
     schema = ", ".join([*columns, *(f"{name} float" for name in group.names)])
     return spark.read.schema(schema).parquet(*named) if named else spark.createDataFrame([], schema)
@@ -130,7 +132,7 @@ def _clear(files: LakeFiles, group: FeatureGroup, target: _Target) -> None:
     """Withdraw what is there from the target's revision on, newest first, manifests before data."""
     for revision in reversed(feature_manifests.revisions(files, group, target.hour)):
         if revision >= target.revision:
-            folder = lake.features(group.name, target.hour, revision)
+            folder = lake.FEATURES(group.name).revision(target.hour, revision)
             files.withdraw(folder + lake.MANIFEST, folder)
 
 
@@ -144,7 +146,7 @@ def _stamps(spark: SparkSession, targets: Sequence[_Target]) -> DataFrame:
 
 
 def _folder(group: FeatureGroup, target: _Target) -> str:
-    return lake.features(group.name, target.hour, target.revision)
+    return lake.FEATURES(group.name).revision(target.hour, target.revision)
 
 
 def _digests(
@@ -154,7 +156,7 @@ def _digests(
     if not targets:
         return {}
     folders = [files.uri(_folder(group, target)) for target in targets]
-    landed = spark.read.option("basePath", files.uri(lake.features_of(group.name))).parquet(*folders)
+    landed = spark.read.option("basePath", files.uri(lake.FEATURES(group.name).prefix)).parquet(*folders)
     row = F.sha2(F.concat_ws("|", *(_canonical(name) for name in ("entity_id", "feature_time", *group.names))), 256)
     per_hour = (
         landed.groupBy("feature_time")

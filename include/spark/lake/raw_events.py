@@ -37,13 +37,13 @@ def closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawMa
     """
     first = watermarks.first_closed_hour(files)
     hours = [hour for hour in timestamps.hours(start, end) if first is None or hour >= first]
-    closed = in_parallel(lambda hour: files.exists(lake.raw_events_manifest(hour)), hours)
+    closed = in_parallel(lambda hour: files.exists(lake.RAW_EVENTS.manifest(hour)), hours)
     missing = [hour for hour, is_closed in zip(hours, closed, strict=True) if not is_closed]
     if missing:
         raise HourNotReadyError(
             f"no {lake.MANIFEST} for {len(missing)} raw hour(s), the first of them {missing[0].isoformat()}"
         )
-    texts = in_parallel(lambda hour: files.read(lake.raw_events_manifest(hour)), hours)
+    texts = in_parallel(lambda hour: files.read(lake.RAW_EVENTS.manifest(hour)), hours)
     return [RawManifest.model_validate_json(text) for text in texts]
 
 
@@ -52,7 +52,7 @@ def events(spark: SparkSession, files: LakeFiles, manifests: Iterable[RawManifes
 
     :raises RawHourTornError: a file is missing or holds another number of rows than its manifest promises.
     """
-    promised = {lake.raw_events(m.hour) + file.name: file.rows for m in manifests for file in m.files}
+    promised = {lake.RAW_EVENTS.hour(m.hour) + file.name: file.rows for m in manifests for file in m.files}
     if not promised:
         return spark.createDataFrame([], _EVENTS)
     exist = in_parallel(files.exists, promised)
@@ -67,7 +67,7 @@ def events(spark: SparkSession, files: LakeFiles, manifests: Iterable[RawManifes
 
 def _require_rows(log: DataFrame, promised: Mapping[str, int]) -> None:
     per_file = log.groupBy(F.col("_metadata.file_path").alias("path")).count().collect()
-    root = lake.raw_events_days()
+    root = lake.RAW_EVENTS.prefix
     held = Counter({root + row["path"].split(root, 1)[1]: row["count"] for row in per_file})
     for key, rows in promised.items():
         if held[key] != rows:

@@ -108,7 +108,9 @@ def _entities(
     spark: SparkSession, files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]
 ) -> DataFrame:
     """Entities of partitions of whatever layout."""
-    named = [files.uri(lake.features(group.name, m.hour, m.revision) + name) for m in manifests for name in m.files]
+    named = [
+        files.uri(lake.FEATURES(group.name).revision(m.hour, m.revision) + name) for m in manifests for name in m.files
+    ]
     if not named:
         return spark.createDataFrame([], "entity_id string")
     return spark.read.schema("entity_id string").parquet(*named).distinct()

@@ -69,7 +69,7 @@ class ServedRows:
         self._seed = int(hour.timestamp())
         self._lines: DataFrame | None = None
         self._counts: dict[tuple[str, str], int] = {}
-        prefix = lake.served(hour)
+        prefix = lake.SERVED_ROWS.hour(hour)
         if files.names(prefix):
             # A broken line is an error, not a row less.
             self._lines = spark.read.schema(_SCHEMA).option("mode", "FAILFAST").json(files.uri(prefix)).cache()

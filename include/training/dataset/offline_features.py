@@ -101,7 +101,7 @@ def _manifest(path: Path, group: FeatureGroup) -> FeatureManifest:
             f"{path}: group {group.name} was computed against fingerprint {manifest.fingerprint[:12]}, "
             f"the registry's is {group.fingerprint[:12]} ({', '.join(group.names)})"
         )
-    key = lake.features_manifest(group.name, manifest.hour, manifest.revision)
+    key = lake.FEATURES(group.name).manifest(manifest.hour, manifest.revision)
     if not path.as_posix().endswith(f"/{key}"):
         raise FeatureFilesError(f"{path} is the manifest of another partition: {key}")
     return manifest

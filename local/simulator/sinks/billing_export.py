@@ -87,9 +87,9 @@ def export_day(store: ObjectStore, day: datetime, *, seed: int, currency: str) -
     billed = [charge for sale in _sales(store, day) for charge in charges(*sale, seed)]
     todays = sorted((c for c in billed if day <= c.billed_at < day + DAY), key=lambda c: (c.billed_at, c))
     total = sum((charge.amount for charge in todays), Decimal(0))
-    store.put(lake.billing_export(day), _csv(todays, currency))
+    store.put(lake.BILLING_EXPORT.key(day), _csv(todays, currency))
     control = {"rows": len(todays), "total": str(total), "currency": currency}
-    store.put(lake.billing_control(day), json.dumps(control).encode())
+    store.put(lake.BILLING_CONTROL.key(day), json.dumps(control).encode())
     return ExportedDay(day, len(todays), total)
 
 
@@ -97,10 +97,10 @@ def _sales(store: ObjectStore, day: datetime) -> Iterator[tuple[str, datetime, f
     """Sales of the day and of as long before it as billing takes, each once."""
     seen: set[str] = set()
     for hour in timestamps.hours(day - _BILLED_WITHIN - _CORRECTED_WITHIN, day + DAY):
-        content = store.find(lake.raw_events_manifest(hour))
+        content = store.find(lake.RAW_EVENTS.manifest(hour))
         files = () if content is None else RawManifest.model_validate_json(content).files
         for file in files:
-            body = store.get(lake.raw_events(hour) + file.name)
+            body = store.get(lake.RAW_EVENTS.hour(hour) + file.name)
             table = pq.read_table(pa.BufferReader(body), columns=["event_id", "event_type", "event_time", "revenue"])
             sold = pc.and_(pc.equal(table["event_type"], "sale"), pc.greater(pc.fill_null(table["revenue"], 0.0), 0.0))
             for row in table.filter(sold).to_pylist():

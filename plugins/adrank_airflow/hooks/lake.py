@@ -66,13 +66,13 @@ class LakeHook(S3Hook):
 
     def raw_manifests(self, start: datetime, end: datetime) -> list[RawManifest]:
         """Manifests of the closed raw hours in ``[start, end)``, in order; hours that are not there are left out."""
-        return self._manifests(RawManifest, (lake.raw_events_manifest(hour) for hour in timestamps.hours(start, end)))
+        return self._manifests(RawManifest, (lake.RAW_EVENTS.manifest(hour) for hour in timestamps.hours(start, end)))
 
     def feature_manifests(self, group: FeatureGroup, start: datetime, end: datetime) -> list[FeatureManifest]:
         """Manifests of all revisions of a group's partitions in ``[start, end)``, in order of hour and revision."""
         with ThreadPoolExecutor(_READERS) as readers:
-            listed = readers.map(self.keys, (lake.features_day(group.name, day) for day in timestamps.days(start, end)))
-        hours = {lake.features_hour(group.name, hour) for hour in timestamps.hours(start, end)}
+            listed = readers.map(self.keys, (lake.FEATURES(group.name).day(day) for day in timestamps.days(start, end)))
+        hours = {lake.FEATURES(group.name).hour(hour) for hour in timestamps.hours(start, end)}
         manifests = (key for keys in listed for key in keys if key.endswith(lake.MANIFEST))
         found = self._manifests(FeatureManifest, (key for key in manifests if key.rsplit("rev=", 1)[0] in hours))
         return sorted(found, key=lambda manifest: (manifest.hour, manifest.revision))
@@ -83,21 +83,21 @@ class LakeHook(S3Hook):
 
     def billing_files(self, start: datetime, as_of: datetime) -> list[str]:
         """Keys of the exports of the days from ``start`` on, each with its manifest, as they were known ``as_of``."""
-        days = (lake.raw_billing_manifest(day) for day in timestamps.days(start, as_of))
+        days = (lake.RAW_BILLING.manifest(day) for day in timestamps.days(start, as_of))
         landed = (self._as_of(manifest, as_of) for manifest in self._manifests(BillingManifest, days))
         return [key for manifest in landed if manifest for key in _billing_keys(manifest)]
 
     def cdc_files(self, table: str) -> list[str]:
         """Keys of all change data of a table that manifests name, in order."""
-        keys = [key for key in self.keys(lake.raw_cdc_table(table)) if key.endswith(lake.MANIFEST)]
+        keys = [key for key in self.keys(lake.RAW_CDC(table).prefix) if key.endswith(lake.MANIFEST)]
         hours = self._manifests(CdcManifest, keys)
-        return [lake.raw_cdc(table, hour.hour) + file.name for hour in hours for file in hour.files]
+        return [lake.RAW_CDC(table).hour(hour.hour) + file.name for hour in hours for file in hour.files]
 
     def watermark(self) -> datetime:
         """Event time up to which the raw log is whole: that of the last closed hour."""
         watermark = watermarks.raw_watermark(self._store)
         if watermark is None:
-            raise NoInputError(f"{self.uri(lake.raw_events_days())} holds no closed hour")
+            raise NoInputError(f"{self.uri(lake.RAW_EVENTS.prefix)} holds no closed hour")
         return watermark
 
     def write_input_manifest(self, key: str, keys: Iterable[str]) -> str:
@@ -115,7 +115,7 @@ class LakeHook(S3Hook):
 
     def _as_of(self, manifest: BillingManifest, as_of: datetime) -> BillingManifest | None:
         while manifest.landed_at > as_of and manifest.revision:
-            former = self.read_json(lake.raw_billing_revision(manifest.day, manifest.revision - 1))
+            former = self.read_json(lake.RAW_BILLING.manifest_revision(manifest.day, manifest.revision - 1))
             manifest = BillingManifest.model_validate(former)
         return manifest if manifest.landed_at <= as_of else None
 
@@ -125,5 +125,5 @@ class LakeHook(S3Hook):
 
 
 def _billing_keys(manifest: BillingManifest) -> tuple[str, str]:
-    kept = lake.raw_billing_revision(manifest.day, manifest.revision)
-    return kept, lake.raw_billing(manifest.day) + manifest.file.name
+    kept = lake.RAW_BILLING.manifest_revision(manifest.day, manifest.revision)
+    return kept, lake.RAW_BILLING.day(manifest.day) + manifest.file.name

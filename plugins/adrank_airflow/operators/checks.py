@@ -84,7 +84,7 @@ class RequireBilledDayOperator(AdrankTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Return outcome, revision and figures of the landed export."""
         del context
-        verdict = self.lake.read_json(lake.billing_verdict(datetime.fromisoformat(self.day)))
+        verdict = self.lake.read_json(lake.BILLING_VERDICT.key(datetime.fromisoformat(self.day)))
         if verdict["outcome"] == "quarantined":
             kept = "nothing of that day" if verdict["revision"] is None else f"revision {verdict['revision']}"
             raise ExportQuarantinedError(

@@ -66,8 +66,8 @@ class RawHourSensor(LakeKeysSensor):
     def keys(self) -> list[str]:
         """The raw hour's manifests of events and of change data."""
         hour = datetime.fromisoformat(self.hour)
-        changes = [lake.raw_cdc_manifest(table, hour) for table in ("ads", "sellers")]
-        return [lake.raw_events_manifest(hour), *changes]
+        changes = [lake.RAW_CDC(table).manifest(hour) for table in ("ads", "sellers")]
+        return [lake.RAW_EVENTS.manifest(hour), *changes]
 
 
 class FeaturesReadySensor(LakeKeysSensor):
@@ -85,7 +85,7 @@ class FeaturesReadySensor(LakeKeysSensor):
     def keys(self) -> list[str]:
         """The manifests of the last whole hour before ``as_of``."""
         hour = floor_hour(datetime.fromisoformat(self.as_of)) - timedelta(hours=1)
-        return [lake.features_manifest(group.name, hour) for group in registry.load().groups]
+        return [lake.FEATURES(group.name).manifest(hour) for group in registry.load().groups]
 
 
 class WindowsReadySensor(LakeKeysSensor):
@@ -103,7 +103,7 @@ class WindowsReadySensor(LakeKeysSensor):
     def keys(self) -> list[str]:
         """The manifests of the windows."""
         hour = datetime.fromisoformat(self.day) + DAY - HOUR
-        return [lake.windows(group.name, hour) + lake.MANIFEST for group in registry.load().with_input("events")]
+        return [lake.WINDOWS(group.name).manifest(hour) for group in registry.load().with_input("events")]
 
 
 class BillingExportSensor(LakeKeysSensor):
@@ -125,4 +125,4 @@ class BillingExportSensor(LakeKeysSensor):
 
     def keys(self) -> list[str]:
         """The control total."""
-        return [lake.billing_control(datetime.fromisoformat(self.day))]
+        return [lake.BILLING_CONTROL.key(datetime.fromisoformat(self.day))]

@@ -30,5 +30,5 @@ def control(*lines: str, **changes: Any) -> bytes:
 
 def deliver(store: ObjectStore, *lines: str, day: datetime = DAY) -> None:
     """Put an export and its control total into the inbox, as the billing system does: the control last."""
-    store.put(lake.billing_inbox(day) + "export.csv", export(*lines))
-    store.put(lake.billing_inbox(day) + "control.json", control(*lines))
+    store.put(lake.BILLING_INBOX.day(day) + "export.csv", export(*lines))
+    store.put(lake.BILLING_INBOX.day(day) + "control.json", control(*lines))

@@ -89,7 +89,7 @@ def write_partition(
     :param entities: what is known of each; a value that is not given is null.
     """
     declared, hour = registry.load().group(group), end - HOUR
-    target = directory / lake.features(group, hour, revision)
+    target = directory / lake.FEATURES(group).revision(hour, revision)
     target.mkdir(parents=True)
     if entities:
         many = len(entities)

@@ -67,7 +67,7 @@ def test_hours_are_described_by_their_manifests() -> None:
             rows=1001,
             late_rows=number,
         )
-        store.put(lake.raw_events_manifest(hour), manifest.model_dump_json().encode())
+        store.put(lake.RAW_EVENTS.manifest(hour), manifest.model_dump_json().encode())
     assert (
         lake_counts.describe_raw_hours(store, HOUR, HOUR + 2 * timestamps.HOUR)
         == "2,002 rows in 4 files, 1 of them late"

@@ -164,7 +164,7 @@ class Campaign:
             self._log.heartbeat(end + next(ahead) * HOUR)
             self._log.flush()
             eventually(caught_up)
-            return self.lake.find(lake.raw_events_manifest(last)) is not None and self._settled()
+            return self.lake.find(lake.RAW_EVENTS.manifest(last)) is not None and self._settled()
 
         eventually(caught_up, seconds=300)
         eventually(closed, seconds=120)
@@ -176,7 +176,7 @@ class Campaign:
         for manifest in manifests:
             assert sum(file.rows for file in manifest.files) == manifest.rows
             for file in manifest.files:
-                body = self.lake.get(lake.raw_events(manifest.hour) + file.name)
+                body = self.lake.get(lake.RAW_EVENTS.hour(manifest.hour) + file.name)
                 assert hashlib.sha256(body).hexdigest() == file.sha256, f"{file.name} is not what its manifest says"
                 rows = pq.read_table(io.BytesIO(body), columns=["event_id", "event_time"])
                 assert rows.num_rows == file.rows
@@ -272,7 +272,7 @@ class Campaign:
         return [key for key in self.lake.keys("raw/events/") if key.endswith("/" + lake.MANIFEST)]
 
     def _orphans(self, manifests: list[RawManifest]) -> int:
-        named = {lake.raw_events(m.hour) + file.name for m in manifests for file in m.files}
+        named = {lake.RAW_EVENTS.hour(m.hour) + file.name for m in manifests for file in m.files}
         return sum(1 for key in self.lake.keys("raw/events/") if key.endswith(".parquet") and key not in named)
 
     def _dead_in_lake(self) -> set[bytes | None]:

@@ -76,7 +76,7 @@ def test_chunks_computed_by_spark_submit_are_whole_and_their_windows_prove_right
     compute(at(0), at(HOURS - 1))
     compute(at(HOURS - 1), at(HOURS))
     for hour in map(at, range(HOURS)):
-        text = target.path(lake.features_manifest(GROUP, hour)).read_text()
+        text = target.path(lake.FEATURES(GROUP).manifest(hour)).read_text()
         manifest = FeatureManifest.model_validate_json(text)
         assert (manifest.rows, manifest.fingerprint) == (1, registry.load().group(GROUP).fingerprint)
     lease = LeaseRecord.model_validate_json(target.path(lake.lease(GROUP, at(HOURS - 1))).read_text())

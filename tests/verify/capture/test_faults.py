@@ -31,7 +31,7 @@ def named(world: CaptureWorld, table: CdcTable) -> Counter[str]:
     for hour in (floor_hour(now) - HOUR, floor_hour(now)):
         manifest = world.manifest(table, hour)
         files |= {(hour.isoformat(), file.name) for file in manifest.files} if manifest else set()
-    keys = [lake.raw_cdc(table, datetime.fromisoformat(hour)) + name for hour, name in files]
+    keys = [lake.RAW_CDC(table).hour(datetime.fromisoformat(hour)) + name for hour, name in files]
     lines = [line for key in keys for line in world.store.get(key).decode().splitlines()]
     return Counter(line.split('"ad_id":"', 1)[1].split('"', 1)[0] for line in lines)
 

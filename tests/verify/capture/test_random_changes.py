@@ -274,7 +274,7 @@ def test_a_bulk_load_whose_rows_share_positions_of_the_log_survives_a_kill(
     with connection, connection.cursor() as cursor:
         told = "ad_id, seller_id, category, price, updated_at"
         cursor.copy_expert(f"COPY ads ({told}) FROM STDIN", io.StringIO(rows))
-    eventually(lambda: len(list(world.store.keys(lake.raw_cdc("ads", hour)))) > 4)
+    eventually(lambda: len(list(world.store.keys(lake.RAW_CDC("ads").hour(hour)))) > 4)
     world.kill()
     ahead = world.checkpoint()["ahead"]
     assert ahead is not None, "it died between two positions; another seed is needed"

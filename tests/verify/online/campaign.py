@@ -150,7 +150,7 @@ class Campaign(ABC):
     def correct_hour(self) -> None:
         """A later revision of the hour."""
         self._mutate()
-        revisions = len(list((self._bucket / lake.features_hour(self.groups[0].name, self._at(self.hour))).iterdir()))
+        revisions = len(list((self._bucket / lake.FEATURES(self.groups[0].name).hour(self._at(self.hour))).iterdir()))
         self._features.hour(self._at(self.hour), self._rows, revisions)
 
     def push(self, hour: int | None = None) -> Pushing:
@@ -170,7 +170,7 @@ class Campaign(ABC):
         return Pushing(command, self.environment(), self._directory / "push.log")
 
     def manifest(self, hour: int | None = None) -> PushManifest:
-        key = lake.push_manifest(self.store, self._at(self.hour if hour is None else hour))
+        key = lake.PUSHES(self.store).manifest(self._at(self.hour if hour is None else hour))
         return PushManifest.model_validate_json((self._bucket / key).read_text())
 
     def state(self) -> StoreState | None:

@@ -69,7 +69,7 @@ class AwaitExperimentVerdictOperator(AdrankTask):
         """The job that measures a look, from an exact list of the files that it may read."""
         store, end = self.lake, self._look_end(experiment, look)
         manifests = store.raw_manifests(experiment.start, end)
-        files = [lake.raw_events(m.hour) + file.name for m in manifests for file in m.files]
+        files = [lake.RAW_EVENTS.hour(m.hour) + file.name for m in manifests for file in m.files]
         inputs = {"events": store.write_input_manifest(self._key(look, "events.manifest"), files)}
         billing = store.billing_files(experiment.start, end)
         if billing:
@@ -111,7 +111,7 @@ class AwaitExperimentVerdictOperator(AdrankTask):
         experiment, plan = self._experiment, self.settings.experiment
         hours = timestamps.hours(experiment.start, self._look_end(experiment, look))
         self.defer_until_keys(
-            [lake.raw_events_manifest(hour) for hour in hours],
+            [lake.RAW_EVENTS.manifest(hour) for hour in hours],
             run_deadline(context, plan.wall_clock_timeout),
             poll_seconds=plan.poll_seconds,
             method_name="measure",

@@ -33,18 +33,18 @@ class PlanTrainingInputsOperator(AdrankTask):
         del context
         hook, as_of = self.lake, datetime.fromisoformat(self.as_of)
         start, end = as_of - timedelta(days=self.settings.training.window_days), floor_hour(as_of)
-        prefix = lake.training_inputs(lake.run_key(as_of))
+        prefix = lake.TRAINING_INPUTS.of(lake.run_key(as_of))
 
         raw = hook.raw_manifests(start, end)
         if not raw:
             raise NoInputError(f"no closed raw hour between {start.isoformat()} and {end.isoformat()}")
-        events = [lake.raw_events(m.hour) + file.name for m in raw for file in m.files]
+        events = [lake.RAW_EVENTS.hour(m.hour) + file.name for m in raw for file in m.files]
         features = []
         for group in registry.load().groups:
             # The first impressions were answered with rows from before them: of hours that ended a TTL ago at most.
             oldest = raw[0].hour - timedelta(hours=group.ttl_hours) - HOUR
             for partition in hook.feature_manifests(group, oldest, end):
-                at = lake.features(group.name, partition.hour, partition.revision)
+                at = lake.FEATURES(group.name).revision(partition.hour, partition.revision)
                 features += [at + name for name in (*partition.files, lake.MANIFEST)]
         ads = hook.cdc_files("ads")
         billing = hook.billing_files(start, as_of)

@@ -39,7 +39,7 @@ class RegisterPackageOperator(AdrankTask):
         digest, store = self.trained["package_digest"], self.lake
         source = urlsplit(self.trained["model_data_url"]).path.lstrip("/")
         golden = self._golden_of(store.read_bytes(source), digest)
-        model_key, golden_key = lake.model_package(digest), lake.golden_requests(digest)
+        model_key, golden_key = lake.MODEL_PACKAGE.of(digest), lake.GOLDEN_REQUESTS.of(digest)
         store.copy(source, model_key)
         store.write_bytes(golden_key, golden)
         package = self.model_registry.register(self.trained["mlflow_run_id"], digest, store.uri(model_key), self.tags)

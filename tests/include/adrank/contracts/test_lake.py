@@ -44,26 +44,26 @@ def test_days_are_all_that_an_interval_touches() -> None:
 
 def test_every_prefix_of_an_hour_ends_in_a_slash_and_its_manifest_lies_in_it() -> None:
     prefixes = [
-        lake.raw_events(LATE),
-        lake.raw_rejected(LATE),
-        lake.raw_cdc("ads", LATE),
-        lake.features("ad_engagement", LATE),
-        lake.validation(LATE),
+        lake.RAW_EVENTS.hour(LATE),
+        lake.RAW_REJECTED.hour(LATE),
+        lake.RAW_CDC("ads").hour(LATE),
+        lake.FEATURES("ad_engagement").revision(LATE, 0),
+        lake.VALIDATION.hour(LATE),
     ]
     assert all(prefix.endswith("/") and "dt=2026-03-01/hr=23/" in prefix for prefix in prefixes)
-    assert lake.raw_events_manifest(LATE) == "raw/events/dt=2026-03-01/hr=23/_MANIFEST.json"
-    assert lake.push_manifest("redis", LATE) == "online/redis/dt=2026-03-01/hr=23/_MANIFEST.json"
-    assert lake.raw_billing(LATE) == "raw/billing/dt=2026-03-01/"
-    assert lake.raw_billing_revision(LATE, 2) == "raw/billing/dt=2026-03-01/_MANIFEST.rev=002.json"
-    assert lake.billing_verdict(LATE) == "verdicts/billing/dt=2026-03-01/verdict.json"
+    assert lake.RAW_EVENTS.manifest(LATE) == "raw/events/dt=2026-03-01/hr=23/_MANIFEST.json"
+    assert lake.PUSHES("redis").manifest(LATE) == "online/redis/dt=2026-03-01/hr=23/_MANIFEST.json"
+    assert lake.RAW_BILLING.day(LATE) == "raw/billing/dt=2026-03-01/"
+    assert lake.RAW_BILLING.manifest_revision(LATE, 2) == "raw/billing/dt=2026-03-01/_MANIFEST.rev=002.json"
+    assert lake.BILLING_VERDICT.key(LATE) == "verdicts/billing/dt=2026-03-01/verdict.json"
 
 
 def test_revisions_of_a_partition_sort_as_text() -> None:
-    keys = [lake.features_manifest("g", LATE, revision) for revision in (0, 2, 10, 100)]
+    keys = [lake.FEATURES("g").manifest(LATE, revision) for revision in (0, 2, 10, 100)]
     assert keys == sorted(keys)
     assert keys[0] == "features/g/dt=2026-03-01/hr=23/rev=000/_MANIFEST.json"
-    assert all(key.startswith(lake.features_hour("g", LATE)) for key in keys)
-    assert lake.features_hour("g", LATE).removeprefix(lake.features_day("g", LATE)) == "hr=23/"
+    assert all(key.startswith(lake.FEATURES("g").hour(LATE)) for key in keys)
+    assert lake.FEATURES("g").hour(LATE).removeprefix(lake.FEATURES("g").day(LATE)) == "hr=23/"
 
 
 def test_run_keys_sort_by_time_and_are_legal_aws_names() -> None:
@@ -73,4 +73,4 @@ def test_run_keys_sort_by_time_and_are_legal_aws_names() -> None:
 
 
 def test_a_key_becomes_an_absolute_uri() -> None:
-    assert lake.uri("bucket", lake.experiment("e1")) == "s3://bucket/experiments/e1/"
+    assert lake.uri("bucket", lake.MODEL_PACKAGE.of("d1")) == "s3://bucket/models/d1/model.tar.gz"

@@ -16,11 +16,11 @@ class Log:
     """Raw hours in memory; an hour that is not closed has a file and no manifest."""
 
     def __init__(self, *closed: datetime, open_hours: tuple[datetime, ...] = ()) -> None:
-        self._objects = {lake.raw_events(hour) + "part-0.parquet": b"" for hour in (*closed, *open_hours)}
+        self._objects = {lake.RAW_EVENTS.hour(hour) + "part-0.parquet": b"" for hour in (*closed, *open_hours)}
         self._objects["raw/events/_temporary/part"] = b""
         for hour in closed:
             manifest = RawManifest(hour=hour, revision_time=hour, watermark=hour + timedelta(minutes=70), rows=0)
-            self._objects[lake.raw_events_manifest(hour)] = manifest.model_dump_json().encode()
+            self._objects[lake.RAW_EVENTS.manifest(hour)] = manifest.model_dump_json().encode()
         self.read: list[str] = []
 
     def folders(self, prefix: str) -> list[str]:

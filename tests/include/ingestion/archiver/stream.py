@@ -119,7 +119,7 @@ class Stream:
                 raise self._errors.pop()
 
     def manifest(self, hour: datetime) -> RawManifest | None:
-        body = self.lake.find(lake.raw_events_manifest(hour))
+        body = self.lake.find(lake.RAW_EVENTS.manifest(hour))
         return None if body is None else RawManifest.model_validate_json(body)
 
     def until(self, what: Callable[[], T], wanted: Callable[[T], bool] = bool) -> T:
@@ -141,7 +141,7 @@ class Stream:
         """What a reader of manifests sees of an hour."""
         manifest = self.manifest(hour)
         assert manifest is not None
-        keys = [lake.raw_events(hour) + file.name for file in manifest.files]
+        keys = [lake.RAW_EVENTS.hour(hour) + file.name for file in manifest.files]
         return pa.concat_tables([EVENT_SCHEMA.empty_table(), *(read(self.lake.get(key)) for key in keys)])
 
     def ids(self, hour: datetime) -> list[str]:

@@ -60,7 +60,7 @@ def test_an_hour_holds_what_was_sent_for_it_once_the_watermark_has_passed(stream
     assert (first["event_id"], first["event_time"], first["context"]) == ("a", HOUR + MINUTE, [("slot", 2.0)])
     assert abs(first["ingest_time"] - datetime.now(UTC)) < timedelta(minutes=5), "Kafka's own time"
     for file in manifest.files:
-        body = stream.lake.get(lake.raw_events(HOUR) + file.name)
+        body = stream.lake.get(lake.RAW_EVENTS.hour(HOUR) + file.name)
         assert hashlib.sha256(body).hexdigest() == file.sha256
     assert value(metrics, names.ARCHIVER_HOURS_CLOSED) == 1
     assert value(metrics, names.BUSINESS_REVENUE, variant="treatment") == 1.5
@@ -92,7 +92,7 @@ def test_a_late_event_makes_a_revision_of_its_hour_alone(stream: Stream) -> None
     assert (revised.revision, revised.rows, revised.late_rows) == (1, 3, 2)
     assert revised.revision_time == HOUR + timedelta(hours=3.5) - stream.events.grace, "event time, not today"
     assert stream.manifest(HOUR + timestamps.HOUR) == before
-    kept = [stream.lake.get(lake.raw_events_revision(HOUR, number)) for number in (0, 1)]
+    kept = [stream.lake.get(lake.RAW_EVENTS.manifest_revision(HOUR, number)) for number in (0, 1)]
     assert [RawManifest.model_validate_json(body) for body in kept] == [first, revised]
 
 
@@ -238,7 +238,7 @@ def test_what_was_read_but_not_rolled_is_read_again(make_stream: Callable[..., S
 
 
 def test_files_that_no_checkpoint_knew_are_not_read(stream: Stream) -> None:
-    stream.lake.put(lake.raw_events(HOUR) + "part-00000-orphan.parquet", b"written before a kill")
+    stream.lake.put(lake.RAW_EVENTS.hour(HOUR) + "part-00000-orphan.parquet", b"written before a kill")
     with stream.archived():
         stream.say(row("a", HOUR))
         stream.reach(HOUR + 2 * timestamps.HOUR)

@@ -26,7 +26,7 @@ def judged(store: ObjectStore, *lines: str) -> BillingVerdict:
     """A delivery of ``DAY``, and what the job that looks at it leaves behind."""
     deliver(store, *lines)
     verdict = process_export(store, DAY, currency="EUR", lag=timedelta(hours=3))
-    store.put(lake.billing_verdict(DAY), verdict.model_dump_json().encode())
+    store.put(lake.BILLING_VERDICT.key(DAY), verdict.model_dump_json().encode())
     return verdict
 
 
@@ -65,7 +65,7 @@ def test_a_day_waits_until_a_corrected_export_has_landed(metrics: BillingMetrics
 
 
 def test_a_day_without_a_verdict_waits(metrics: BillingMetrics, store: ObjectStore) -> None:
-    store.put(lake.billing_quarantine(NEXT) + "0123456789abcdef/reason.json", b"{}")
+    store.put(lake.BILLING_QUARANTINE.day(NEXT) + "0123456789abcdef/reason.json", b"{}")
     assert told(metrics, store) == (1, 1)
 
 
@@ -84,12 +84,12 @@ class TestDeliveriesThatNoVerdictIsAbout:
         assert unsettled(metrics, store) == 1
         verdict = process_export(store, DAY, currency="EUR", lag=timedelta(hours=3))
         assert unsettled(metrics, store) == 1
-        store.put(lake.billing_verdict(DAY), verdict.model_dump_json().encode())
+        store.put(lake.BILLING_VERDICT.key(DAY), verdict.model_dump_json().encode())
         assert (verdict.revision, unsettled(metrics, store)) == (1, 0)
 
     def test_another_control_total_alone_is_another_delivery(self, metrics: BillingMetrics, store: ObjectStore) -> None:
         judged(store, *LINES)
-        store.put(lake.billing_inbox(DAY) + "control.json", control(*CORRECTED))
+        store.put(lake.BILLING_INBOX.day(DAY) + "control.json", control(*CORRECTED))
         assert unsettled(metrics, store) == 1
 
     def test_the_same_files_again_are_the_same_delivery(self, metrics: BillingMetrics, store: ObjectStore) -> None:
@@ -121,8 +121,8 @@ class TestDeliveriesThatNoVerdictIsAbout:
     def test_what_is_no_day_or_no_delivery_does_not_count(self, metrics: BillingMetrics, store: ObjectStore) -> None:
         judged(store, *LINES)
         store.put("inbox/billing/dt=yesterday/export.csv", b"")
-        store.put(lake.billing_inbox(NEXT) + "notes.txt", b"")
-        store.put(lake.billing_inbox(DAY) + "notes.txt", b"")
+        store.put(lake.BILLING_INBOX.day(NEXT) + "notes.txt", b"")
+        store.put(lake.BILLING_INBOX.day(DAY) + "notes.txt", b"")
         assert unsettled(metrics, store) == 0
 
     def test_a_delivery_is_read_once(
@@ -143,7 +143,7 @@ def test_what_cannot_be_read_leaves_the_last_figures_and_their_age(
     before = metrics.registry.get_sample_value(metric_names.BILLING_READ)
     judged(store, *WRONG, LINES[1])
     if broken == "verdict":
-        store.put(lake.billing_verdict(DAY), b"{}")
+        store.put(lake.BILLING_VERDICT.key(DAY), b"{}")
         assert told(metrics, store) == (1, 1)
     else:
         assert told(metrics, ObjectStore(f"no-{store.bucket}", store._client)) == (1, 1)

@@ -26,7 +26,7 @@ def settled(store: ObjectStore, day: datetime = DAY) -> BillingVerdict:
 
 
 def manifest(store: ObjectStore, day: datetime = DAY) -> BillingManifest:
-    return BillingManifest.model_validate_json(store.get(lake.raw_billing_manifest(day)))
+    return BillingManifest.model_validate_json(store.get(lake.RAW_BILLING.manifest(day)))
 
 
 def everything(store: ObjectStore, prefix: str = "") -> dict[str, bytes]:
@@ -37,7 +37,7 @@ def watermark(store: ObjectStore, moment: datetime) -> None:
     """The raw log is whole up to ``moment``."""
     hour = moment - HOUR
     closed = RawManifest(hour=hour, revision_time=moment, watermark=moment, rows=0)
-    store.put(lake.raw_events_manifest(hour), closed.model_dump_json().encode())
+    store.put(lake.RAW_EVENTS.manifest(hour), closed.model_dump_json().encode())
 
 
 class TestAValidExport:
@@ -46,12 +46,12 @@ class TestAValidExport:
         verdict, landed = settled(store), manifest(store)
         assert (verdict.outcome, verdict.revision, verdict.rows, verdict.total) == ("landed", 0, 3, "17.25")
         assert (landed.currency, landed.total, landed.file.rows) == ("EUR", "17.25", 3)
-        assert verdict.key == lake.raw_billing(DAY) + landed.file.name
+        assert verdict.key == lake.RAW_BILLING.day(DAY) + landed.file.name
         assert store.get(verdict.key).decode().splitlines()[1:3] == [
             "sale-1,2026-03-01T10:00:00+00:00,12.50,EUR",
             "sale-2,2026-03-01T11:00:00+00:00,7.25,EUR",
         ]
-        assert store.get(lake.raw_billing_revision(DAY, 0)) == store.get(lake.raw_billing_manifest(DAY))
+        assert store.get(lake.RAW_BILLING.manifest_revision(DAY, 0)) == store.get(lake.RAW_BILLING.manifest(DAY))
 
     def test_counts_as_landed_by_rule_however_late_it_came(self, store: ObjectStore) -> None:
         watermark(store, DAY + 40 * timestamps.DAY)
@@ -87,8 +87,8 @@ class TestACorrectedExport:
         deliver(store, LINES[0])
         assert (settled(store).outcome, manifest(store).revision, manifest(store).total) == ("landed", 1, "12.50")
         assert manifest(store).file.name != former.key.rsplit("/", 1)[1]
-        kept = BillingManifest.model_validate_json(store.get(lake.raw_billing_revision(DAY, 0)))
-        assert store.get(lake.raw_billing(DAY) + kept.file.name)
+        kept = BillingManifest.model_validate_json(store.get(lake.RAW_BILLING.manifest_revision(DAY, 0)))
+        assert store.get(lake.RAW_BILLING.day(DAY) + kept.file.name)
 
     def test_counts_as_landed_when_the_raw_log_says_that_it_came(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
@@ -114,7 +114,7 @@ class TestACorrectedExport:
 
     def test_lands_after_quarantine(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
-        store.put(lake.billing_inbox(DAY) + "control.json", control(*LINES, total="1"))
+        store.put(lake.BILLING_INBOX.day(DAY) + "control.json", control(*LINES, total="1"))
         assert settled(store).outcome == "quarantined"
         deliver(store, *LINES)
         assert (settled(store).outcome, manifest(store).revision) == ("landed", 0)
@@ -145,8 +145,8 @@ class TestABadExport:
     def test_is_quarantined_whole_and_named_and_nothing_of_it_is_in_the_lake(
         self, store: ObjectStore, exported: bytes, controlled: bytes, reason: str
     ) -> None:
-        store.put(lake.billing_inbox(DAY) + "export.csv", exported)
-        store.put(lake.billing_inbox(DAY) + "control.json", controlled)
+        store.put(lake.BILLING_INBOX.day(DAY) + "export.csv", exported)
+        store.put(lake.BILLING_INBOX.day(DAY) + "control.json", controlled)
         inbox = everything(store)
         verdict = settled(store)
         assert (verdict.outcome, verdict.quarantined_exports, verdict.revision) == ("quarantined", 1, None)
@@ -164,20 +164,20 @@ class TestABadExport:
         deliver(store, *LINES)
         settled(store)
         before = everything(store, "raw/")
-        store.put(lake.billing_inbox(DAY) + "export.csv", export(*LINES[:2]))
+        store.put(lake.BILLING_INBOX.day(DAY) + "export.csv", export(*LINES[:2]))
         verdict = settled(store)
         assert (verdict.outcome, verdict.revision, verdict.total) == ("quarantined", 0, "17.25")
         assert everything(store, "raw/") == before
 
     def test_is_quarantined_once_however_often_it_is_looked_at(self, store: ObjectStore) -> None:
-        store.put(lake.billing_inbox(DAY) + "export.csv", b"")
+        store.put(lake.BILLING_INBOX.day(DAY) + "export.csv", b"")
         first = settled(store)
         before = everything(store)
         assert settled(store) == first
         assert everything(store) == before
 
     def test_without_a_control_total_is_quarantined_alone(self, store: ObjectStore) -> None:
-        store.put(lake.billing_inbox(DAY) + "export.csv", export(*LINES))
+        store.put(lake.BILLING_INBOX.day(DAY) + "export.csv", export(*LINES))
         verdict = settled(store)
         assert "control.json: was not delivered" in verdict.reason
         assert set(everything(store, verdict.key)) == {verdict.key + name for name in ("export.csv", "reason.json")}
@@ -254,7 +254,7 @@ class TestTheJob:
     def test_does_not_fail_over_a_bad_export(
         self, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        store.put(lake.billing_inbox(DAY) + "control.json", b"{}")
+        store.put(lake.BILLING_INBOX.day(DAY) + "control.json", b"{}")
         assert self.run(store, tmp_path, monkeypatch, DAY.isoformat()) == 0
         told = json.loads((tmp_path / "processing/output/verdict/verdict.json").read_bytes())
         assert told["outcome"] == "quarantined"

@@ -146,16 +146,16 @@ def start(store: Any, flush_interval: timedelta = AT_ONCE) -> tuple[ChangeSink, 
 
 def landed(store: ObjectStore, table: CdcTable = "ads", hour: datetime = HOUR) -> list[tuple[int, float]]:
     """(position, minute) of the changes that the hour's manifest names, in order."""
-    body = store.find(lake.raw_cdc_manifest(table, hour))
+    body = store.find(lake.RAW_CDC(table).manifest(hour))
     assert body is not None, "the hour is not closed"
     manifest = CdcManifest.model_validate_json(body)
-    lines = [line for f in manifest.files for line in store.get(lake.raw_cdc(table, hour) + f.name).splitlines()]
+    lines = [line for f in manifest.files for line in store.get(lake.RAW_CDC(table).hour(hour) + f.name).splitlines()]
     assert len(lines) == manifest.changes
     return sorted((found["source"]["lsn"], found["minute"]) for found in map(json.loads, lines))
 
 
 def is_closed(store: ObjectStore, hour: datetime, table: CdcTable = "ads") -> bool:
-    return store.find(lake.raw_cdc_manifest(table, hour)) is not None
+    return store.find(lake.RAW_CDC(table).manifest(hour)) is not None
 
 
 def test_an_hour_is_closed_when_a_heartbeat_has_passed_its_end(store: ObjectStore) -> None:
@@ -176,7 +176,7 @@ def test_hours_without_changes_are_closed_too_of_both_tables(store: ObjectStore)
     ]
     assert closed == list(timestamps.hours(HOUR, HOUR + 4 * timestamps.HOUR))
     assert all(is_closed(store, hour, "sellers") for hour in closed)
-    manifest = CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest("ads", HOUR)))
+    manifest = CdcManifest.model_validate_json(store.get(lake.RAW_CDC("ads").manifest(HOUR)))
     assert (manifest.files, manifest.watermark) == ((), HOUR + 4 * timestamps.HOUR)
 
 
@@ -263,7 +263,7 @@ def require_all_once(store: ObjectStore) -> None:
     assert landed(store) == [(2, 10), (2, 11), (6, 30)]
     assert landed(store, hour=HOUR + timestamps.HOUR) == [(4, 61), (7, 62), (7, 63)]
     assert landed(store, "sellers") == [(3, 12)]
-    assert not list(store.keys(lake.catalogue_table("ads"))), "no snapshot without these changes holds"
+    assert not list(store.keys(lake.CATALOGUE("ads").prefix)), "no snapshot without these changes holds"
 
 
 def test_a_roll_amid_changes_that_had_landed_already_forgets_none_of_them(store: ObjectStore) -> None:
@@ -280,9 +280,9 @@ def test_a_roll_amid_changes_that_had_landed_already_forgets_none_of_them(store:
 def test_a_late_change_lands_in_its_closed_hour_as_one_more_file(store: ObjectStore) -> None:
     sink, engine = start(store)
     sink.handle_batch(engine.deliver([beat(1, 0), change(2, 1), beat(3, 61)]))
-    before = CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest("ads", HOUR)))
+    before = CdcManifest.model_validate_json(store.get(lake.RAW_CDC("ads").manifest(HOUR)))
     sink.handle_batch(engine.deliver([change(4, 2)]))
-    after = CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest("ads", HOUR)))
+    after = CdcManifest.model_validate_json(store.get(lake.RAW_CDC("ads").manifest(HOUR)))
     assert set(before.files) < set(after.files)
     assert landed(store) == [(2, 1), (4, 2)]
 
@@ -293,7 +293,7 @@ def test_a_snapshot_counts_only_when_it_is_whole(store: ObjectStore, monkeypatch
     rows = [change(1, minute, op="r", snapshot=True) for minute in (1, 2)]
     sink.handle_batch(engine.deliver(rows))
     sink.close()
-    assert store.find(lake.cdc_checkpoint("adrank")) is None
+    assert store.find(lake.CDC_CHECKPOINT.of("adrank")) is None
     sink, engine = start(store)
     again = [change(9, 2, op="r", snapshot=True), change(9, 3, op="r", snapshot=True, last=True)]
     sink.handle_batch(engine.deliver([*again, beat(10, 60), beat(11, 61)]))

@@ -51,7 +51,7 @@ class Sink:
             if table.num_rows:
                 hour = floor_hour(table["event_time"][0].as_py())
                 name = f"{self._stream.events.topic}+{partition}+{message.offset():010d}.zstd.parquet"
-                self._stream.lake.put(lake.raw_events(hour) + name, event_table.parquet_bytes(table))
+                self._stream.lake.put(lake.RAW_EVENTS.hour(hour) + name, event_table.parquet_bytes(table))
 
 
 def look(stream: Stream, **changed: Any) -> tuple[int, list[str]]:
@@ -106,7 +106,7 @@ def test_a_file_that_the_sink_has_not_committed_is_in_no_manifest(stream: Stream
     stream.reach(HOUR + timedelta(hours=2))
     sink.write()
     torn = f"{stream.events.topic}+0+0000009999.zstd.parquet"
-    stream.lake.put(lake.raw_events(HOUR) + torn, b"half a file")
+    stream.lake.put(lake.RAW_EVENTS.hour(HOUR) + torn, b"half a file")
     closed(stream)
     assert stream.ids(HOUR) == ["a"]
 
@@ -183,7 +183,7 @@ def test_a_clock_far_ahead_of_the_walls_closes_no_hour_and_its_file_is_reported(
     sink.write()
     hours, refused = look(stream, max_future=timedelta(hours=1), clock_skew=timedelta(minutes=1))
     assert hours == 0
-    keys = [f"{lake.raw_events(wrong)}{stream.events.topic}+{p}+0000000001.zstd.parquet" for p in PARTITIONS]
+    keys = [f"{lake.RAW_EVENTS.hour(wrong)}{stream.events.topic}+{p}+0000000001.zstd.parquet" for p in PARTITIONS]
     assert refused == [f"too far ahead of the wall clock: s3://{stream.lake.bucket}/{key}" for key in keys]
     known = checkpoints.read(stream.lake, stream.events.topic, PARTITIONS)
     assert [checkpoint.clock for checkpoint in known if checkpoint] == [now] * 3
@@ -212,7 +212,7 @@ def test_a_file_later_than_the_lookback_is_reported_and_in_no_manifest(stream: S
     stream.reach(HOUR + timedelta(hours=2))
     sink.write()
     _, refused = look(stream)
-    key = f"{lake.raw_events(old)}{stream.events.topic}+0+0000000002.zstd.parquet"
+    key = f"{lake.RAW_EVENTS.hour(old)}{stream.events.topic}+0+0000000002.zstd.parquet"
     assert [said.partition(": ")[2] for said in refused] == [f"s3://{stream.lake.bucket}/{key}"]
     assert stream.manifest(old) is None
     assert stream.ids(stays) == ["stays"]

@@ -38,7 +38,7 @@ def folder_of(sink: dict[str, str], topic: str) -> str:
 def test_events_land_where_the_archiver_puts_them() -> None:
     document = load("s3-sink-events.json")
     sink = document["config"]
-    assert folder_of(sink, sink["topics"]) == lake.raw_events(HOUR)
+    assert folder_of(sink, sink["topics"]) == lake.RAW_EVENTS.hour(HOUR)
     assert sink["s3.bucket.name"] == Lake().bucket
     assert sink["errors.deadletterqueue.topic.name"] == Events().dead_letter_topic
     assert f"connect-{document['name']}" == GROUP
@@ -48,7 +48,7 @@ def test_changes_land_where_the_capture_puts_them() -> None:
     sink = load("s3-sink-cdc.json")["config"]
     assert tuple(sink["topics"].split(",")) == TABLES
     for table in TABLES:
-        assert folder_of(sink, table) == lake.raw_cdc(table, HOUR)
+        assert folder_of(sink, table) == lake.RAW_CDC(table).hour(HOUR)
 
 
 def test_the_connector_is_configured_as_the_embedded_engine() -> None:

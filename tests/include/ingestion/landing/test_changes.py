@@ -18,7 +18,7 @@ END = HOUR + timestamps.HOUR
 
 
 def manifest(store: ObjectStore, table: str = "ads", hour: datetime = HOUR) -> CdcManifest:
-    return CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest(table, hour)))
+    return CdcManifest.model_validate_json(store.get(lake.RAW_CDC(table).manifest(hour)))
 
 
 def test_more_files_of_an_hour_join_those_that_are_named_already(store: ObjectStore) -> None:
@@ -71,13 +71,13 @@ def test_quiet_hours_of_history_get_manifests_and_others_keep_theirs(store: Obje
     for table, hour in (("ads", HOUR - timestamps.HOUR), ("ads", END), ("sellers", HOUR)):
         quiet = manifest(store, table, hour)
         assert (quiet.table, quiet.hour, quiet.files, quiet.watermark) == (table, hour, (), hour + timestamps.HOUR)
-    assert store.find(lake.raw_cdc_manifest("ads", END + timestamps.HOUR)) is None
+    assert store.find(lake.RAW_CDC("ads").manifest(END + timestamps.HOUR)) is None
 
 
 def snapshot(store: ObjectStore, table: str, day: datetime, attempt: str = "1") -> str:
     """A snapshot that claims to hold; returns the claim's key."""
     key = lake.catalogue_claim(table, day, attempt)
-    for name in (key, lake.catalogue_manifest(table, day), f"{lake.catalogue(table, day)}{attempt}/part-0.parquet"):
+    for name in (key, lake.CATALOGUE(table).manifest(day), f"{lake.CATALOGUE(table).day(day)}{attempt}/part-0.parquet"):
         store.put(name, b"")
     return key
 

@@ -44,9 +44,9 @@ def objects(store: ObjectStore) -> dict[str, bytes]:
 
 def test_an_hour_lands_as_one_file_and_a_manifest_that_names_it(store: ObjectStore) -> None:
     manifest = raw_events.land_hour(store, HOUR, events(1, 2, 3))
-    assert RawManifest.model_validate_json(store.get(lake.raw_events_manifest(HOUR))) == manifest
+    assert RawManifest.model_validate_json(store.get(lake.RAW_EVENTS.manifest(HOUR))) == manifest
     (file,) = manifest.files
-    body = store.get(lake.raw_events(HOUR) + file.name)
+    body = store.get(lake.RAW_EVENTS.hour(HOUR) + file.name)
     assert hashlib.sha256(body).hexdigest() == file.sha256
     landed = pq.read_table(io.BytesIO(body))
     assert landed.schema.equals(EVENT_SCHEMA)
@@ -74,7 +74,7 @@ def test_other_rows_land_as_another_file(store: ObjectStore) -> None:
 def test_an_empty_hour_has_a_manifest_and_no_file(store: ObjectStore) -> None:
     manifest = raw_events.land_hour(store, HOUR, event_table.empty())
     assert (manifest.rows, manifest.files) == (0, ())
-    assert list(store.keys()) == [lake.raw_events_manifest(HOUR)]
+    assert list(store.keys()) == [lake.RAW_EVENTS.manifest(HOUR)]
 
 
 def test_watermark_revision_and_counts_are_carried(store: ObjectStore) -> None:
@@ -138,7 +138,7 @@ def test_change_data_lands_as_json_lines_under_its_table(store: ObjectStore) -> 
     envelope = {"op": "c", "ts_ms": 1, "before": None, "after": {"ad_id": "a"}, "source": {"table": "ads", "lsn": 1}}
     manifest = changes.land_cdc(store, "ads", HOUR, [envelope, {**envelope, "op": "u"}])
     assert (manifest.changes, manifest.watermark) == (2, HOUR + timestamps.HOUR)
-    key = lake.raw_cdc("ads", HOUR) + manifest.files[0].name
+    key = lake.RAW_CDC("ads").hour(HOUR) + manifest.files[0].name
     assert [json.loads(line)["op"] for line in store.get(key).splitlines()] == ["c", "u"]
 
 

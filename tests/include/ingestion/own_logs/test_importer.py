@@ -36,7 +36,7 @@ def landed(store: ObjectStore) -> list[Row]:
     for key in sorted(store.keys("raw/events/")):
         if key.endswith(lake.MANIFEST):
             manifest = RawManifest.model_validate_json(store.get(key))
-            prefix = lake.raw_events(manifest.hour)
+            prefix = lake.RAW_EVENTS.hour(manifest.hour)
             for file in manifest.files:
                 rows += pq.read_table(io.BytesIO(store.get(prefix + file.name))).to_pylist()
     return rows
@@ -88,7 +88,7 @@ def test_every_hour_between_first_and_last_event_has_a_manifest(tmp_path: Path, 
     assert imported(tmp_path, store).hours == 48
     manifests = [key for key in store.keys("raw/events/") if key.endswith(lake.MANIFEST)]
     assert len(manifests) == 48
-    assert RawManifest.model_validate_json(store.get(lake.raw_events_manifest(TEN + HOUR))).rows == 0
+    assert RawManifest.model_validate_json(store.get(lake.RAW_EVENTS.manifest(TEN + HOUR))).rows == 0
 
 
 def test_one_impression_is_a_log(tmp_path: Path, store: ObjectStore) -> None:
@@ -191,7 +191,7 @@ def test_an_outcome_without_impression_is_kept_apart_counted_and_visible(tmp_pat
     (key,) = store.keys("raw/rejected/")
     kept = pq.read_table(io.BytesIO(store.get(key))).to_pylist()
     assert {row["reason"] for row in kept} == {"outcome without impression"}
-    assert RawManifest.model_validate_json(store.get(lake.raw_events_manifest(TEN))).rejected_rows == 2
+    assert RawManifest.model_validate_json(store.get(lake.RAW_EVENTS.manifest(TEN))).rejected_rows == 2
 
 
 def test_outcomes_later_than_the_maturity_window_are_counted(tmp_path: Path) -> None:
@@ -271,9 +271,11 @@ def test_billed_amounts_replace_the_revenue_of_their_event(tmp_path: Path, store
     revenue = {row["event_id"]: row["revenue"] for row in landed(store)}
     assert (revenue["b1"], revenue["c2"], revenue["c0"]) == (7.5, 7.0, None)
     day = datetime(2026, 3, 4, tzinfo=UTC)
-    manifest = BillingManifest.model_validate_json(store.get(lake.raw_billing_manifest(day)))
+    manifest = BillingManifest.model_validate_json(store.get(lake.RAW_BILLING.manifest(day)))
     assert (manifest.file.rows, manifest.total, manifest.currency) == (4, "17.500000", "EUR")
-    assert len(list(csv.DictReader(io.StringIO(store.get(lake.raw_billing(day) + manifest.file.name).decode())))) == 4
+    assert (
+        len(list(csv.DictReader(io.StringIO(store.get(lake.RAW_BILLING.day(day) + manifest.file.name).decode())))) == 4
+    )
 
 
 def test_billing_covers_every_day_from_the_first_event_to_its_last_row(tmp_path: Path, store: ObjectStore) -> None:

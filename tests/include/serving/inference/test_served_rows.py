@@ -80,7 +80,7 @@ class Lake:
         self.objects[key] = body
 
     def rows(self, hour: datetime) -> list[dict[str, Any]]:
-        bodies = [body for key, body in sorted(self.objects.items()) if key.startswith(lake.served(hour))]
+        bodies = [body for key, body in sorted(self.objects.items()) if key.startswith(lake.SERVED_ROWS.hour(hour))]
         return [row for body in bodies for row in logged(body)]
 
 
@@ -260,7 +260,7 @@ def test_a_container_logs_what_it_served_and_writes_it_when_it_ends(
         _rank(client, request(1, event_time=None))
     keys = [item["Key"] for item in lake_bucket.list_objects_v2(Bucket=BUCKET)["Contents"]]
     assert len(keys) == 1, "a request without event time belongs to no hour"
-    assert keys[0].startswith(lake.served(AS_OF))
+    assert keys[0].startswith(lake.SERVED_ROWS.hour(AS_OF))
     body = lake_bucket.get_object(Bucket=BUCKET, Key=keys[0])["Body"].read()
     found = {(row["group"], row["entity_id"]): row for row in logged(body)}
     assert {entity for group, entity in found if group == "ad_engagement"} == {"a0", "a1"}

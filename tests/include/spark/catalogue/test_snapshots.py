@@ -45,7 +45,7 @@ def test_history_on_top_of_snapshots_is_the_history_of_everything(
     for day in (1, 2):
         assert ensure(spark, files, "ads", at(24 * day))
         for hour in timestamps.hours(at(24 * (day - 1)), at(24 * day)):
-            shutil.rmtree(raw_lake.path(lake.raw_cdc("ads", hour)))
+            shutil.rmtree(raw_lake.path(lake.RAW_CDC("ads").hour(hour)))
     assert versions(spark, files, at(55), at(70)) == everything, "of what was folded nothing is left to read"
 
 
@@ -96,7 +96,7 @@ def test_a_snapshot_has_the_same_rows_from_whatever_it_is_written(
     landed(raw_lake.root, orderly(random.Random(4), 2, truncations=True), 2)
     assert ensure(spark, files, "ads", at(48))
     from_everything = snapshot_rows(spark, files, at(48))
-    manifest = raw_lake.path(lake.catalogue_manifest("ads", at(48)))
+    manifest = raw_lake.path(lake.CATALOGUE("ads").manifest(at(48)))
     there = manifest.read_text()
     assert ensure(spark, files, "ads", at(48))
     assert manifest.read_text() == there, "what is there stays"
@@ -115,7 +115,7 @@ def test_a_change_behind_a_snapshot_is_in_history_at_once_and_in_the_next_snapsh
     everything = versions(spark, files, at(24), at(48))
     assert "7.0" in str(everything)
     assert ensure(spark, files, "ads", at(24))
-    shutil.rmtree(raw_lake.path(lake.raw_cdc("ads", at(4))))
+    shutil.rmtree(raw_lake.path(lake.RAW_CDC("ads").hour(at(4))))
     assert versions(spark, files, at(24), at(48)) == everything
 
 
@@ -124,15 +124,15 @@ def test_a_day_before_which_an_hour_is_open_has_no_snapshot_yet(
 ) -> None:
     settled(raw_lake)
     assert not ensure(spark, files, "ads", at(72))
-    raw_lake.path(lake.raw_cdc_manifest("ads", at(47))).unlink()
+    raw_lake.path(lake.RAW_CDC("ads").manifest(at(47))).unlink()
     assert not ensure(spark, files, "ads", at(48))
-    assert not raw_lake.path(lake.catalogue_table("ads")).exists()
+    assert not raw_lake.path(lake.CATALOGUE("ads").prefix).exists()
 
 
 def test_a_snapshot_of_other_columns_is_not_taken(raw_lake: TestLake, spark: SparkSession, files: LakeFiles) -> None:
     settled(raw_lake)
     assert ensure(spark, files, "ads", at(24))
-    path = raw_lake.path(lake.catalogue_manifest("ads", at(24)))
+    path = raw_lake.path(lake.CATALOGUE("ads").manifest(at(24)))
     manifest = CatalogueManifest.model_validate_json(path.read_text())
     del manifest.columns["title"]
     path.write_text(manifest.model_dump_json())
@@ -146,7 +146,7 @@ def test_a_torn_file_of_a_day_that_is_folded_is_not_looked_at(
     settled(raw_lake)
     assert ensure(spark, files, "ads", at(24))
     for hour in (at(3), at(30)):
-        (raw_lake.path(lake.raw_cdc("ads", hour)) / "part-0.jsonl").unlink()
+        (raw_lake.path(lake.RAW_CDC("ads").hour(hour)) / "part-0.jsonl").unlink()
         if hour == at(3):
             assert versions(spark, files, at(24), at(30))
     with pytest.raises(change_data.CdcFileTornError, match="hr=06"):

@@ -250,7 +250,7 @@ def test_an_hour_that_the_capture_process_has_not_closed_is_refused(
     raw_lake: TestLake, spark: SparkSession, files: LakeFiles
 ) -> None:
     raw_lake.changes("ads", at(0), [captured("c", at(0), 1, ad(1))])
-    checkpoint = raw_lake.path(lake.cdc_checkpoint("adrank"))
+    checkpoint = raw_lake.path(lake.CDC_CHECKPOINT.of("adrank"))
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_text('{"since": null}')
     assert views.history(spark, files, "ads", BEGINNING, at(2)).count() == 1

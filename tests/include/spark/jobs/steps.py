@@ -31,11 +31,11 @@ def run(lake_: TestLake, group: str, start: datetime, end: datetime, *more: str)
 
 
 def manifest(lake_: TestLake, group: str, hour: datetime, revision: int = 0) -> FeatureManifest:
-    return FeatureManifest.model_validate(lake_.read_json(lake.features_manifest(group, hour, revision)))
+    return FeatureManifest.model_validate(lake_.read_json(lake.FEATURES(group).manifest(hour, revision)))
 
 
 def rows(lake_: TestLake, group: str, hour: datetime, revision: int = 0) -> dict[str, dict[str, Any]]:
-    prefix, named = lake_.path(lake.features(group, hour, revision)), manifest(lake_, group, hour, revision)
+    prefix, named = lake_.path(lake.FEATURES(group).revision(hour, revision)), manifest(lake_, group, hour, revision)
     found = [row for name in named.files for row in pq.read_table(prefix / name).to_pylist()]
     assert len(found) == named.rows
     return {row["entity_id"]: row for row in found}

@@ -238,7 +238,7 @@ def test_a_sample_is_new_every_hour_and_the_same_when_an_hour_is_audited_again(
 
 
 def served(raw_lake: TestLake, hour: datetime, *rows: dict[str, Any]) -> None:
-    path = raw_lake.path(lake.served(hour)) / "i-0.jsonl"
+    path = raw_lake.path(lake.SERVED_ROWS.hour(hour)) / "i-0.jsonl"
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -327,7 +327,7 @@ def test_a_broken_line_of_the_served_log_is_an_error(
 ) -> None:
     features.hour(at(0), {})
     served(raw_lake, at(0), row("a", at(1), 1.0))
-    with (raw_lake.path(lake.served(at(0))) / "i-0.jsonl").open("a") as log:
+    with (raw_lake.path(lake.SERVED_ROWS.hour(at(0))) / "i-0.jsonl").open("a") as log:
         log.write('{"group": "ad_eng')
     with pytest.raises(Exception, match=r"i-0\.jsonl|[Mm]alformed"):
         audit(at(0))

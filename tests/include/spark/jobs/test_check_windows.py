@@ -65,7 +65,7 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
             if chance.random() < 0.5
         ]
         told += rows
-        folder = lake.tiles(GROUP, at(hour))
+        folder = lake.TILES(GROUP).revision(at(hour), 0)
         named = tuple("rev=000/" + name for name in put(raw_lake, folder, rows))
         manifest = TileManifest(group=GROUP, hour=at(hour), counts=tiles.fingerprint, raw=raw.digest, files=named)
         raw_lake.path(folder + lake.MANIFEST).write_text(manifest.model_dump_json())
@@ -84,10 +84,10 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
         for ad in ads
         if (rows := [row for row in told if row["entity_id"] == ad and row["hour_no"] < number(24)])
     ]
-    named = put(raw_lake, lake.rollup(GROUP, at(0)), of_day)
+    named = put(raw_lake, lake.ROLLUPS(GROUP).day(at(0)), of_day)
     added = tuple(raw.digest for raw in raws[:24])
     rollup = RollupManifest(group=GROUP, day=at(0), counts=tiles.fingerprint, tiles=added, files=named)
-    raw_lake.path(lake.rollup(GROUP, at(0)) + lake.MANIFEST).write_text(rollup.model_dump_json())
+    raw_lake.path(lake.ROLLUPS(GROUP).manifest(at(0))).write_text(rollup.model_dump_json())
 
     for hour in (HOURS - 2, HOURS - 1):
         ended = []
@@ -99,10 +99,10 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
             }
             if any(sums.values()):
                 ended.append({"entity_id": ad} | sums | latest(rows))
-        named = put(raw_lake, lake.windows(GROUP, at(hour)), ended)
+        named = put(raw_lake, lake.WINDOWS(GROUP).hour(at(hour)), ended)
         state = windows.raw_state(raws[: hour + 1])
         window = WindowManifest(group=GROUP, hour=at(hour), counts=tiles.fingerprint, raw=state, files=named)
-        raw_lake.path(lake.windows(GROUP, at(hour)) + lake.MANIFEST).write_text(window.model_dump_json())
+        raw_lake.path(lake.WINDOWS(GROUP).manifest(at(hour))).write_text(window.model_dump_json())
     return raw_lake
 
 
@@ -142,7 +142,7 @@ def test_what_adds_up_passes_and_says_how_much_was_compared(
 
 
 def test_one_wrong_count_of_one_entity_is_named_with_both_values(day_and_more: TestLake) -> None:
-    damage(day_and_more, lake.windows(GROUP, LAST), plus_one("clicks_7d", "ad-3"))
+    damage(day_and_more, lake.WINDOWS(GROUP).hour(LAST), plus_one("clicks_7d", "ad-3"))
     with pytest.raises(SystemExit) as failed:
         check()
     (told,) = str(failed.value).split("; ")
@@ -153,20 +153,22 @@ def test_one_wrong_count_of_one_entity_is_named_with_both_values(day_and_more: T
 
 def test_a_lost_entity_is_found(day_and_more: TestLake) -> None:
     damage(
-        day_and_more, lake.windows(GROUP, LAST), lambda table: table.filter(pc.not_equal(table["entity_id"], "ad-2"))
+        day_and_more,
+        lake.WINDOWS(GROUP).hour(LAST),
+        lambda table: table.filter(pc.not_equal(table["entity_id"], "ad-2")),
     )
     with pytest.raises(SystemExit, match=r"entity_id=ad-2, .*kept None, the tiles add up to \d"):
         check()
 
 
 def test_a_wrong_roll_up_is_found(day_and_more: TestLake) -> None:
-    damage(day_and_more, lake.rollup(GROUP, at(0)), plus_one("impressions", "ad-1"))
+    damage(day_and_more, lake.ROLLUPS(GROUP).day(at(0)), plus_one("impressions", "ad-1"))
     with pytest.raises(SystemExit, match=r"roll-ups, entity_id=ad-1, hour_no=\d+, impressions: kept"):
         check()
 
 
 def test_an_hour_without_its_tile_is_named(day_and_more: TestLake) -> None:
-    shutil.rmtree(day_and_more.path(lake.tiles_hour(GROUP, at(7))))
+    shutil.rmtree(day_and_more.path(lake.TILES(GROUP).hour(at(7))))
     with pytest.raises(TileMissingError, match=re.escape(at(7).isoformat())):
         check()
 
@@ -174,7 +176,7 @@ def test_an_hour_without_its_tile_is_named(day_and_more: TestLake) -> None:
 def test_windows_that_late_events_outdated_prove_nothing_and_older_ones_are_too(day_and_more: TestLake) -> None:
     more: dict[str, Any] = event("late", "click", at(HOURS - 1, 30), "ad-0")
     day_and_more.late(LAST, [more], revision_time=at(HOURS + 1))
-    damage(day_and_more, lake.windows(GROUP, LAST), plus_one("clicks_7d", "ad-3"))
+    damage(day_and_more, lake.WINDOWS(GROUP).hour(LAST), plus_one("clicks_7d", "ad-3"))
     check()
     day_and_more.late(at(20), [event("later", "click", at(20, 30), "ad-0")], revision_time=at(HOURS + 1))
     with pytest.raises(NoWindowsError, match="none would be carried on"):

@@ -134,7 +134,7 @@ def test_an_hour_reads_no_change_data_of_days_that_its_group_does_not_look_back_
     raw_lake.change("ads", at(23), "u", ad("a", 150, seller="s1"))
     run(raw_lake, "seller_stats", at(24), at(25))
     for hour in (0, 23):
-        shutil.rmtree(raw_lake.path(lake.raw_cdc("ads", at(hour))))
+        shutil.rmtree(raw_lake.path(lake.RAW_CDC("ads").hour(at(hour))))
     run(raw_lake, "seller_stats", at(25), at(26))
     assert rows(raw_lake, "seller_stats", at(25))["s1"]["seller_item_count"] == 1
 
@@ -173,7 +173,7 @@ def test_the_mean_price_does_not_depend_on_the_order_of_the_changes(raw_lake: Te
             {"op": "r", "ts_ms": int(at(0).timestamp() * 1000), "after": ad(f"a{price}", price), "source": {"lsn": 1}}
             for price in prices
         ]
-        shutil.rmtree(raw_lake.path(lake.raw_cdc_table("ads")), ignore_errors=True)
+        shutil.rmtree(raw_lake.path(lake.RAW_CDC("ads").prefix), ignore_errors=True)
         raw_lake.changes("ads", at(0), changes)
         run(raw_lake, "ad_attributes", at(0), at(1))
         digests.add(manifest(raw_lake, "ad_attributes", at(0)).content_digest)
@@ -186,12 +186,12 @@ def test_what_a_killed_step_left_behind_does_not_come_in(raw_lake: TestLake, spa
     run(raw_lake, "ad_engagement", at(0), at(1))
     written = manifest(raw_lake, "ad_engagement", at(0))
     group = raw_lake.path("features/ad_engagement")
-    partition = raw_lake.path(lake.features("ad_engagement", at(0)))
+    partition = raw_lake.path(lake.FEATURES("ad_engagement").revision(at(0), 0))
     for left in ("_temporary/0/task_202603010000001_0001_m_000000", ".spark-staging-dead"):
         folder = group / left / partition.relative_to(group)
         folder.mkdir(parents=True)
         shutil.copy(partition / written.files[0], folder / "part-00000-dead.c000.snappy.parquet")
-    raw_lake.path(lake.features_manifest("ad_engagement", at(0))).unlink()
+    raw_lake.path(lake.FEATURES("ad_engagement").manifest(at(0))).unlink()
     run(raw_lake, "ad_engagement", at(0), at(1))
     again = manifest(raw_lake, "ad_engagement", at(0))
     assert (again.rows, again.content_digest) == (written.rows, written.content_digest)
@@ -250,7 +250,7 @@ def test_hours_before_the_first_that_landed_are_empty(raw_lake: TestLake, spark:
 
 def test_a_torn_hour_is_refused(raw_lake: TestLake, spark: SparkSession) -> None:
     raw_lake.land(at(0), [event("i1", "impression", at(0), "a")])
-    path = raw_lake.path(lake.raw_events_manifest(at(0)))
+    path = raw_lake.path(lake.RAW_EVENTS.manifest(at(0)))
     path.write_text(path.read_text().replace('"rows":1', '"rows":2'))
     with pytest.raises(
         PartsFailedError, match=r"RawHourTornError: .*hr=00/part-0\.parquet holds 1 rows, its manifest says 2"
@@ -267,10 +267,10 @@ def test_old_windows_go_unless_a_backfill_of_their_days_may_be_under_way(
     raw_lake.land(at(0), [event("i", "impression", at(0), "a")])
     written = {at(-125): timedelta(hours=25), at(-150): timedelta(hours=23), at(-90): timedelta(hours=90)}
     for hour, age in written.items():
-        kept = raw_lake.path(lake.windows("ad_engagement", hour)) / "part-0.parquet"
+        kept = raw_lake.path(lake.WINDOWS("ad_engagement").hour(hour)) / "part-0.parquet"
         kept.parent.mkdir(parents=True)
         kept.touch()
         os.utime(kept, times=(0, time.time() - age.total_seconds()))
     run(raw_lake, "ad_engagement", at(0), at(1))
-    days = {path.name for path in raw_lake.path(lake.all_windows("ad_engagement")).iterdir()}
+    days = {path.name for path in raw_lake.path(lake.WINDOWS("ad_engagement").prefix).iterdir()}
     assert days == {f"dt={hour:%Y-%m-%d}" for hour in (at(-150), at(-90), at(0))}

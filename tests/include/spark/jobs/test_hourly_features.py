@@ -89,7 +89,7 @@ def manifests(raw_lake: TestLake, hour: int) -> dict[str, tuple[int, str, tuple[
     """Of each group that has a partition: revision, digest and names of the files, which are random."""
     found = {}
     for name in GROUPS:
-        for path in sorted(raw_lake.path(lake.features_hour(name, at(hour))).glob(f"rev=*/{lake.MANIFEST}")):
+        for path in sorted(raw_lake.path(lake.FEATURES(name).hour(at(hour))).glob(f"rev=*/{lake.MANIFEST}")):
             manifest = FeatureManifest.model_validate_json(path.read_text())
             found[name] = (manifest.revision, manifest.content_digest, manifest.files)
     return found
@@ -109,7 +109,7 @@ def test_an_hour_is_computed_validated_pushed_and_audited(
     landed(raw_lake, 1)
     assert run(0) == dict.fromkeys(PARTS, "success")
     assert set(manifests(raw_lake, 0)) == set(GROUPS)
-    assert raw_lake.read_json(lake.validation(at(0)) + "results.json")["success"]
+    assert raw_lake.read_json(lake.VALIDATION.hour(at(0)) + "results.json")["success"]
     packed: Any = Redis(port=redis_server.port).get(redis_key(ENGAGEMENT, "a"))
     assert unpack(ENGAGEMENT, packed).values[ENGAGEMENT.names.index("impressions_7d")] == 1
     assert AuditManifest.model_validate(raw_lake.read_json(lake.audit(at(0)))).consistent
@@ -145,10 +145,10 @@ def test_an_hour_that_was_published_without_its_windows_gets_them_alone(raw_lake
     landed(raw_lake, 1)
     run(0)
     before = manifests(raw_lake, 0)
-    raw_lake.path(lake.windows("ad_engagement", at(0)) + lake.MANIFEST).unlink()
+    raw_lake.path(lake.WINDOWS("ad_engagement").manifest(at(0))).unlink()
     run(0)
     assert manifests(raw_lake, 0) == before, "nothing was computed twice"
-    assert raw_lake.path(lake.windows("ad_engagement", at(0)) + lake.MANIFEST).exists()
+    assert raw_lake.path(lake.WINDOWS("ad_engagement").manifest(at(0))).exists()
 
 
 def test_features_that_break_an_expectation_are_not_pushed(
@@ -173,7 +173,7 @@ def test_earlier_hours_that_late_events_changed_are_revised_first_and_validated(
     for hour in (0, 1):
         revision, digest, _ = manifests(raw_lake, hour)["ad_engagement"]
         assert revision == 1
-        results = raw_lake.read_json(lake.validation(at(hour)) + "results.json")
+        results = raw_lake.read_json(lake.VALIDATION.hour(at(hour)) + "results.json")
         assert results["content_digests"]["ad_engagement"] == digest
         assert manifests(raw_lake, hour)["ad_attributes"][0] == 0, "it reads no events"
 
@@ -194,7 +194,7 @@ def test_hours_that_a_killed_try_revised_are_validated_by_the_next(
             run(1)
     assert "validate" not in states(raw_lake, 1)
     run(1)
-    results = raw_lake.read_json(lake.validation(at(0)) + "results.json")
+    results = raw_lake.read_json(lake.VALIDATION.hour(at(0)) + "results.json")
     assert results["content_digests"]["ad_engagement"] == manifests(raw_lake, 0)["ad_engagement"][1]
 
 

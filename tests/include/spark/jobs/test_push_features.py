@@ -53,7 +53,7 @@ class Pusher:
         where = ["--redis-host", "127.0.0.1", "--redis-port", str(self._port), "--table", "none", "--region", "none"]
         retry = ["--retry-seconds", "20"]
         main(["--bucket", BUCKET, "--store", "redis", "--hour", at(hour, minute).isoformat(), *where, *retry, *more])
-        return PushManifest.model_validate(self._lake.read_json(lake.push_manifest("redis", at(hour))))
+        return PushManifest.model_validate(self._lake.read_json(lake.PUSHES("redis").manifest(at(hour))))
 
     def rows(self) -> dict[str, OnlineRow]:
         """Every row of the group in Redis, by entity."""
@@ -228,7 +228,7 @@ def test_a_push_that_was_taken_over_fails_and_does_not_call_itself_complete(
         dying(patch, lambda: pusher.push(1) and None)
         with pytest.raises(PushFencedError):
             pusher.push(0)
-    assert not raw_lake.path(lake.push_manifest("redis", at(0))).exists()
+    assert not raw_lake.path(lake.PUSHES("redis").manifest(at(0))).exists()
     assert pusher.rows() == {"a": OnlineRow(at(2), values(ADS, 1))}
 
 

@@ -46,7 +46,7 @@ def revise(start: datetime, end: datetime) -> list[datetime]:
 
 
 def revisions(raw_lake: TestLake, hour: datetime) -> list[str]:
-    return sorted(path.name for path in raw_lake.path(lake.features_hour(GROUP, hour)).iterdir())
+    return sorted(path.name for path in raw_lake.path(lake.FEATURES(GROUP).hour(hour)).iterdir())
 
 
 def content(raw_lake: TestLake, prefix: str) -> dict[str, str]:
@@ -82,7 +82,7 @@ def test_a_late_file_revises_exactly_the_partitions_that_it_touches(raw_lake: Te
     assert again.model_copy(update={"files": revised_manifest.files}) == revised_manifest
     assert revisions(raw_lake, at(3)) == ["rev=000", "rev=001"]
     assert (
-        content(raw_lake, lake.features(GROUP, at(3))).items()
+        content(raw_lake, lake.FEATURES(GROUP).revision(at(3), 0)).items()
         <= {name.removeprefix("dt=2026-03-01/hr=03/rev=000/"): digest for name, digest in before.items()}.items()
     )
 
@@ -126,9 +126,11 @@ def test_an_hour_first_computed_after_its_late_events_is_visible_only_after_them
 def test_another_layout_begins_again_at_revision_0(raw_lake: TestLake, spark: SparkSession) -> None:
     landed(raw_lake, 1)
     run(raw_lake, GROUP, at(0), at(1))
-    shutil.copytree(raw_lake.path(lake.features(GROUP, at(0))), raw_lake.path(lake.features(GROUP, at(0), 1)))
+    shutil.copytree(
+        raw_lake.path(lake.FEATURES(GROUP).revision(at(0), 0)), raw_lake.path(lake.FEATURES(GROUP).revision(at(0), 1))
+    )
     other = manifest(raw_lake, GROUP, at(0)).model_copy(update={"revision": 1, "fingerprint": "0" * 64})
-    raw_lake.path(lake.features_manifest(GROUP, at(0), 1)).write_text(other.model_dump_json())
+    raw_lake.path(lake.FEATURES(GROUP).manifest(at(0), 1)).write_text(other.model_dump_json())
     run(raw_lake, GROUP, at(0), at(1))
     assert revisions(raw_lake, at(0)) == ["rev=000"], "nothing can read the old ones any more"
     assert manifest(raw_lake, GROUP, at(0)).fingerprint == registry.load().group(GROUP).fingerprint
@@ -172,7 +174,7 @@ def test_who_lost_the_lease_while_it_cleared_writes_no_data(
 ) -> None:
     landed(raw_lake, 1)
     run(raw_lake, GROUP, at(0), at(1))
-    theirs = raw_lake.path(lake.features(GROUP, at(0))) / "part-theirs.parquet"
+    theirs = raw_lake.path(lake.FEATURES(GROUP).revision(at(0), 0)) / "part-theirs.parquet"
 
     def withdraw(files: LakeFiles, manifest: str, folder: str) -> None:
         withdrawn(files, manifest, folder)

@@ -76,7 +76,7 @@ def test_a_value_out_of_range_fails_by_name_and_stops_the_push(
 
 
 def verdict(raw_lake: TestLake, success: bool, digest: str) -> None:
-    path = raw_lake.path(lake.validation(at(0)) + "results.json")
+    path = raw_lake.path(lake.VALIDATION.hour(at(0)) + "results.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"success": success, "content_digests": {"ad_engagement": digest}}))
 
@@ -111,7 +111,7 @@ def test_features_of_another_layout_are_not_pushed(raw_lake: TestLake, spark: Sp
     group = registry.load().group("ad_engagement")
     raw_lake.land(at(0), [])
     run(raw_lake, group.name, at(0), at(1))
-    path = raw_lake.path(lake.features_manifest(group.name, at(0)))
+    path = raw_lake.path(lake.FEATURES(group.name).manifest(at(0)))
     path.write_text(path.read_text().replace(group.fingerprint, "0" * 64))
     with pytest.raises(
         LayoutMismatchError, match=f"layout 000000000000, group ad_engagement is {group.fingerprint[:12]}"
@@ -126,10 +126,10 @@ def test_pushing_again_changes_nothing_and_an_old_hour_never_wins(
     group = registry.load().group("ad_engagement")
     validate_hours(0, 2)
     for hour in (0, 1):
-        results = raw_lake.read_json(lake.validation(at(hour)) + "results.json")
+        results = raw_lake.read_json(lake.VALIDATION.hour(at(hour)) + "results.json")
         assert results["success"]
         assert results["content_digests"] == {
-            g.name: raw_lake.read_json(lake.features_manifest(g.name, at(hour)))["content_digest"]
+            g.name: raw_lake.read_json(lake.FEATURES(g.name).manifest(at(hour)))["content_digest"]
             for g in registry.load().groups
         }
     push_hour(redis_server, 1)
@@ -142,7 +142,7 @@ def test_pushing_again_changes_nothing_and_an_old_hour_never_wins(
     push_hour(redis_server, 1)
     push_hour(redis_server, 0)
     assert redis_server.get(redis_key(group, "a")) == there
-    assert raw_lake.read_json(lake.push_manifest("redis", at(0)))["written"] == 0
+    assert raw_lake.read_json(lake.PUSHES("redis").manifest(at(0)))["written"] == 0
     assert 0 < redis_server.ttl(redis_key(group, "a")) <= group.ttl_hours * 3600
 
 
@@ -157,7 +157,7 @@ def empty_partition(raw_lake: TestLake, group: FeatureGroup, hour: datetime) -> 
         content_digest="nothing",
         files=(),
     )
-    path = raw_lake.path(lake.features_manifest(group.name, hour))
+    path = raw_lake.path(lake.FEATURES(group.name).manifest(hour))
     path.parent.mkdir(parents=True)
     path.write_text(manifest.model_dump_json())
 
@@ -176,10 +176,10 @@ def test_after_late_events_revisions_are_validated_and_the_newest_one_is_pushed(
     run(raw_lake, group.name, at(0), at(2))
 
     validate_revised(1, 2, at(-1))
-    assert not raw_lake.path(lake.validation(at(-1))).exists(), "no hour that was never computed"
+    assert not raw_lake.path(lake.VALIDATION.hour(at(-1))).exists(), "no hour that was never computed"
     for hour in (0, 1):
-        results = raw_lake.read_json(lake.validation(at(hour)) + "results.json")
-        revised = raw_lake.read_json(lake.features_manifest(group.name, at(hour), 1))
+        results = raw_lake.read_json(lake.VALIDATION.hour(at(hour)) + "results.json")
+        revised = raw_lake.read_json(lake.FEATURES(group.name).manifest(at(hour), 1))
         assert results["content_digests"][group.name] == revised["content_digest"]
     push_hour(redis_server, 1)
     there = redis_server.get(redis_key(group, "a"))

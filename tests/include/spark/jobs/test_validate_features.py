@@ -57,7 +57,7 @@ def land(raw_lake: TestLake, group: FeatureGroup, hour: datetime, rows: Sequence
         content_digest=f"{group.name} {len(rows)}",
         files=("part-0.parquet",) if rows else (),
     )
-    path = raw_lake.path(lake.features_manifest(group.name, hour))
+    path = raw_lake.path(lake.FEATURES(group.name).manifest(hour))
     path.parent.mkdir(parents=True, exist_ok=True)
     if rows:
         pq.write_table(table(group, rows), path.parent / "part-0.parquet")
@@ -142,7 +142,7 @@ def test_few_rows_may_answer_what_they_just_lost(raw_lake: TestLake, spark: Spar
 
 def test_columns_are_looked_at_as_they_were_written(raw_lake: TestLake, spark: SparkSession, tmp_path: Path) -> None:
     manifest = land(raw_lake, AFFINITY, at(0), [row(AFFINITY, "u", at(1))])
-    part = raw_lake.path(lake.features(AFFINITY.name, at(0))) / manifest.files[0]
+    part = raw_lake.path(lake.FEATURES(AFFINITY.name).revision(at(0), 0)) / manifest.files[0]
     first, *_, last = AFFINITY.names
     rows = pq.read_table(part).drop_columns([last])
     pq.write_table(rows.set_column(3, first, rows[first].cast(pa.float64())), part)
@@ -173,11 +173,11 @@ def test_what_each_run_found_is_kept_and_a_retry_replaces_only_its_own(raw_lake:
 
     landed(raw_lake, 1)
     validate_hours(0, 2, run=second)
-    newest = raw_lake.read_json(lake.validation(at(0)) + "results.json")
+    newest = raw_lake.read_json(lake.VALIDATION.hour(at(0)) + "results.json")
     assert newest["success"]
     assert newest["run"] == lake.validation_run(at(1), second)
     assert newest["content_digests"] == {
-        group.name: raw_lake.read_json(lake.features_manifest(group.name, at(0)))["content_digest"]
+        group.name: raw_lake.read_json(lake.FEATURES(group.name).manifest(at(0)))["content_digest"]
         for group in registry.load().groups
     }
     found = raw_lake.read_json(newest["run"] + "results.json")
@@ -200,7 +200,7 @@ def test_an_hour_with_far_fewer_rows_than_the_day_before_stops_the_push(
         landed(raw_lake, number)
     land(raw_lake, AFFINITY, at(48), [row(AFFINITY, "u0", at(49))])
     before = land(raw_lake, SELLERS, at(24), [row(SELLERS, f"s{n}", at(25)) for n in range(9)])
-    path = raw_lake.path(lake.features_manifest(SELLERS.name, at(24)))
+    path = raw_lake.path(lake.FEATURES(SELLERS.name).manifest(at(24)))
     path.write_text(before.model_copy(update={"fingerprint": "of another layout"}).model_dump_json())
     with pytest.raises(SystemExit) as stopped:
         validate_hours(48, 49)
@@ -215,7 +215,7 @@ def test_hours_before_the_range_are_looked_at_where_they_were_computed(raw_lake:
     landed(raw_lake, 1)
     landed(raw_lake, 3)
     validate_revised(3, 4, at(0))
-    told = [number for number in range(4) if raw_lake.path(lake.validation(at(number)) + "results.json").exists()]
+    told = [number for number in range(4) if raw_lake.path(lake.VALIDATION.hour(at(number)) + "results.json").exists()]
     assert told == [1, 3]
 
 

@@ -139,7 +139,7 @@ def test_a_file_whose_times_are_no_times_is_refused(log: Log) -> None:
 
 def test_a_manifest_of_another_partition_is_refused(log: Log) -> None:
     features = write_features(log.root / "in", "ad_engagement", [("a", NOON, NOON, {})])
-    path = features / lake.features("ad_engagement", NOON - HOUR)
+    path = features / lake.FEATURES("ad_engagement").revision(NOON - HOUR, 0)
     path.rename(path.with_name("rev=001"))
     with pytest.raises(FeatureFilesError, match=r"rev=001.* is the manifest of another partition: .*rev=000"):
         log.build(BACKGROUND, features=features)

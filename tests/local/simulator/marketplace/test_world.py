@@ -222,15 +222,17 @@ def test_history_lands_with_a_manifest_for_every_hour(small_world: World, store:
     end = start + timedelta(hours=5)
     rows = land_history(small_world, store, start, end)
     manifests = [
-        RawManifest.model_validate_json(store.get(lake.raw_events_manifest(h))) for h in timestamps.hours(start, end)
+        RawManifest.model_validate_json(store.get(lake.RAW_EVENTS.manifest(h))) for h in timestamps.hours(start, end)
     ]
     read = [
-        pq.read_table(io.BytesIO(store.get(lake.raw_events(m.hour) + file.name))) for m in manifests for file in m.files
+        pq.read_table(io.BytesIO(store.get(lake.RAW_EVENTS.hour(m.hour) + file.name)))
+        for m in manifests
+        for file in m.files
     ]
     assert rows == sum(m.rows for m in manifests) == sum(table.num_rows for table in read)
     for table in changes.TABLES:
         closed = [
-            CdcManifest.model_validate_json(store.get(lake.raw_cdc_manifest(table, h)))
+            CdcManifest.model_validate_json(store.get(lake.RAW_CDC(table).manifest(h)))
             for h in timestamps.hours(start, end)
         ]
         assert closed[0].changes > 0, "the snapshot of what was there before"

@@ -73,7 +73,7 @@ class Live:
         return document
 
     def manifest(self, hour: int) -> RawManifest:
-        return RawManifest.model_validate_json(self.store.get(lake.raw_events_manifest(LIVE_START + hour * HOUR)))
+        return RawManifest.model_validate_json(self.store.get(lake.RAW_EVENTS.manifest(LIVE_START + hour * HOUR)))
 
     def rows(self) -> list[dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}

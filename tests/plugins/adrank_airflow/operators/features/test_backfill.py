@@ -37,7 +37,7 @@ def compute(lake: Any, settings: Settings, hours: range) -> None:
             content_digest="",
             files=(),
         )
-        key = layout.features_manifest(GROUP.name, hour)
+        key = layout.FEATURES(GROUP.name).manifest(hour)
         lake.put_object(Bucket=settings.lake.bucket, Key=key, Body=manifest.model_dump_json().encode())
 
 
@@ -65,7 +65,7 @@ def test_what_late_events_outdated_is_computed_again(lake: Any, settings: Settin
     compute(lake, settings, range(54))
     hour = FIRST - 24 * timestamps.HOUR  # reaches into the range for three days
     raw = RawManifest(hour=hour, revision=1, revision_time=FIRST, watermark=FIRST, rows=0)
-    key = layout.raw_events_manifest(hour)
+    key = layout.RAW_EVENTS.manifest(hour)
     lake.put_object(Bucket=settings.lake.bucket, Key=key, Body=raw.model_dump_json().encode())
     assert [chunk["start"][:10] for chunk in plan(settings)] == ["2026-03-01", "2026-03-02", "2026-03-03"]
 

@@ -38,7 +38,7 @@ def table(lake: Any, settings: Settings) -> ExperimentsHook:
 def closed_hour(lake: Any, settings: Settings) -> None:
     manifest = RawManifest(hour=HOUR, revision_time=HOUR, watermark=HOUR + timestamps.HOUR, rows=0)
     lake.put_object(
-        Bucket=settings.lake.bucket, Key=layout.raw_events_manifest(HOUR), Body=manifest.model_dump_json().encode()
+        Bucket=settings.lake.bucket, Key=layout.RAW_EVENTS.manifest(HOUR), Body=manifest.model_dump_json().encode()
     )
 
 

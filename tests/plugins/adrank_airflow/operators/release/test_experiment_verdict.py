@@ -79,7 +79,7 @@ def judge(sensor: AwaitExperimentVerdictOperator, context: Any, look: int) -> An
 
 def test_the_first_look_waits_for_every_raw_hour_up_to_it(sensor: AwaitExperimentVerdictOperator, context: Any) -> None:
     wait = deferred(lambda: sensor.execute(context))
-    assert wait.trigger.keys == [layout.raw_events_manifest(START + timedelta(hours=n)) for n in range(12)]
+    assert wait.trigger.keys == [layout.RAW_EVENTS.manifest(START + timedelta(hours=n)) for n in range(12)]
     assert wait.trigger.deadline == (context["dag_run"].start_date + PLAN.wall_clock_timeout).isoformat()
     assert (wait.method_name, wait.kwargs) == ("measure", {"look": 1})
 
@@ -92,7 +92,7 @@ def test_closed_hours_are_measured_from_an_exact_list_of_files(
         manifest = RawManifest(
             hour=hour, revision_time=hour, watermark=hour + timestamps.HOUR, rows=1, files=(DataFile(name="p", rows=1),)
         )
-        sensor.lake.write_json(layout.raw_events_manifest(hour), json.loads(manifest.model_dump_json()))
+        sensor.lake.write_json(layout.RAW_EVENTS.manifest(hour), json.loads(manifest.model_dump_json()))
     requests: list[dict[str, Any]] = []
     monkeypatch.setattr(SageMakerJobsHook, "submit", lambda self, kind, request: requests.append(request))
     monkeypatch.setattr(SageMakerJobsHook, "describe", lambda self, kind, name: {"CreationTime": START})
@@ -101,24 +101,24 @@ def test_closed_hours_are_measured_from_an_exact_list_of_files(
     (request,) = requests
     (events,) = request["ProcessingInputs"]
     listed = sensor.lake.read_json(events["S3Input"]["S3Uri"].removeprefix("s3://adrank-lake/"))
-    assert listed[1:] == [layout.raw_events(START + timedelta(hours=n)) + "p" for n in range(12)]
+    assert listed[1:] == [layout.RAW_EVENTS.hour(START + timedelta(hours=n)) + "p" for n in range(12)]
 
 
 def test_a_look_is_handed_the_billing_that_had_landed_by_its_end(
     sensor: AwaitExperimentVerdictOperator, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hour = RawManifest(hour=START, revision_time=START, watermark=START, rows=1, files=(DataFile(name="p", rows=1),))
-    sensor.lake.write_json(layout.raw_events_manifest(START), json.loads(hour.model_dump_json()))
+    sensor.lake.write_json(layout.RAW_EVENTS.manifest(START), json.loads(hour.model_dump_json()))
     file = DataFile(name="b.csv", rows=1)
     billed = BillingManifest(day=START, landed_at=START + 12 * timestamps.HOUR, currency="EUR", total="1", file=file)
-    sensor.lake.write_json(layout.raw_billing_manifest(START), json.loads(billed.model_dump_json()))
+    sensor.lake.write_json(layout.RAW_BILLING.manifest(START), json.loads(billed.model_dump_json()))
     requests: list[dict[str, Any]] = []
     monkeypatch.setattr(SageMakerJobsHook, "submit", lambda self, kind, request: requests.append(request))
     monkeypatch.setattr(SageMakerJobsHook, "describe", lambda self, kind, name: {"CreationTime": START})
     deferred(lambda: sensor.measure(context, {"status": "ready"}, look=1))
     inputs = {given["InputName"]: given["S3Input"]["S3Uri"] for given in requests[0]["ProcessingInputs"]}
     listed = sensor.lake.read_json(inputs["billing"].removeprefix("s3://adrank-lake/"))
-    assert listed[1:] == [layout.raw_billing_revision(START, 0), layout.raw_billing(START) + "b.csv"]
+    assert listed[1:] == [layout.RAW_BILLING.manifest_revision(START, 0), layout.RAW_BILLING.day(START) + "b.csv"]
     arguments = requests[0]["AppSpecification"]["ContainerArguments"]
     assert arguments[-2:] == ["--billing-maturity", "P2D"]
 

@@ -37,7 +37,7 @@ class Producer:
     def close(self, hour: datetime, *files: str) -> None:
         named = tuple(DataFile(name=name, rows=1) for name in files)
         manifest = RawManifest(hour=hour, revision_time=hour, watermark=hour, files=named, rows=len(files))
-        self.put(layout.raw_events_manifest(hour), manifest)
+        self.put(layout.RAW_EVENTS.manifest(hour), manifest)
 
     def compute(self, hour: datetime, revision: int) -> None:
         manifest = FeatureManifest(
@@ -50,7 +50,7 @@ class Producer:
             content_digest="",
             files=(f"part-{revision}.parquet",),
         )
-        self.put(layout.features_manifest(GROUP.name, hour, revision), manifest)
+        self.put(layout.FEATURES(GROUP.name).manifest(hour, revision), manifest)
 
     def listed(self, uri: str) -> list[str]:
         key = uri.removeprefix(f"s3://{self.bucket}/")
@@ -79,16 +79,16 @@ def test_every_revision_of_the_features_is_read_and_files_without_a_manifest_are
         producer.close(hour, "part-0.parquet")
         producer.compute(hour, 0)
     producer.compute(LATE_HOUR, 1)
-    producer.put(layout.features(GROUP.name, HOUR, 1) + "part-1.parquet")
-    producer.put(layout.raw_events(HOUR) + "stray.parquet")
+    producer.put(layout.FEATURES(GROUP.name).revision(HOUR, 1) + "part-1.parquet")
+    producer.put(layout.RAW_EVENTS.hour(HOUR) + "stray.parquet")
     planned = plan(settings)
     assert producer.listed(planned["features"]) == [
-        layout.features(GROUP.name, hour, revision) + name
+        layout.FEATURES(GROUP.name).revision(hour, revision) + name
         for hour, revision in ((LATE_HOUR, 0), (LATE_HOUR, 1), (HOUR, 0))
         for name in ("_MANIFEST.json", f"part-{revision}.parquet")
     ]
     assert producer.listed(planned["events"]) == [
-        layout.raw_events(hour) + "part-0.parquet" for hour in (LATE_HOUR, HOUR)
+        layout.RAW_EVENTS.hour(hour) + "part-0.parquet" for hour in (LATE_HOUR, HOUR)
     ]
 
 
@@ -100,7 +100,7 @@ def test_features_are_read_from_a_time_to_live_before_the_first_impression(
     for hour in (oldest - timestamps.HOUR, oldest, HOUR):
         producer.compute(hour, 0)
     assert producer.listed(plan(settings)["features"]) == [
-        layout.features(GROUP.name, hour) + name
+        layout.FEATURES(GROUP.name).revision(hour, 0) + name
         for hour in (oldest, HOUR)
         for name in ("_MANIFEST.json", "part-0.parquet")
     ]
@@ -115,9 +115,9 @@ def test_changes_of_the_catalogue_are_read_from_its_beginning_as_manifests_name_
     snapshot = AS_OF - timedelta(days=400)
     file = DataFile(name="part-0.jsonl", rows=1)
     manifest = CdcManifest(table="ads", hour=snapshot, watermark=snapshot, files=(file,), changes=1)
-    producer.put(layout.raw_cdc_manifest("ads", snapshot), manifest)
-    producer.put(layout.raw_cdc("ads", snapshot) + "stray.jsonl")
-    assert producer.listed(plan(settings)["ads"]) == [layout.raw_cdc("ads", snapshot) + "part-0.jsonl"]
+    producer.put(layout.RAW_CDC("ads").manifest(snapshot), manifest)
+    producer.put(layout.RAW_CDC("ads").hour(snapshot) + "stray.jsonl")
+    assert producer.listed(plan(settings)["ads"]) == [layout.RAW_CDC("ads").hour(snapshot) + "part-0.jsonl"]
 
 
 def test_a_window_without_a_closed_hour_is_refused(producer: Producer, settings: Settings) -> None:
@@ -151,7 +151,7 @@ def test_a_training_run_is_handed_the_billing_of_its_window_or_none(
     raw = RawManifest(
         hour=MIDNIGHT, revision_time=MIDNIGHT, watermark=MIDNIGHT, rows=1, files=(DataFile(name="p", rows=1),)
     )
-    hook.write_json(layout.raw_events_manifest(MIDNIGHT), json.loads(raw.model_dump_json()))
+    hook.write_json(layout.RAW_EVENTS.manifest(MIDNIGHT), json.loads(raw.model_dump_json()))
     as_of = (MIDNIGHT + timedelta(days=2, hours=6)).isoformat()
     plan = PlanTrainingInputsOperator(task_id="plan", settings=Settings(training=Training(window_days=3)), as_of=as_of)
     assert plan.execute(context)["billing"] == ""

@@ -28,14 +28,18 @@ class Rollups:
 
     tiles: Tiles
 
+    @property
+    def _data(self) -> lake.Daily:
+        return lake.ROLLUPS(self.tiles.group.name)
+
     def write(self, counted: Sequence[TileManifest]) -> None:
         """Add up every whole day of ``counted`` that has no roll-up of just these tiles."""
         days = {day: tiles for day, tiles in _whole_days(counted).items() if self._valid(day, tiles) is None}
         if not days:
             return
         measures, latest = self.tiles.aggregation.measures, self.tiles.aggregation.latest
-        name, files = self.tiles.group.name, self.tiles.files
-        in_parallel(lambda day: files.withdraw(_manifest(name, day), lake.ROLLUPS(name).day(day)), days)
+        files, data = self.tiles.files, self._data
+        in_parallel(lambda day: files.withdraw(data.manifest(day), data.day(day)), days)
         summed = (
             self.tiles.read(tile for tiles in days.values() for tile in tiles)
             .groupBy((F.floor(F.col("hour_no") / _HOURS) * _HOURS).alias("hour_no"), "entity_id")
@@ -47,17 +51,17 @@ class Rollups:
             .repartition("dt")
             .sortWithinPartitions("dt", "entity_id")
         )
-        files.overwrite_partitions(summed, lake.ROLLUPS(name).prefix, "dt")
+        files.overwrite_partitions(summed, data.prefix, "dt")
 
         def publish(day: datetime) -> None:
             manifest = RollupManifest(
-                group=name,
+                group=self.tiles.group.name,
                 day=day,
                 counts=self.tiles.fingerprint,
                 tiles=tuple(tile.raw for tile in days[day]),
-                files=files.parquet_files(lake.ROLLUPS(name).day(day)),
+                files=files.parquet_files(data.day(day)),
             )
-            files.write(_manifest(name, day), manifest.model_dump_json(indent=2))
+            files.write(data.manifest(day), manifest.model_dump_json(indent=2))
 
         in_parallel(publish, days)
 
@@ -73,21 +77,16 @@ class Rollups:
 
     def read(self, rollups: Iterable[RollupManifest]) -> DataFrame:
         """``entity_id, hour_no`` (the day's first), the day's measures and its latest hours."""
-        name, files = self.tiles.group.name, self.tiles.files
-        paths = [files.uri(lake.ROLLUPS(name).day(rollup.day) + file) for rollup in rollups for file in rollup.files]
+        keys = (self._data.day(rollup.day) + file for rollup in rollups for file in rollup.files)
         latest = (f"last_{measure}" for measure in self.tiles.aggregation.latest)
         columns = ["hour_no", *self.tiles.aggregation.measures, *latest]
         schema = ", ".join(["entity_id string", *(f"{column} bigint" for column in columns)])
-        spark = self.tiles.spark
-        return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+        return self.tiles.files.read_parquet(self.tiles.spark, keys, schema)
 
     def _valid(self, day: datetime, tiles: Sequence[TileManifest]) -> RollupManifest | None:
-        key = _manifest(self.tiles.group.name, day)
-        if not self.tiles.files.exists(key):
-            return None
-        rollup = RollupManifest.model_validate_json(self.tiles.files.read(key))
-        is_valid = rollup.counts == self.tiles.fingerprint and rollup.tiles == tuple(tile.raw for tile in tiles)
-        return rollup if is_valid else None
+        rollup = self.tiles.files.load(self._data.manifest(day), RollupManifest)
+        wanted = self.tiles.fingerprint, tuple(tile.raw for tile in tiles)
+        return rollup if rollup is not None and (rollup.counts, rollup.tiles) == wanted else None
 
 
 def _whole_days(tiles: Iterable[TileManifest]) -> dict[datetime, list[TileManifest]]:
@@ -95,7 +94,3 @@ def _whole_days(tiles: Iterable[TileManifest]) -> dict[datetime, list[TileManife
     for tile in sorted(tiles, key=lambda tile: tile.hour):
         days[floor_day(tile.hour)].append(tile)
     return {day: of_day for day, of_day in days.items() if len(of_day) == _HOURS}
-
-
-def _manifest(group: str, day: datetime) -> str:
-    return lake.ROLLUPS(group).manifest(day)

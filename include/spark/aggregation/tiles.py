@@ -50,6 +50,10 @@ class Tiles:
         return self.group.aggregation
 
     @property
+    def _data(self) -> lake.Revisioned:
+        return lake.TILES(self.group.name)
+
+    @property
     def fingerprint(self) -> str:
         """Of what is counted, and how."""
         return hashlib.sha256(f"{self.aggregation.fingerprint}\n{self.sql}".encode()).hexdigest()
@@ -64,32 +68,24 @@ class Tiles:
 
     def newest(self, hour: datetime) -> TileManifest | None:
         """The tile of the newest revision of an hour; None where there is none of this aggregation."""
-        for revision in reversed(self.files.names(lake.TILES(self.group.name).hour(hour))):
-            key = lake.TILES(self.group.name).hour(hour) + revision + "/" + lake.MANIFEST
-            if revision.startswith(_REVISION) and self.files.exists(key):
-                tile = TileManifest.model_validate_json(self.files.read(key))
+        folder = self._data.hour(hour)
+        names = (name for name in self.files.names(folder) if name.startswith(_REVISION))
+        for revision in sorted(names, reverse=True):
+            if tile := self.files.load(f"{folder}{revision}/{lake.MANIFEST}", TileManifest):
                 return tile if tile.counts == self.fingerprint else None
         return None
 
     def read(self, tiles: Iterable[TileManifest]) -> DataFrame:
         """``hour_no, entity_id`` and the measures, of these tiles."""
-        paths = [
-            self.files.uri(f"{lake.TILES(self.group.name).hour(tile.hour)}{name}")
-            for tile in tiles
-            for name in tile.files
-        ]
+        keys = (self._data.hour(tile.hour) + name for tile in tiles for name in tile.files)
         schema = ", ".join(["hour_no bigint", "entity_id string", *(f"{m} bigint" for m in self.aggregation.measures)])
-        return self.spark.read.schema(schema).parquet(*paths) if paths else self.spark.createDataFrame([], schema)
+        return self.files.read_parquet(self.spark, keys, schema)
 
     def _find(self, raw: RawManifest) -> TileManifest | None:
-        key = lake.TILES(self.group.name).manifest(raw.hour, raw.revision)
-        if not self.files.exists(key):
-            return None
-        tile = TileManifest.model_validate_json(self.files.read(key))
-        return tile if (tile.counts, tile.raw) == (self.fingerprint, raw.digest) else None
+        tile = self.files.load(self._data.manifest(raw.hour, raw.revision), TileManifest)
+        return tile if tile is not None and (tile.counts, tile.raw) == (self.fingerprint, raw.digest) else None
 
     def _compute(self, raws: Sequence[RawManifest]) -> dict[datetime, TileManifest]:
-        name = self.group.name
         attempt = f"attempt={uuid.uuid4().hex}"
         # In this order: a group beside it that reads no events folds the catalogue meanwhile.
         self.events.register(self.spark, raws)
@@ -114,15 +110,19 @@ class Tiles:
         )
         # Two steps may count one hour at once, the one that it leaves and the one that derives windows from it. They
         # count the same, each in a folder of its own.
-        self.files.overwrite_partitions(counted, lake.TILES(name).prefix, "dt", "hr", "rev", "attempt")
+        self.files.overwrite_partitions(counted, self._data.prefix, "dt", "hr", "rev", "attempt")
 
         def publish(raw: RawManifest) -> TileManifest:
-            folder = lake.TILES(name).revision(raw.hour, raw.revision)
-            inside = f"{folder.removeprefix(lake.TILES(name).hour(raw.hour))}{attempt}/"
-            found = self.files.parquet_files(f"{folder}{attempt}/")
-            named = tuple(inside + file for file in found)
-            tile = TileManifest(group=name, hour=raw.hour, counts=self.fingerprint, raw=raw.digest, files=named)
-            self.files.write(folder + lake.MANIFEST, tile.model_dump_json(indent=2))
+            folder = f"{self._data.revision(raw.hour, raw.revision)}{attempt}/"
+            inside = folder.removeprefix(self._data.hour(raw.hour))
+            tile = TileManifest(
+                group=self.group.name,
+                hour=raw.hour,
+                counts=self.fingerprint,
+                raw=raw.digest,
+                files=tuple(inside + file for file in self.files.parquet_files(folder)),
+            )
+            self.files.write(self._data.manifest(raw.hour, raw.revision), tile.model_dump_json(indent=2))
             return tile
 
         return {tile.hour: tile for tile in in_parallel(publish, raws)}

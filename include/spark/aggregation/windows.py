@@ -44,24 +44,21 @@ def load(tiles: Tiles, hour: datetime, state: str) -> DataFrame | None:
     if manifest is None:
         return None
     folder = lake.WINDOWS(tiles.group.name).hour(hour)
-    paths = [tiles.files.uri(folder + name) for name in manifest.files]
     schema = ", ".join(["entity_id string", *(f"{name} bigint" for name in columns(tiles.aggregation))])
-    return tiles.spark.read.schema(schema).parquet(*paths) if paths else tiles.spark.createDataFrame([], schema)
+    return tiles.files.read_parquet(tiles.spark, (folder + name for name in manifest.files), schema)
 
 
 def find(tiles: Tiles, hour: datetime, state: str) -> WindowManifest | None:
     """Like :func:`load`, but only the manifest."""
-    key = lake.WINDOWS(tiles.group.name).manifest(hour)
-    if not tiles.files.exists(key):
-        return None
-    manifest = WindowManifest.model_validate_json(tiles.files.read(key))
-    return manifest if (manifest.counts, manifest.raw) == (tiles.fingerprint, state) else None
+    manifest = tiles.files.load(lake.WINDOWS(tiles.group.name).manifest(hour), WindowManifest)
+    return manifest if manifest is not None and (manifest.counts, manifest.raw) == (tiles.fingerprint, state) else None
 
 
 def save(tiles: Tiles, changed: DataFrame, hour: datetime, state: str) -> None:
     """Save the windows at the end of ``hour``, the last one of ``changed``, and drop those nobody will go back to."""
     name, files = tiles.group.name, tiles.files
-    folder = lake.WINDOWS(name).hour(hour)
+    data = lake.WINDOWS(name)
+    folder = data.hour(hour)
     files.withdraw(folder + lake.MANIFEST, folder)
     ended = (
         changed.where("next IS NULL").where(_any(tiles.aggregation)).select("entity_id", *columns(tiles.aggregation))
@@ -76,9 +73,9 @@ def save(tiles: Tiles, changed: DataFrame, hour: datetime, state: str) -> None:
     files.write(folder + lake.MANIFEST, manifest.model_dump_json(indent=2))
     last_day = f"dt={hour - _MAX_AGE:%Y-%m-%d}"
     unused_since = datetime.now(UTC) - _MIN_UNUSED
-    for day in files.names(lake.WINDOWS(name).prefix)[:_MAX_DAYS_CLEANED]:
-        if day < last_day and (files.last_written(lake.WINDOWS(name).prefix + day) or unused_since) <= unused_since:
-            files.delete(lake.WINDOWS(name).prefix + day)
+    for day in files.names(data.prefix)[:_MAX_DAYS_CLEANED]:
+        if day < last_day and (files.last_written(data.prefix + day) or unused_since) <= unused_since:
+            files.delete(data.prefix + day)
 
 
 def rebuild(tiles: Tiles, rollups: Rollups, added: Sequence[TileManifest], end: datetime) -> DataFrame:

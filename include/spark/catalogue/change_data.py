@@ -124,8 +124,8 @@ def _require_captured(files: LakeFiles, table: str, end: datetime) -> None:
 def _manifest_files(files: LakeFiles, table: str, since: datetime | None, end: datetime) -> dict[str, DataFile]:
     """Every file that a manifest of these hours names, by key."""
     manifests = [lake.RAW_CDC(table).manifest(hour) for hour in _hours(files, table, since, end)]
-    closed = [key for key, exists in zip(manifests, in_parallel(files.exists, manifests), strict=True) if exists]
-    hours = [CdcManifest.model_validate_json(text) for text in in_parallel(files.read, closed)]
+    found = in_parallel(lambda key: files.load(key, CdcManifest), manifests)
+    hours = [manifest for manifest in found if manifest is not None]
     promised = {lake.RAW_CDC(table).hour(hour.hour) + file.name: file for hour in hours for file in hour.files}
     for key, exists in zip(promised, in_parallel(files.exists, promised), strict=True):
         if not exists:

@@ -114,15 +114,12 @@ def _snapshots(files: LakeFiles, table: Table, until: datetime) -> Iterator[Cata
 
 
 def _valid(files: LakeFiles, table: Table, day: datetime) -> CatalogueManifest | None:
-    key = lake.CATALOGUE(table).manifest(day)
-    if not files.exists(key):
+    found = files.load(lake.CATALOGUE(table).manifest(day), CatalogueManifest)
+    if found is None or found.columns != COLUMNS[table]:
         return None
-    found = CatalogueManifest.model_validate_json(files.read(key))
-    is_valid = found.columns == COLUMNS[table] and files.exists(lake.catalogue_claim(table, day, found.attempt))
-    return found if is_valid else None
+    return found if files.exists(lake.catalogue_claim(table, day, found.attempt)) else None
 
 
 def _read(spark: SparkSession, files: LakeFiles, table: Table, snapshot: CatalogueManifest) -> DataFrame:
-    schema = fold.schema(table)
-    paths = [files.uri(lake.CATALOGUE(table).day(snapshot.day) + name) for name in snapshot.files]
-    return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+    folder = lake.CATALOGUE(table).day(snapshot.day)
+    return files.read_parquet(spark, (folder + name for name in snapshot.files), fold.schema(table))

@@ -105,8 +105,8 @@ def _stored(
 
 def _cursors(files: LakeFiles, hour: datetime) -> dict[str, str]:
     """Where the audit of the hour before stopped meeting keys."""
-    key = lake.audit(hour - HOUR)
-    return AuditManifest.model_validate_json(files.read(key)).cursors if files.exists(key) else {}
+    before = files.load(lake.audit(hour - HOUR), AuditManifest)
+    return before.cursors if before else {}
 
 
 def publish_metrics(cloudwatch: Any, audit: AuditManifest) -> None:

@@ -59,7 +59,7 @@ class RunReport:
         self._files = files
         self._key = lake.feature_run(hour, run)
         self._one_at_a_time = threading.Lock()
-        before = FeatureRun.model_validate_json(files.read(self._key)) if files.exists(self._key) else None
+        before = files.load(self._key, FeatureRun)
         #: An earlier try may have revised hours that it did not come to validate.
         self.report = FeatureRun(hour=hour, run=run, revised_from=before.revised_from if before else None)
 

@@ -116,9 +116,10 @@ def require_validated(files: LakeFiles, hour: datetime, manifests: Iterable[Feat
 
 def _is_done(files: LakeFiles, key: str, state: StoreState | None, wanted: PushedHour) -> bool:
     """Whether the store holds the hour, and the manifest tells how it came there."""
-    if state is None or state.complete != wanted or state.begun or not files.exists(key):
+    if state is None or state.complete != wanted or state.begun:
         return False
-    return PushManifest.model_validate_json(files.read(key)).partitions == wanted.partitions
+    manifest = files.load(key, PushManifest)
+    return manifest is not None and manifest.partitions == wanted.partitions
 
 
 def _summary(manifest: PushManifest, rows: int) -> str:

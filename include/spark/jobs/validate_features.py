@@ -100,12 +100,10 @@ def written(
     spark: SparkSession, files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]
 ) -> DataFrame:
     """The rows of ``manifests`` with the columns that their files have, which are not asked to be the registry's."""
-    named = [
-        files.uri(lake.FEATURES(group.name).revision(m.hour, m.revision) + name) for m in manifests for name in m.files
-    ]
+    named = feature_manifests.data_files(manifests)
     if not named:
         return feature_partitions.read(spark, files, group, manifests)
-    return spark.read.schema(spark.read.parquet(named[-1]).schema).parquet(*named)
+    return files.read_parquet(spark, named, spark.read.parquet(files.uri(named[-1])).schema)
 
 
 def _computed(files: LakeFiles, hours: Sequence[datetime]) -> list[datetime]:

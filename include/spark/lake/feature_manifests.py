@@ -57,8 +57,12 @@ def newest(files: LakeFiles, group: FeatureGroup, hour: datetime) -> FeatureMani
 
 def revision_of(files: LakeFiles, group: FeatureGroup, hour: datetime, revision: int) -> FeatureManifest | None:
     """The manifest of one revision, if it has one."""
-    key = lake.FEATURES(group.name).manifest(hour, revision)
-    return FeatureManifest.model_validate_json(files.read(key)) if files.exists(key) else None
+    return files.load(lake.FEATURES(group.name).manifest(hour, revision), FeatureManifest)
+
+
+def data_files(manifests: Iterable[FeatureManifest]) -> list[str]:
+    """Keys of the files that the manifests name."""
+    return [lake.FEATURES(m.group).revision(m.hour, m.revision) + name for m in manifests for name in m.files]
 
 
 def revisions(files: LakeFiles, group: FeatureGroup, hour: datetime) -> list[int]:

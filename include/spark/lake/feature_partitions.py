@@ -107,12 +107,9 @@ def write(
 
 def read(spark: SparkSession, files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]) -> DataFrame:
     """What ``manifests`` name: ``entity_id, feature_time, available_at`` and the group's features, in that order."""
-    named = [
-        files.uri(lake.FEATURES(group.name).revision(m.hour, m.revision) + name) for m in manifests for name in m.files
-    ]
     columns = ["entity_id string", "feature_time timestamp", "available_at timestamp"]
     schema = ", ".join([*columns, *(f"{name} float" for name in group.names)])
-    return spark.read.schema(schema).parquet(*named) if named else spark.createDataFrame([], schema)
+    return files.read_parquet(spark, feature_manifests.data_files(manifests), schema)
 
 
 def _target(files: LakeFiles, group: FeatureGroup, hour: datetime, log: RawLog) -> _Target:

@@ -8,11 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
+from pydantic import BaseModel
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
 
 _THREADS: Final = 16
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def in_parallel(call: Callable[[_Item], _Answer], items: Iterable[_Item]) -> list[_Answer]:
@@ -52,6 +55,10 @@ class LakeFiles:
     def find(self, key: str) -> bytes | None:
         """A text file's content, or None when it is not there."""
         return self.read(key).encode() if self.exists(key) else None
+
+    def load(self, key: str, model: type[_Model]) -> _Model | None:
+        """The document at a key, or None when it is not there."""
+        return model.model_validate_json(self.read(key)) if self.exists(key) else None
 
     def write(self, key: str, text: str) -> None:
         """Replace a text file."""
@@ -98,6 +105,11 @@ class LakeFiles:
             .partitionBy(*keys)
             .parquet(self.uri(prefix))
         )
+
+    def read_parquet(self, spark: SparkSession, keys: Iterable[str], schema: str | StructType) -> DataFrame:
+        """The rows of these files, in the session ``spark``; no rows where there are no files."""
+        paths = [self.uri(key) for key in keys]
+        return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
 
     def parquet_files(self, folder: str) -> tuple[str, ...]:
         """Names of the Parquet files in a folder, sorted; none where there is no such folder."""

@@ -37,14 +37,13 @@ def closed_hours(files: LakeFiles, start: datetime, end: datetime) -> list[RawMa
     """
     first = watermarks.first_closed_hour(files)
     hours = [hour for hour in timestamps.hours(start, end) if first is None or hour >= first]
-    closed = in_parallel(lambda hour: files.exists(lake.RAW_EVENTS.manifest(hour)), hours)
-    missing = [hour for hour, is_closed in zip(hours, closed, strict=True) if not is_closed]
+    found = in_parallel(lambda hour: files.load(lake.RAW_EVENTS.manifest(hour), RawManifest), hours)
+    missing = [hour for hour, manifest in zip(hours, found, strict=True) if manifest is None]
     if missing:
         raise HourNotReadyError(
             f"no {lake.MANIFEST} for {len(missing)} raw hour(s), the first of them {missing[0].isoformat()}"
         )
-    texts = in_parallel(lambda hour: files.read(lake.RAW_EVENTS.manifest(hour)), hours)
-    return [RawManifest.model_validate_json(text) for text in texts]
+    return [manifest for manifest in found if manifest is not None]
 
 
 def events(spark: SparkSession, files: LakeFiles, manifests: Iterable[RawManifest]) -> DataFrame:

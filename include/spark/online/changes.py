@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -11,7 +10,6 @@ from typing import Final
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 
-from adrank.contracts import lake
 from adrank.contracts.manifests import FeatureManifest, PushedHour
 from adrank.contracts.registry import FeatureGroup
 from adrank.online.push_state import REFRESH_SLICES, PushPlan
@@ -67,7 +65,9 @@ def rows(spark: SparkSession, files: LakeFiles, delta: Delta, *, parallel: bool)
         everything = everything.repartition(spark.sparkContext.defaultParallelism)
     if not delta.before:
         return everything
-    gone = _entities(spark, files, group, delta.before).join(current, "entity_id", "left_anti")
+    # Of whatever layout they are, their entities are read alike.
+    before = files.read_parquet(spark, feature_manifests.data_files(delta.before), "entity_id string").distinct()
+    gone = before.join(current, "entity_id", "left_anti")
     return everything.unionByName(gone.select(F.lit(VANISHED).alias("why"), "entity_id", *_defaults(group)))
 
 
@@ -102,18 +102,6 @@ def _is_due(due: frozenset[int]) -> Column:
 
 def _defaults(group: FeatureGroup) -> list[Column]:
     return [F.lit(feature.default_value).cast("float").alias(feature.name) for feature in group.features]
-
-
-def _entities(
-    spark: SparkSession, files: LakeFiles, group: FeatureGroup, manifests: Sequence[FeatureManifest]
-) -> DataFrame:
-    """Entities of partitions of whatever layout."""
-    named = [
-        files.uri(lake.FEATURES(group.name).revision(m.hour, m.revision) + name) for m in manifests for name in m.files
-    ]
-    if not named:
-        return spark.createDataFrame([], "entity_id string")
-    return spark.read.schema("entity_id string").parquet(*named).distinct()
 
 
 def _partition(files: LakeFiles, group: FeatureGroup, push: PushedHour) -> FeatureManifest | None:

@@ -57,7 +57,7 @@ class PartitionBuffer:
 
     def table(self) -> pa.Table:
         """All its rows, in the order of a raw file."""
-        return event_table.in_order(pa.concat_tables(self.tables).combine_chunks()) if self.tables else None
+        return event_table.sort(pa.concat_tables(self.tables).combine_chunks()) if self.tables else None
 
 
 def data_files(table: pa.Table, partition: int, first_offset: int | None) -> Iterator[DataFile]:

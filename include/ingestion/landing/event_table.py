@@ -53,7 +53,7 @@ def empty() -> pa.Table:
     return EVENT_SCHEMA.empty_table()
 
 
-def in_order(table: pa.Table) -> pa.Table:
+def sort(table: pa.Table) -> pa.Table:
     """Rows by event time, then event id, then ingest time: the order in which a raw file holds them."""
     keys = [("event_time", "ascending"), ("event_id", "ascending"), ("ingest_time", "ascending")]
     return table.take(pc.sort_indices(table.select([name for name, _ in keys]), sort_keys=keys))

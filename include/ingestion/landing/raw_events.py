@@ -98,7 +98,7 @@ def _land_file(store: ObjectStore, raw: HourToLand) -> RawManifest:
     hour = floor_hour(raw.hour)
     if hour != raw.hour:
         raise LandingError(f"{raw.hour.isoformat()} is not the start of an hour")
-    rows = event_table.in_order(event_table.conform(raw.table))
+    rows = event_table.sort(event_table.conform(raw.table))
     end = hour + HOUR
     files: tuple[DataFile, ...] = ()
     if rows.num_rows:

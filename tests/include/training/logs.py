@@ -133,14 +133,14 @@ def write_ads(directory: Path, rows: Sequence[tuple[str, Mapping[str, str | None
     lines = [
         json.dumps(
             {
-                "op": "d" if said is None else "c",
+                "op": "d" if image is None else "c",
                 "ts_ms": int(at.timestamp() * 1000),
                 "before": None,
-                "after": None if said is None else {"ad_id": ad, **nothing, **said},
+                "after": None if image is None else {"ad_id": ad, **nothing, **image},
                 "source": {"table": "ads", "lsn": lsn},
             }
         )
-        for lsn, (ad, said, at) in enumerate(rows)
+        for lsn, (ad, image, at) in enumerate(rows)
     ]
     (directory / "part-0.jsonl").write_text("\n".join(lines) + "\n")
     return directory

@@ -15,7 +15,7 @@ TAGS = {"adrank:dag": "weekly"}
 
 
 def processing(**changes: Any) -> dict[str, Any]:
-    asked: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "name": "adrank-evaluate-1",
         "entrypoint": "training.evaluate",
         "arguments": ["--k", "10"],
@@ -23,7 +23,7 @@ def processing(**changes: Any) -> dict[str, Any]:
         "outputs": {"evidence": "training/x/evidence/"},
         "tags": TAGS,
     }
-    return processing_request(SETTINGS, **{**asked, **changes})
+    return processing_request(SETTINGS, **{**defaults, **changes})
 
 
 def test_a_processing_job_reads_exact_lists_and_prefixes_and_nothing_that_is_empty() -> None:

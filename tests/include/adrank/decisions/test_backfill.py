@@ -29,7 +29,7 @@ RAW = [RawManifest(hour=at(n), revision_time=at(n + 1), watermark=at(n + 1), row
 UNREVISED = RawLog.of(RAW)
 
 
-def asked(start: datetime, end: datetime, **more: Any) -> BackfillRequest:
+def request(start: datetime, end: datetime, **more: Any) -> BackfillRequest:
     form = {"groups": [GROUP.name], "engine": "emr", "chunk_days": 14, "recompute": False}
     return BackfillRequest.model_validate({"start": start.isoformat(), "end": end.isoformat(), **form, **more})
 
@@ -48,18 +48,18 @@ def manifest(hour: datetime, revision: int = 0, fingerprint: str = GROUP.fingerp
 
 
 def test_the_demos_history_is_one_chunk() -> None:
-    assert backfill.chunks(asked(at(5), at(195))) == [Chunk(start=at(5), end=at(195))]
+    assert backfill.chunks(request(at(5), at(195))) == [Chunk(start=at(5), end=at(195))]
 
 
 def test_chunks_end_at_midnight() -> None:
-    cut = backfill.chunks(asked(at(5), at(54), chunk_days=1))
+    cut = backfill.chunks(request(at(5), at(54), chunk_days=1))
     assert cut == [Chunk(start=at(5), end=at(24)), Chunk(start=at(24), end=at(48)), Chunk(start=at(48), end=at(54))]
 
 
 @settings(deadline=None)
 @given(st.integers(0, 100), st.integers(1, 2000), st.integers(1, 40))
 def test_every_hour_is_in_one_chunk_and_no_day_in_two(first: int, hours: int, days: int) -> None:
-    cut = backfill.chunks(asked(at(first), at(first + hours), chunk_days=days))
+    cut = backfill.chunks(request(at(first), at(first + hours), chunk_days=days))
     assert [hour for chunk in cut for hour in chunk.hours] == list(timestamps.hours(at(first), at(first + hours)))
     touched = [day for chunk in cut for day in timestamps.days(chunk.start, chunk.end)]
     assert len(touched) == len(set(touched))
@@ -67,7 +67,7 @@ def test_every_hour_is_in_one_chunk_and_no_day_in_two(first: int, hours: int, da
 
 
 def test_other_time_zones_and_broken_hours_become_whole_hours_in_utc() -> None:
-    form = asked(datetime.fromisoformat("2026-03-01T01:30:00+01:00"), datetime.fromisoformat("2026-03-01T05:59:00Z"))
+    form = request(datetime.fromisoformat("2026-03-01T01:30:00+01:00"), datetime.fromisoformat("2026-03-01T05:59:00Z"))
     assert (form.start, form.end) == (at(0), at(5))
 
 
@@ -85,11 +85,11 @@ def test_other_time_zones_and_broken_hours_become_whole_hours_in_utc() -> None:
 )
 def test_a_form_that_makes_no_sense_is_refused_by_name(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(ValidationError, match=named):
-        BackfillRequest.model_validate(asked(at(0), at(5)).model_dump() | wrong)
+        BackfillRequest.model_validate(request(at(0), at(5)).model_dump() | wrong)
 
 
 def test_a_chunk_is_whole_when_every_hour_has_the_present_layout() -> None:
-    planned = backfill.chunks(asked(at(0), at(72), chunk_days=1))
+    planned = backfill.chunks(request(at(0), at(72), chunk_days=1))
     there = [manifest(at(n)) for n in range(72)]
     assert backfill.incomplete_chunks(GROUP, planned, there, UNREVISED) == []
     assert backfill.incomplete_chunks(GROUP, planned, there[:30] + there[31:], UNREVISED) == [planned[1]]
@@ -98,7 +98,7 @@ def test_a_chunk_is_whole_when_every_hour_has_the_present_layout() -> None:
 
 
 def test_a_chunk_of_which_late_events_outdated_an_hour_is_not_whole_however_long_ago() -> None:
-    planned = backfill.chunks(asked(at(0), at(72), chunk_days=1))
+    planned = backfill.chunks(request(at(0), at(72), chunk_days=1))
     late = RawLog.of([*RAW[:30], RAW[30].model_copy(update={"revision": 1}), *RAW[31:]])
     there = [manifest(at(n)).model_copy(update={"raw_state": UNREVISED.state(GROUP, at(n))}) for n in range(72)]
     assert backfill.incomplete_chunks(GROUP, planned, there, UNREVISED) == []
@@ -108,7 +108,7 @@ def test_a_chunk_of_which_late_events_outdated_an_hour_is_not_whole_however_long
 
 
 def test_the_newest_revision_of_an_hour_counts() -> None:
-    planned = backfill.chunks(asked(at(0), at(1)))
+    planned = backfill.chunks(request(at(0), at(1)))
     old, new = manifest(at(0), 0, "another layout"), manifest(at(0), 1)
     assert backfill.incomplete_chunks(GROUP, planned, [new, old], UNREVISED) == []
     old, new = manifest(at(0)), manifest(at(0), 1, "another layout")
@@ -116,7 +116,7 @@ def test_the_newest_revision_of_an_hour_counts() -> None:
 
 
 def test_each_chunk_is_computed_once_for_all_groups_that_lack_it() -> None:
-    days = backfill.chunks(asked(at(0), at(72), chunk_days=1))
+    days = backfill.chunks(request(at(0), at(72), chunk_days=1))
     planned = backfill.side_by_side({"a": days[1:], "b": days[:2], "c": []})
     assert [(chunk.start, chunk.groups) for chunk in planned] == [
         (at(0), ("b",)),

@@ -83,8 +83,8 @@ def test_served_rows_count_too() -> None:
 
 def test_served_defaults_and_rows_that_cannot_be_compared_are_told() -> None:
     served = ServedAudit(rows=400, compared=100, defaults=30, unknown=7)
-    told = "100 served rows differ (0.00%): none mismatched; 30 answered with defaults; 7 more cannot be compared"
-    assert judge([group(served=served)], 0).reasons[1].endswith(told)
+    reason = "100 served rows differ (0.00%): none mismatched; 30 answered with defaults; 7 more cannot be compared"
+    assert judge([group(served=served)], 0).reasons[1].endswith(reason)
     verdict = judge([group(served=ServedAudit(rows=7, unknown=7))], 0)
     assert verdict.consistent
     assert verdict.reasons[1] == "ad_engagement: no served row was compared, 7 cannot be"

@@ -36,16 +36,16 @@ PATIENT = DynamoDBPolicy(timeout_seconds=5)
 class CountingDynamoDB:
     """Passes BatchGetItem on, after ``before`` had its say: it may raise, or answer instead."""
 
-    def __init__(self, client: Any, before: Callable[[int, dict[str, Any]], Any] = lambda call, asked: None) -> None:
+    def __init__(self, client: Any, before: Callable[[int, dict[str, Any]], Any] = lambda call, items: None) -> None:
         self._client = client
         self._before = before
         self._lock = threading.Lock()
-        self.asked: list[list[str]] = []
+        self.requests: list[list[str]] = []
 
     def batch_get_item(self, RequestItems: dict[str, Any]) -> Any:  # noqa: N803
         with self._lock:
-            self.asked.append([key["entity_id"]["S"] for key in RequestItems[TABLE]["Keys"]])
-            call = len(self.asked)
+            self.requests.append([key["entity_id"]["S"] for key in RequestItems[TABLE]["Keys"]])
+            call = len(self.requests)
         answer = self._before(call, RequestItems)
         return answer if answer is not None else self._client.batch_get_item(RequestItems=RequestItems)
 
@@ -119,7 +119,7 @@ def test_only_the_groups_asked_for_are_read(make_reader: Callable[..., OnlineRea
     counting = CountingDynamoDB(dynamodb)
     fetched = make_reader(table_client=counting).fetch([REGISTRY.group("ad_attributes")], ADS)
     assert set(fetched.rows) == {"ad_attributes"}
-    assert counting.asked == []
+    assert counting.requests == []
 
 
 def test_missing_and_stale_rows_are_counted(make_reader: Callable[..., OnlineReader], rows: OnlineRows) -> None:
@@ -154,7 +154,7 @@ def test_sellers_are_read_in_batches_of_a_hundred_without_repeats(
     counting = CountingDynamoDB(dynamodb)
     sellers: list[str | None] = [f"s{n // 2}" for n in range(300)]
     fetched = make_reader(table_client=counting).fetch([REGISTRY.group("seller_stats")], {"seller": sellers})
-    assert sorted(len(keys) for keys in counting.asked) == [50, 100]
+    assert sorted(len(keys) for keys in counting.requests) == [50, 100]
     assert fetched.rows["seller_stats"].values[-2:, 0].tolist() == [7, 7]
 
 
@@ -163,11 +163,11 @@ def test_unprocessed_keys_are_asked_for_again(
 ) -> None:
     fill(rows)
     counting = CountingDynamoDB(
-        dynamodb, lambda call, asked: {"Responses": {}, "UnprocessedKeys": asked} if call == 1 else None
+        dynamodb, lambda call, items: {"Responses": {}, "UnprocessedKeys": items} if call == 1 else None
     )
     fetched = make_reader(table_client=counting).fetch(REGISTRY.groups, ADS)
     assert fetched.rows["seller_stats"].values[:, 0].tolist() == [3, 3]
-    assert len(counting.asked) == 2
+    assert len(counting.requests) == 2
 
 
 def test_throttling_is_asked_again_but_a_refusal_is_not(
@@ -175,21 +175,21 @@ def test_throttling_is_asked_again_but_a_refusal_is_not(
 ) -> None:
     fill(rows)
 
-    def throttle_once(call: int, asked: Any) -> None:
+    def throttle_once(call: int, items: Any) -> None:
         if call == 1:
             raise throttled()
 
     counting = CountingDynamoDB(dynamodb, throttle_once)
     assert make_reader(table_client=counting).fetch(REGISTRY.groups, ADS).outages == ()
 
-    def refuse(call: int, asked: Any) -> None:
+    def refuse(call: int, items: Any) -> None:
         metadata = {"HTTPStatusCode": 400}
         error = {"Code": "AccessDeniedException", "Message": "no"}
         raise ClientError({"Error": error, "ResponseMetadata": metadata}, "BatchGetItem")
 
     counting = CountingDynamoDB(dynamodb, refuse)
     assert make_reader(table_client=counting).fetch(REGISTRY.groups, ADS).outages == ("seller_stats",)
-    assert len(counting.asked) == 1
+    assert len(counting.requests) == 1
 
 
 def test_throttling_without_end_stops_at_the_deadline(
@@ -197,7 +197,7 @@ def test_throttling_without_end_stops_at_the_deadline(
 ) -> None:
     fill(rows)
 
-    def throttle(call: int, asked: Any) -> None:
+    def throttle(call: int, items: Any) -> None:
         raise throttled()
 
     reader = make_reader(table_client=CountingDynamoDB(dynamodb, throttle), policy=DynamoDBPolicy(0.1))
@@ -221,7 +221,7 @@ def test_sellers_are_kept_until_the_cache_expires(
     assert reader.fetch(seller, ADS).rows["seller_stats"].missing.all(), "that there is no row is kept too"
     now[0] = 5.0
     assert not reader.fetch(seller, ADS).rows["seller_stats"].missing.any()
-    assert len(counting.asked) == 2
+    assert len(counting.requests) == 2
 
 
 def test_a_kept_seller_outlives_its_cache_time_while_dynamodb_is_down(
@@ -230,7 +230,7 @@ def test_a_kept_seller_outlives_its_cache_time_while_dynamodb_is_down(
     fill(rows)
     now = [0.0]
 
-    def down_later(call: int, asked: Any) -> None:
+    def down_later(call: int, items: Any) -> None:
         if call > 1:
             raise throttled()
 
@@ -262,8 +262,8 @@ def test_a_redis_that_stops_costs_features_and_a_redis_that_returns_gives_them_b
         server.stop()
         for _ in range(3):
             assert fetch() == (0, ("ad_engagement",))
-        said = [r for r in caplog.records if r.levelno == logging.WARNING and "ad_engagement" in r.getMessage()]
-        assert len(said) == 1, "an outage is one line, not one line a request"
+        warnings = [r for r in caplog.records if r.levelno == logging.WARNING and "ad_engagement" in r.getMessage()]
+        assert len(warnings) == 1, "an outage is one line, not one line a request"
         assert reader.counters()["ad_engagement.outages"] == 3
         server.start()
         OnlineRows(redis, None).put(group.name, "a1", (11, 2, 1, 0.2))

@@ -302,13 +302,13 @@ class Throttling:
         self._code = code
         self._lock = threading.Lock()
 
-    def put_item(self, **asked: Any) -> Any:
+    def put_item(self, **arguments: Any) -> Any:
         with self._lock:
             self.puts += 1
             refused = self.puts <= self._refusals
         if refused:
             raise ClientError({"Error": {"Code": self._code, "Message": "no"}}, "PutItem")
-        return self._client.put_item(**asked)
+        return self._client.put_item(**arguments)
 
 
 def write(client: Any, entities: Sequence[str], seconds: float = 10) -> int:

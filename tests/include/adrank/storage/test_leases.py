@@ -53,17 +53,17 @@ def record(cloud: Cloud, store: dict[str, Any], day: datetime = DAY) -> LeaseRec
 
 def test_the_second_waits_until_the_first_is_done(store: dict[str, Any]) -> None:
     order: list[str] = []
-    asked = threading.Event()
+    polled = threading.Event()
 
     def second() -> None:
-        asked.set()
+        polled.set()
         with leases.hold(**store, days=[DAY], owner="second"):
             order.append("second")
 
     with leases.hold(**store, days=[DAY], owner="first"):
         other = threading.Thread(target=second)
         other.start()
-        asked.wait()
+        polled.wait()
         order.append("first")
     other.join()
     assert order == ["first", "second"]
@@ -73,9 +73,9 @@ def test_who_waits_too_long_is_told_who_holds_what_until_when(store: dict[str, A
     with leases.hold(**store, days=[DAY], owner="hourly run-7"):
         with pytest.raises(LeaseHeldError) as refused, leases.hold(**store, days=[DAY], owner="b", wait=NO_WAIT):
             pytest.fail("was let in")
-    told = str(refused.value)
+    message = str(refused.value)
     for part in (store["group"], "2026-03-01", "hourly run-7", f"until {datetime.now(UTC):%Y-%m-%dT%H}"):
-        assert part in told
+        assert part in message
 
 
 def test_another_day_and_another_group_are_free(store: dict[str, Any]) -> None:

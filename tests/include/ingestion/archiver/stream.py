@@ -72,8 +72,8 @@ class Stream:
         self.log.flush()
 
     def say_to(self, partition: int, *rows: dict[str, Any]) -> None:
-        for said in rows:
-            self.log._producer.send(value=encode(said), partition=partition)
+        for message in rows:
+            self.log._producer.send(value=encode(message), partition=partition)
         self.log.flush()
 
     def say_large(self, value: bytes) -> None:

@@ -163,8 +163,8 @@ def test_poison_larger_than_the_topic_takes_is_whole_in_the_lake_and_stops_nobod
     assert (letters[b"large"].value(), letters[b"raw"].value()) == (None, b"small")
     headers = {name: text.decode() for name, text in letters[b"large"].headers()}
     assert (headers["reason"], headers["source"]) == (kept[b"large"].reason, kept[b"large"].source)
-    told, _, file = headers["whole"].partition(" bytes in ")
-    assert int(told) == size
+    length, _, file = headers["whole"].partition(" bytes in ")
+    assert int(length) == size
     assert kept[b"large"].model_dump_json().encode() in stream.lake.get(file).splitlines()
     assert "whole" not in dict(letters[b"raw"].headers())
 
@@ -438,7 +438,7 @@ def test_the_command_rolls_what_it_holds_when_it_is_told_to_stop(
     url = f"http://127.0.0.1:{stream.events.metrics_port}/metrics"
     stream.until(lag, lambda messages: messages == 2)
     process.terminate()
-    _, said = process.communicate(timeout=30)
-    assert process.returncode == 0, said
+    _, output = process.communicate(timeout=30)
+    assert process.returncode == 0, output
     known = checkpoints.read(stream.lake, stream.events.topic, range(3))
     assert sum(checkpoint.rows for checkpoint in known if checkpoint) == 2

@@ -55,7 +55,7 @@ class Message:
         return (1, self.sent)
 
 
-def said(**changes: object) -> bytes:
+def event(**changes: object) -> bytes:
     return json.dumps({**GOOD, **changes}).encode()
 
 
@@ -80,7 +80,7 @@ def test_what_producers_encode_is_what_is_read() -> None:
 
 
 def test_an_event_in_the_registrys_frame_is_the_event_without_it() -> None:
-    bare, framed = run(said()), run(frame(7) + said())
+    bare, framed = run(event()), run(frame(7) + event())
     assert framed.table.equals(bare.table)
     assert framed.dead == ()
 
@@ -100,7 +100,7 @@ def test_a_dead_letter_keeps_its_frame() -> None:
 
 def test_ingest_time_is_kafkas_unless_the_event_brings_one() -> None:
     sent = int(NOW.timestamp() * 1000) - 5
-    messages = [Message(0, said(), sent), Message(1, said(ingest_time=7), sent)]
+    messages = [Message(0, event(), sent), Message(1, event(ingest_time=7), sent)]
     read = decode(messages, None, LIMITS, micros(NOW)).table["ingest_time"].to_pylist()
     assert read == [NOW - timedelta(milliseconds=5), from_micros(7)]
 
@@ -110,36 +110,36 @@ def test_ingest_time_is_kafkas_unless_the_event_brings_one() -> None:
     [
         (None, "no_value", "message has no value"),
         (b"", "not_json", "message is not JSON: Input data was truncated"),
-        (said() + b"\n" + said(), "not_json", "trailing characters"),
+        (event() + b"\n" + event(), "not_json", "trailing characters"),
         (b'{"event_id":"\xc3\x28"}', "not_json", "not UTF-8"),
         (b"[]", "wrong_type", "Expected `object`, got `array`"),
         (b"[" * 10_000, "wrong_type", "Expected `object`"),
-        (said(colour="red"), "unknown_field", "`colour`"),
-        (said(user_id=None), "wrong_type", "$.user_id"),
-        (said(user_id=""), "out_of_range", "$.user_id"),
+        (event(colour="red"), "unknown_field", "`colour`"),
+        (event(user_id=None), "wrong_type", "$.user_id"),
+        (event(user_id=""), "out_of_range", "$.user_id"),
         (json.dumps({k: v for k, v in GOOD.items() if k != "ad_id"}).encode(), "missing_field", "`ad_id`"),
-        (said(position="1"), "wrong_type", "$.position"),
-        (said(position=0), "out_of_range", "$.position"),
-        (said(position=2**31), "out_of_range", "$.position"),
-        (said(event_type="hover"), "unknown_value", "$.event_type"),
-        (said(event_time="2026-05-04"), "wrong_type", "$.event_time"),
-        (said(event_time=10**30), "out_of_range", "$.event_time"),
-        (said(revenue=-0.01), "out_of_range", "$.revenue"),
-        (said(context={"slot": "1"}), "wrong_type", "$.context"),
-        (said(event_type="heartbeat"), "unknown_value", "$.event_id"),
-        (said(event_type="heartbeat", colour="red"), "unknown_value", "$.event_id"),
+        (event(position="1"), "wrong_type", "$.position"),
+        (event(position=0), "out_of_range", "$.position"),
+        (event(position=2**31), "out_of_range", "$.position"),
+        (event(event_type="hover"), "unknown_value", "$.event_type"),
+        (event(event_time="2026-05-04"), "wrong_type", "$.event_time"),
+        (event(event_time=10**30), "out_of_range", "$.event_time"),
+        (event(revenue=-0.01), "out_of_range", "$.revenue"),
+        (event(context={"slot": "1"}), "wrong_type", "$.context"),
+        (event(event_type="heartbeat"), "unknown_value", "$.event_id"),
+        (event(event_type="heartbeat", colour="red"), "unknown_value", "$.event_id"),
         (b'{"event_type":"heartbeat"}', "missing_field", "`event_time`"),
         (b"\0", "not_json", "message is not JSON: Input data was truncated"),
         (frame(7), "not_json", "message is not JSON: Input data was truncated"),
         (frame(7) + b"rubbish", "not_json", "message is not JSON: JSON is malformed"),
         (frame(7) + b"\xc3\x28", "not_json", "message is not JSON: JSON is malformed"),
-        (frame(7) + said(position=0), "out_of_range", "$.position"),
-        (frame(7) + frame(7) + said(), "not_json", "message is not JSON: JSON is malformed"),
+        (frame(7) + event(position=0), "out_of_range", "$.position"),
+        (frame(7) + frame(7) + event(), "not_json", "message is not JSON: JSON is malformed"),
         (b"\0" * 10_000, "not_json", "message is not JSON: JSON is malformed"),
     ],
 )
 def test_poison_is_refused_with_a_reason_that_names_the_field(value: bytes | None, kind: str, reason: str) -> None:
-    decoded = run(said(event_id="before"), value, said(event_id="after"))
+    decoded = run(event(event_id="before"), value, event(event_id="after"))
     assert [(letter.offset, letter.rejection.kind) for letter in decoded.dead] == [(101, kind)]
     assert reason in decoded.dead[0].rejection.reason
     assert decoded.table["event_id"].to_pylist() == ["before", "after"]
@@ -147,15 +147,15 @@ def test_poison_is_refused_with_a_reason_that_names_the_field(value: bytes | Non
 
 def test_an_event_ahead_of_the_wall_clock_is_refused_and_moves_no_clock() -> None:
     far = micros(NOW + HOUR) + 1
-    decoded = run(said(event_time=far), heartbeat(from_micros(far)), said())
+    decoded = run(event(event_time=far), heartbeat(from_micros(far)), event())
     assert [kind for kind, _ in reasons(decoded)] == ["too_far_ahead", "too_far_ahead"]
     assert decoded.clock == micros(NOW)
-    assert run(said(event_time=far - 1)).dead == ()
+    assert run(event(event_time=far - 1)).dead == ()
 
 
 def test_nobody_moves_the_partitions_clock_further_ahead_than_clocks_may_differ() -> None:
     late, wrong = NOW + timedelta(seconds=10), NOW + timedelta(minutes=55)
-    decoded = run(said(event_time=micros(wrong)), said(event_time=micros(late)))
+    decoded = run(event(event_time=micros(wrong)), event(event_time=micros(late)))
     assert (decoded.dead, decoded.table.num_rows) == ((), 2)
     assert decoded.clock == micros(NOW + timedelta(minutes=1))
     assert run(heartbeat(wrong)).clock == micros(NOW + timedelta(minutes=1))
@@ -170,7 +170,7 @@ def test_a_skew_beyond_what_is_poison_is_no_setting() -> None:
 
 def test_a_partition_behind_the_closed_hours_refuses_what_is_too_late_for_them() -> None:
     last = micros(NOW) - LIMITS.allowed_lateness
-    messages = [Message(0, said(event_time=last)), Message(1, said(event_time=last - 1, event_id="old"))]
+    messages = [Message(0, event(event_time=last)), Message(1, event(event_time=last - 1, event_id="old"))]
     stale = micros(NOW - 72 * HOUR)
     decoded = decode(messages, stale, LIMITS, micros(NOW), micros(NOW))
     assert [(letter.offset, letter.rejection.kind) for letter in decoded.dead] == [(1, "too_late")]
@@ -181,11 +181,11 @@ def test_a_partition_behind_the_closed_hours_refuses_what_is_too_late_for_them()
 
 def test_an_event_is_too_late_by_the_clock_as_it_was_when_the_event_came() -> None:
     last = micros(NOW) - LIMITS.allowed_lateness
-    decoded = run(said(event_time=last), said(event_time=last - 1, event_id="old"), clock=NOW)
+    decoded = run(event(event_time=last), event(event_time=last - 1, event_id="old"), clock=NOW)
     assert [kind for kind, _ in reasons(decoded)] == ["too_late"]
     assert "$" not in reasons(decoded)[0][1]
     assert "event_time" in reasons(decoded)[0][1]
-    assert run(said(event_time=last - 1), heartbeat(NOW), clock=None).dead == (), "it came before the heartbeat"
+    assert run(event(event_time=last - 1), heartbeat(NOW), clock=None).dead == (), "it came before the heartbeat"
 
 
 def test_an_old_heartbeat_harms_nobody() -> None:
@@ -196,7 +196,7 @@ def test_an_old_heartbeat_harms_nobody() -> None:
 def test_a_row_is_late_when_its_hour_should_have_been_closed() -> None:
     clock = datetime(2026, 5, 4, 12, 10, tzinfo=UTC)  # the grace is ten minutes
     inside, before = datetime(2026, 5, 4, 12, tzinfo=UTC), datetime(2026, 5, 4, 11, 59, 59, tzinfo=UTC)
-    values = [said(event_time=micros(time)) for time in (inside, before)]
+    values = [event(event_time=micros(time)) for time in (inside, before)]
     assert run(*values, clock=clock).table[LATE].to_pylist() == [False, True]
     assert run(*values, clock=clock - timedelta(microseconds=1)).table[LATE].to_pylist() == [False, False]
 

@@ -35,14 +35,14 @@ def metrics() -> BillingMetrics:
     return BillingMetrics()
 
 
-def told(metrics: BillingMetrics, store: ObjectStore) -> tuple[float | None, ...]:
+def gauges(metrics: BillingMetrics, store: ObjectStore) -> tuple[float | None, ...]:
     metrics.read(store)
     names = (metric_names.BILLING_QUARANTINED_EXPORTS, metric_names.BILLING_QUARANTINED_DAYS)
     return tuple(metrics.registry.get_sample_value(name) for name in names)
 
 
 def test_an_empty_lake_has_nothing_in_quarantine(metrics: BillingMetrics, store: ObjectStore) -> None:
-    assert told(metrics, store) == (0, 0)
+    assert gauges(metrics, store) == (0, 0)
     assert metrics.registry.get_sample_value(metric_names.BILLING_LAST_DAY) == 0
 
 
@@ -51,22 +51,22 @@ def test_a_refused_export_counts_once_however_often_it_is_looked_at(
 ) -> None:
     for _ in range(2):
         assert judged(store, *WRONG).outcome == "quarantined"
-        assert told(metrics, store) == (1, 1)
+        assert gauges(metrics, store) == (1, 1)
     judged(store, *WRONG, LINES[1])
-    assert told(metrics, store) == (2, 1)
+    assert gauges(metrics, store) == (2, 1)
 
 
 def test_a_day_waits_until_a_corrected_export_has_landed(metrics: BillingMetrics, store: ObjectStore) -> None:
     judged(store, *WRONG)
-    assert told(metrics, store) == (1, 1)
+    assert gauges(metrics, store) == (1, 1)
     assert judged(store, *LINES).outcome == "landed"
-    assert told(metrics, store) == (1, 0)
+    assert gauges(metrics, store) == (1, 0)
     assert metrics.registry.get_sample_value(metric_names.BILLING_LAST_DAY) == DAY.timestamp()
 
 
 def test_a_day_without_a_verdict_waits(metrics: BillingMetrics, store: ObjectStore) -> None:
     store.put(lake.BILLING_QUARANTINE.day(NEXT) + "0123456789abcdef/reason.json", b"{}")
-    assert told(metrics, store) == (1, 1)
+    assert gauges(metrics, store) == (1, 1)
 
 
 def unsettled(metrics: BillingMetrics, store: ObjectStore) -> float | None:
@@ -139,14 +139,14 @@ def test_what_cannot_be_read_leaves_the_last_figures_and_their_age(
     metrics: BillingMetrics, store: ObjectStore, broken: str
 ) -> None:
     judged(store, *WRONG)
-    assert told(metrics, store) == (1, 1)
+    assert gauges(metrics, store) == (1, 1)
     before = metrics.registry.get_sample_value(metric_names.BILLING_READ)
     judged(store, *WRONG, LINES[1])
     if broken == "verdict":
         store.put(lake.BILLING_VERDICT.key(DAY), b"{}")
-        assert told(metrics, store) == (1, 1)
+        assert gauges(metrics, store) == (1, 1)
     else:
-        assert told(metrics, ObjectStore(f"no-{store.bucket}", store._client)) == (1, 1)
+        assert gauges(metrics, ObjectStore(f"no-{store.bucket}", store._client)) == (1, 1)
     assert metrics.registry.get_sample_value(metric_names.BILLING_READ) == before
 
 

@@ -157,8 +157,8 @@ class TestABadExport:
         quarantined = everything(store, verdict.key)
         assert quarantined.pop(verdict.key + "export.csv") == exported
         assert quarantined.pop(verdict.key + "control.json") == controlled
-        (told,) = quarantined.values()
-        assert json.loads(told)["reason"] == verdict.reason
+        (record,) = quarantined.values()
+        assert json.loads(record)["reason"] == verdict.reason
 
     def test_leaves_what_landed_before(self, store: ObjectStore) -> None:
         deliver(store, *LINES)
@@ -246,9 +246,9 @@ class TestTheJob:
     ) -> None:
         deliver(store, *LINES)
         assert self.run(store, tmp_path, monkeypatch) == 0
-        told = BillingVerdict.model_validate_json((tmp_path / "processing/output/verdict/verdict.json").read_bytes())
-        assert (told.outcome, told.day) == ("landed", DAY)
-        assert Decimal(told.total or "") == Decimal("17.25")
+        stored = BillingVerdict.model_validate_json((tmp_path / "processing/output/verdict/verdict.json").read_bytes())
+        assert (stored.outcome, stored.day) == ("landed", DAY)
+        assert Decimal(stored.total or "") == Decimal("17.25")
         assert manifest(store).landed_at == DAY + timestamps.DAY + HOUR
 
     def test_does_not_fail_over_a_bad_export(
@@ -256,8 +256,8 @@ class TestTheJob:
     ) -> None:
         store.put(lake.BILLING_INBOX.day(DAY) + "control.json", b"{}")
         assert self.run(store, tmp_path, monkeypatch, DAY.isoformat()) == 0
-        told = json.loads((tmp_path / "processing/output/verdict/verdict.json").read_bytes())
-        assert told["outcome"] == "quarantined"
+        stored = json.loads((tmp_path / "processing/output/verdict/verdict.json").read_bytes())
+        assert stored["outcome"] == "quarantined"
 
     def test_fails_with_a_message_when_there_is_nothing_to_judge(
         self, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

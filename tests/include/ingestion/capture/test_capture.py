@@ -27,7 +27,7 @@ HOUR = datetime(2026, 3, 1, 5, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Told:
+class CaptureResult:
     """What the two runs left."""
 
     world: CaptureWorld
@@ -45,7 +45,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaptureWorld]:
 
 
 @pytest.fixture(scope="module")
-def told(world: CaptureWorld) -> Told:
+def captured(world: CaptureWorld) -> CaptureResult:
     world.sql(
         insert("before", 12.5, HOUR + timedelta(minutes=1)),
         f"INSERT INTO sellers VALUES ('s', NULL, '{HOUR.isoformat()}')",
@@ -77,7 +77,9 @@ def told(world: CaptureWorld) -> Told:
     metrics = world.metrics()
     world.end(signal.SIGTERM)
     first, second = (world.envelopes("ads", hour) for hour in (HOUR, HOUR + timestamps.HOUR))
-    return Told(world, exit_code, first, second, world.envelopes("sellers", HOUR + 2 * timestamps.HOUR), metrics)
+    return CaptureResult(
+        world, exit_code, first, second, world.envelopes("sellers", HOUR + 2 * timestamps.HOUR), metrics
+    )
 
 
 def insert(ad_id: str, price: float, moment: datetime) -> str:
@@ -93,8 +95,8 @@ def beat(moment: datetime) -> str:
     return f"UPDATE adrank_heartbeat SET beat_at = '{moment.isoformat()}'"
 
 
-def test_what_was_there_is_a_snapshot_and_every_change_follows_once(told: Told) -> None:
-    assert [(e["op"], (e["after"] or e["before"])["price"]) for e in told.first_hour] == [
+def test_what_was_there_is_a_snapshot_and_every_change_follows_once(captured: CaptureResult) -> None:
+    assert [(e["op"], (e["after"] or e["before"])["price"]) for e in captured.first_hour] == [
         ("r", 12.5),
         ("c", 1.0),
         ("u", 2.0),
@@ -104,8 +106,8 @@ def test_what_was_there_is_a_snapshot_and_every_change_follows_once(told: Told) 
     ]
 
 
-def test_rows_have_numbers_for_prices_and_microseconds_for_times(told: Told) -> None:
-    snapshot = told.first_hour[0]
+def test_rows_have_numbers_for_prices_and_microseconds_for_times(captured: CaptureResult) -> None:
+    snapshot = captured.first_hour[0]
     assert snapshot["after"] == {
         "ad_id": "before",
         "seller_id": "s",
@@ -119,64 +121,64 @@ def test_rows_have_numbers_for_prices_and_microseconds_for_times(told: Told) -> 
     assert snapshot["change_us"] == snapshot["after"]["updated_at"]
 
 
-def test_a_deletion_says_what_was_deleted_and_when(told: Told) -> None:
-    deletion = told.first_hour[-1]
+def test_a_deletion_says_what_was_deleted_and_when(captured: CaptureResult) -> None:
+    deletion = captured.first_hour[-1]
     assert deletion["after"] is None
     assert deletion["before"]["ad_id"] == "before"
     assert deletion["change_us"] == int((HOUR + timedelta(minutes=40)).timestamp() * 1e6)
 
 
-def test_changes_made_while_nobody_captured_are_there_after_a_restart(told: Told) -> None:
-    assert told.exit_code == 0
-    assert [e["after"]["price"] for e in told.second_hour] == [4.0, 4.0, 5.0]
+def test_changes_made_while_nobody_captured_are_there_after_a_restart(captured: CaptureResult) -> None:
+    assert captured.exit_code == 0
+    assert [e["after"]["price"] for e in captured.second_hour] == [4.0, 4.0, 5.0]
 
 
-def test_a_column_added_upstream_is_carried_and_a_dropped_one_is_gone(told: Told) -> None:
-    assert [e["after"].get("colour") for e in told.second_hour] == [None, "red", "red"]
-    assert ["image_quality_score" in e["after"] for e in told.second_hour] == [True, True, False]
+def test_a_column_added_upstream_is_carried_and_a_dropped_one_is_gone(captured: CaptureResult) -> None:
+    assert [e["after"].get("colour") for e in captured.second_hour] == [None, "red", "red"]
+    assert ["image_quality_score" in e["after"] for e in captured.second_hour] == [True, True, False]
 
 
-def test_a_truncation_is_a_change(told: Told) -> None:
-    assert 'adrank_capture_changes_landed_total{op="t",table="ads"} 1.0' in told.metrics
+def test_a_truncation_is_a_change(captured: CaptureResult) -> None:
+    assert 'adrank_capture_changes_landed_total{op="t",table="ads"} 1.0' in captured.metrics
 
 
-def test_hours_are_closed_for_both_tables_as_the_heartbeat_passes(told: Told) -> None:
-    assert [e["op"] for e in told.third_hour] == ["u"]
-    quiet = told.world.manifest("sellers", HOUR + timestamps.HOUR)
+def test_hours_are_closed_for_both_tables_as_the_heartbeat_passes(captured: CaptureResult) -> None:
+    assert [e["op"] for e in captured.third_hour] == ["u"]
+    quiet = captured.world.manifest("sellers", HOUR + timestamps.HOUR)
     assert quiet is not None
     assert (quiet.files, quiet.changes) == ((), 0)
-    assert told.world.manifest("ads", HOUR + 3 * timestamps.HOUR) is None
+    assert captured.world.manifest("ads", HOUR + 3 * timestamps.HOUR) is None
 
 
-def test_metrics_count_changes_and_hours_and_know_the_lag(told: Told) -> None:
-    values = dict(line.rsplit(" ", 1) for line in told.metrics.splitlines() if line.startswith("adrank_capture"))
+def test_metrics_count_changes_and_hours_and_know_the_lag(captured: CaptureResult) -> None:
+    values = dict(line.rsplit(" ", 1) for line in captured.metrics.splitlines() if line.startswith("adrank_capture"))
     assert float(values['adrank_capture_changes_landed_total{op="u",table="ads"}']) == 3
     assert float(values["adrank_capture_hours_closed_total"]) == 2
     assert float(values["adrank_capture_watermark_seconds"]) == (HOUR + 3 * timestamps.HOUR).timestamp()
     assert 0 <= float(values["adrank_capture_lag_seconds"]) < 60
 
 
-def test_the_password_is_nowhere_to_be_read(told: Told) -> None:
-    log = told.world.log.read_text()
-    assert told.world.postgres.password not in log
+def test_the_password_is_nowhere_to_be_read(captured: CaptureResult) -> None:
+    log = captured.world.log.read_text()
+    assert captured.world.postgres.password not in log
     assert "capturing" in log
 
 
-def test_the_checkpoint_says_where_to_go_on(told: Told) -> None:
-    checkpoint = told.world.checkpoint()
+def test_the_checkpoint_says_where_to_go_on(captured: CaptureResult) -> None:
+    checkpoint = captured.world.checkpoint()
     assert re.fullmatch(r"adrank\.\d+", checkpoint["log"])
     assert datetime.fromisoformat(checkpoint["closed"]) == HOUR + 3 * timestamps.HOUR
 
 
-def test_without_its_slot_a_checkpoint_is_refused_because_changes_are_lost(told: Told) -> None:
-    told.world.sql("SELECT pg_drop_replication_slot('adrank')")
-    told.world.start()
-    assert told.world.exit_code() == 1
-    assert "replication slot adrank is gone" in told.world.log.read_text().splitlines()[-1]
+def test_without_its_slot_a_checkpoint_is_refused_because_changes_are_lost(captured: CaptureResult) -> None:
+    captured.world.sql("SELECT pg_drop_replication_slot('adrank')")
+    captured.world.start()
+    assert captured.world.exit_code() == 1
+    assert "replication slot adrank is gone" in captured.world.log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize(
-    ("broken", "mended", "said"),
+    ("broken", "mended", "message"),
     [
         (
             "ALTER TABLE ads REPLICA IDENTITY DEFAULT",
@@ -211,11 +213,11 @@ def test_without_its_slot_a_checkpoint_is_refused_because_changes_are_lost(told:
     ],
 )
 def test_a_database_that_cannot_be_captured_whole_is_refused_by_name(
-    world: CaptureWorld, broken: str, mended: str, said: str
+    world: CaptureWorld, broken: str, mended: str, message: str
 ) -> None:
     world.sql(broken)
     try:
-        with pytest.raises(DatabaseError, match=said):
+        with pytest.raises(DatabaseError, match=message):
             inspect_source(world)
     finally:
         world.sql(mended)

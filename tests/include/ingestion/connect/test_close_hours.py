@@ -213,7 +213,7 @@ def test_a_file_later_than_the_lookback_is_reported_and_in_no_manifest(stream: S
     sink.write()
     _, refused = look(stream)
     key = f"{lake.RAW_EVENTS.hour(old)}{stream.events.topic}+0+0000000002.zstd.parquet"
-    assert [said.partition(": ")[2] for said in refused] == [f"s3://{stream.lake.bucket}/{key}"]
+    assert [line.partition(": ")[2] for line in refused] == [f"s3://{stream.lake.bucket}/{key}"]
     assert stream.manifest(old) is None
     assert stream.ids(stays) == ["stays"]
 

@@ -98,7 +98,7 @@ def test_one_impression_is_a_log(tmp_path: Path, store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "spelled",
+    "text",
     [
         "2026-03-01T10:00:00Z",
         "2026-03-01 10:00:00",
@@ -109,9 +109,9 @@ def test_one_impression_is_a_log(tmp_path: Path, store: ObjectStore) -> None:
     ],
 )
 def test_times_are_read_in_any_iso_spelling_and_without_a_zone_as_utc(
-    tmp_path: Path, store: ObjectStore, spelled: str
+    tmp_path: Path, store: ObjectStore, text: str
 ) -> None:
-    write(tmp_path, "events", [event(0, event_time=spelled), event(1)])
+    write(tmp_path, "events", [event(0, event_time=text), event(1)])
     imported(tmp_path, store)
     assert landed(store)[0]["event_time"] == TEN
 

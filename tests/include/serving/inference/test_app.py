@@ -128,16 +128,16 @@ def test_a_loaded_container_answers_its_ping(container: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "reason"),
     [
         (request(candidates=[{"ad_id": "a"}, {"ad_id": 7}]), "candidates[1].ad_id: Input should be a valid string"),
         ({"vectors": [[0.0] * len(FEATURES), [1.0, 2.0]]}, f"vectors[1]: the model takes {len(FEATURES)} features"),
     ],
 )
-def test_a_bad_request_is_a_400_that_names_the_field(container: httpx.Client, body: Any, said: str) -> None:
+def test_a_bad_request_is_a_400_that_names_the_field(container: httpx.Client, body: Any, reason: str) -> None:
     answer = container.post("/invocations", json=body)
     assert answer.status_code == 400
-    assert said in answer.json()["error"]
+    assert reason in answer.json()["error"]
 
 
 def test_a_thousand_candidates_are_ranked(container: httpx.Client) -> None:
@@ -199,9 +199,9 @@ def test_the_process_serves_a_good_package_and_does_not_start_on_another_digest(
     )
     right = subprocess.Popen(command, cwd=INCLUDE, env=variables | {"ADRANK_PACKAGE_DIGEST": digest})
     try:
-        _, said = wrong.communicate(timeout=60)
+        _, output = wrong.communicate(timeout=60)
         assert wrong.returncode == 1
-        assert f"refusing to start: model package at {base / 'model'} has digest {digest}" in said
+        assert f"refusing to start: model package at {base / 'model'} has digest {digest}" in output
         give_up = time.monotonic() + 60
         while True:
             try:
@@ -231,9 +231,9 @@ def test_a_package_of_another_registry_is_refused_with_the_features_that_differ(
     card["features"][0] = "shoe_size"
     (model / packages.CARD).write_text(json.dumps(card))
     environment(tmp_path, packages.package_digest(model))
-    said = refusal(caplog)
-    assert "shoe_size" in said
-    assert FEATURES[0] in said
+    reason = refusal(caplog)
+    assert "shoe_size" in reason
+    assert FEATURES[0] in reason
 
 
 def test_a_feature_that_nobody_can_give_is_refused(

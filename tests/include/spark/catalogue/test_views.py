@@ -46,10 +46,10 @@ def captured(
     committed: datetime | None = None,
 ) -> dict[str, Any]:
     """A change as the capture process lands it; ``committed`` alone, as a Connect cluster does."""
-    said = {} if committed else {"change_us": micros(moment)}
+    change_time = {} if committed else {"change_us": micros(moment)}
     source = {"connector": "postgresql", "name": log, "table": "ads", "lsn": lsn, "ts_us": micros(committed or at(900))}
     images = {"before": row if op == "d" else None, "after": None if op == "d" else row}
-    return {"op": op, "ts_ms": micros(moment) // 1000, **said, **images, "source": source}
+    return {"op": op, "ts_ms": micros(moment) // 1000, **change_time, **images, "source": source}
 
 
 def bulk(op: str, moment: datetime, lsn: int, row: dict[str, Any]) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def test_a_column_that_upstream_dropped_is_null(raw_lake: TestLake, spark: Spark
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "said"),
+    ("column", "value", "message"),
     [
         ("price", "12.50", r"ads\.price holds string, its history declares number"),
         ("seller_id", 7, r"ads\.seller_id holds bigint, its history declares text"),
@@ -210,10 +210,10 @@ def test_a_column_that_upstream_dropped_is_null(raw_lake: TestLake, spark: Spark
     ],
 )
 def test_a_column_of_another_type_is_refused_by_name(
-    raw_lake: TestLake, spark: SparkSession, files: LakeFiles, column: str, value: Any, said: str
+    raw_lake: TestLake, spark: SparkSession, files: LakeFiles, column: str, value: Any, message: str
 ) -> None:
     raw_lake.changes("ads", at(0), [captured("c", at(0), 1, ad(1) | {column: value})])
-    with pytest.raises(change_data.ColumnTypeError, match=said):
+    with pytest.raises(change_data.ColumnTypeError, match=message):
         views.history(spark, files, "ads", BEGINNING, DAY_END)
 
 

@@ -56,7 +56,7 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
         raw_lake.land(at(hour), [])
     raws = raw_events.closed_hours(files, at(0), at(HOURS))
     chance = random.Random(4)
-    told: list[dict[str, Any]] = []
+    tile_rows: list[dict[str, Any]] = []
     for hour, raw in enumerate(raws):
         rows: list[dict[str, Any]] = [
             {"hour_no": number(hour), "entity_id": f"ad-{ad}"}
@@ -64,7 +64,7 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
             for ad in range(6)
             if chance.random() < 0.5
         ]
-        told += rows
+        tile_rows += rows
         folder = lake.TILES(GROUP).revision(at(hour), 0)
         named = tuple("rev=000/" + name for name in put(raw_lake, folder, rows))
         manifest = TileManifest(group=GROUP, hour=at(hour), counts=tiles.fingerprint, raw=raw.digest, files=named)
@@ -76,13 +76,13 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
             for m in tiles.aggregation.latest
         }
 
-    ads = sorted({row["entity_id"] for row in told})
+    ads = sorted({row["entity_id"] for row in tile_rows})
     of_day = [
         {"entity_id": ad, "hour_no": number(0)}
         | {m: sum(row[m] for row in rows) for m in tiles.aggregation.measures}
         | latest(rows)
         for ad in ads
-        if (rows := [row for row in told if row["entity_id"] == ad and row["hour_no"] < number(24)])
+        if (rows := [row for row in tile_rows if row["entity_id"] == ad and row["hour_no"] < number(24)])
     ]
     named = put(raw_lake, lake.ROLLUPS(GROUP).day(at(0)), of_day)
     added = tuple(raw.digest for raw in raws[:24])
@@ -92,7 +92,7 @@ def day_and_more(raw_lake: TestLake, spark: SparkSession) -> TestLake:
     for hour in (HOURS - 2, HOURS - 1):
         ended = []
         for ad in ads:
-            rows = [row for row in told if row["entity_id"] == ad and row["hour_no"] <= number(hour)]
+            rows = [row for row in tile_rows if row["entity_id"] == ad and row["hour_no"] <= number(hour)]
             sums = {
                 name: sum(row[m] for row in rows if row["hour_no"] > number(hour) - hours)
                 for name, m, hours in tiles.aggregation.sums
@@ -136,18 +136,18 @@ def test_what_adds_up_passes_and_says_how_much_was_compared(
     day_and_more: TestLake, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check()
-    said = capsys.readouterr().out
-    assert f"6 rows of windows at the end of {LAST:%Y-%m-%dT%H} compared, 0 difference(s)" in said
-    assert "6 rows of 1 roll-up(s) compared, 0 difference(s)" in said
+    output = capsys.readouterr().out
+    assert f"6 rows of windows at the end of {LAST:%Y-%m-%dT%H} compared, 0 difference(s)" in output
+    assert "6 rows of 1 roll-up(s) compared, 0 difference(s)" in output
 
 
 def test_one_wrong_count_of_one_entity_is_named_with_both_values(day_and_more: TestLake) -> None:
     damage(day_and_more, lake.WINDOWS(GROUP).hour(LAST), plus_one("clicks_7d", "ad-3"))
     with pytest.raises(SystemExit) as failed:
         check()
-    (told,) = str(failed.value).split("; ")
-    assert told.startswith(f"{GROUP}: windows at the end of {LAST:%Y-%m-%dT%H}, entity_id=ad-3, clicks_7d: kept ")
-    kept, added = (int(word.strip(",")) for word in told.split() if word.strip(",").isdigit())
+    (difference,) = str(failed.value).split("; ")
+    assert difference.startswith(f"{GROUP}: windows at the end of {LAST:%Y-%m-%dT%H}, entity_id=ad-3, clicks_7d: kept ")
+    kept, added = (int(word.strip(",")) for word in difference.split() if word.strip(",").isdigit())
     assert kept == added + 1
 
 

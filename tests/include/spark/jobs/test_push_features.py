@@ -111,9 +111,9 @@ def test_pushing_again_changes_nothing_and_an_old_hour_never_wins(
 ) -> None:
     for hour in (0, 1):
         features.hour(at(hour), ads({"a": hour, "b": 7, f"only at {hour}": 1}))
-    told = pusher.push(1)
+    summary = pusher.push(1)
     there = pusher.rows()
-    assert pusher.push(1) == told
+    assert pusher.push(1) == summary
     assert "is there already" in capsys.readouterr().out
     old = pusher.push(0)
     assert (old.superseded_by, old.written, old.stale) == (at(1), 0, 3)

@@ -32,8 +32,8 @@ Row = Mapping[str, Any]
 def row(group: FeatureGroup, entity: str | None, end: datetime, **values: float) -> dict[str, Any]:
     """A row of which nothing can be said against, but for ``values``."""
     fine = {feature.name: 0.0 if feature.default is not None else None for feature in group.features}
-    told = {name: float(value) for name, value in values.items()}
-    return {"entity_id": entity, "feature_time": end, "available_at": end + group.lag, **fine, **told}
+    numbers = {name: float(value) for name, value in values.items()}
+    return {"entity_id": entity, "feature_time": end, "available_at": end + group.lag, **fine, **numbers}
 
 
 def shown(impressions: float, **more: float) -> dict[str, float]:
@@ -79,17 +79,17 @@ def landed(raw_lake: TestLake, number: int, **values: float) -> None:
     land(raw_lake, SELLERS, at(number), [])
 
 
-def inspected(spark: SparkSession, rows: DataFrame, told: HourRowCounts, docs: Path) -> list[ExpectationOutcome]:
+def inspected(spark: SparkSession, rows: DataFrame, counts: HourRowCounts, docs: Path) -> list[ExpectationOutcome]:
     inspection = ValidationRun("run", at(1), docs)
     inspection.rows(rows, ENGAGEMENT)
-    inspection.hours(rows, ENGAGEMENT, told, BOUNDS)
+    inspection.hours(rows, ENGAGEMENT, counts, BOUNDS)
     return inspection.findings
 
 
 def engagement(spark: SparkSession, rows: Sequence[Row]) -> DataFrame:
     names = [f"{name} float" for name in ENGAGEMENT.names]
     columns = ["entity_id string", "feature_time timestamp", "available_at timestamp", *names]
-    return spark.createDataFrame([tuple(told.values()) for told in rows], ", ".join(columns))
+    return spark.createDataFrame([tuple(values.values()) for values in rows], ", ".join(columns))
 
 
 def test_each_expectation_can_fail_and_says_where(raw_lake: TestLake, spark: SparkSession, tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_each_expectation_can_fail_and_says_where(raw_lake: TestLake, spark: Spa
         row(ENGAGEMENT, "shrinking", at(1), contacts_24h=2, contacts_7d=1, contacts_28d=2),
         row(ENGAGEMENT, "lacking", at(1)) | {"clicks_1h": None},
     ]
-    told = HourRowCounts({at(0): 9}, {at(0) - DAY: 20}, at(0) - 40 * DAY)
-    findings = inspected(spark, engagement(spark, bad), told, tmp_path)
+    counts = HourRowCounts({at(0): 9}, {at(0) - DAY: 20}, at(0) - 40 * DAY)
+    findings = inspected(spark, engagement(spark, bad), counts, tmp_path)
     failed = {(finding.expectation, finding.columns): finding for finding in findings if not finding.success}
     between, missing = "expect_column_values_to_be_between", "expect_column_values_to_not_be_null"
     assert {key: finding.unexpected for key, finding in failed.items()} == {
@@ -136,8 +136,8 @@ def test_few_rows_may_answer_what_they_just_lost(raw_lake: TestLake, spark: Spar
     most = [row(ENGAGEMENT, f"ad{n}", at(1), **shown(30)) for n in range(19)]
     edge = row(ENGAGEMENT, "edge", at(1), **shown(30, clicks_7d=31, clicks_28d=31))
     few = row(ENGAGEMENT, "few", at(1), **shown(1, clicks_7d=9, clicks_28d=9))
-    told = HourRowCounts({at(0): 21}, {}, at(0))
-    assert all(f.success for f in inspected(spark, engagement(spark, [*most, edge, few]), told, tmp_path))
+    counts = HourRowCounts({at(0): 21}, {}, at(0))
+    assert all(f.success for f in inspected(spark, engagement(spark, [*most, edge, few]), counts, tmp_path))
 
 
 def test_columns_are_looked_at_as_they_were_written(raw_lake: TestLake, spark: SparkSession, tmp_path: Path) -> None:
@@ -215,8 +215,10 @@ def test_hours_before_the_range_are_looked_at_where_they_were_computed(raw_lake:
     landed(raw_lake, 1)
     landed(raw_lake, 3)
     validate_revised(3, 4, at(0))
-    told = [number for number in range(4) if raw_lake.path(lake.VALIDATION.hour(at(number)) + "results.json").exists()]
-    assert told == [1, 3]
+    validated = [
+        number for number in range(4) if raw_lake.path(lake.VALIDATION.hour(at(number)) + "results.json").exists()
+    ]
+    assert validated == [1, 3]
 
 
 def test_time_zones_are_no_matter() -> None:

@@ -145,22 +145,22 @@ class Offline:
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Offline:
     """Models of the same log, with the feature joined in either way, and without it."""
-    root, told = tmp_path_factory.mktemp("leaks"), market()
+    root, history = tmp_path_factory.mktemp("leaks"), market()
     tables: dict[str, dict[int, Rows]] = {
-        "a late hour": {0: told.known_late()},
-        "a late revision": {0: told.nothing_known(), 1: told.known_late()},
-        "a late hour until the middle": {0: told.known_by(MIDDLE)},
+        "a late hour": {0: history.known_late()},
+        "a late revision": {0: history.nothing_known(), 1: history.known_late()},
+        "a late hour until the middle": {0: history.known_by(MIDDLE)},
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "load", lambda: REGISTRY)
         without = Log(root / "without")
-        build(without, told.rows, None)
+        build(without, history.rows, None)
         ndcg, sets = {"without": relevance(without.output)}, {}
         for name, revisions in tables.items():
             log = Log(root / name)
             for revision, rows in revisions.items():
                 write_features(log.root / "in", "foresight", rows, revision)
-            build(log, told.rows, log.root / "in")
+            build(log, history.rows, log.root / "in")
             sets[name] = training_set.read(log.output)
             ndcg[f"{name}, point in time"] = relevance(log.output)
             ndcg[f"{name}, naive"] = relevance(joined_naively(log, log.root / "naive"))

@@ -57,7 +57,7 @@ def joined(partitions: list[Partition], impressions: list[tuple[str, datetime]])
         }
     )
     rows = [(partition, entity, value) for partition in partitions for entity, value in partition.values.items()]
-    said = pa.table(
+    group_rows = pa.table(
         {
             "entity_id": pa.array([entity for _, entity, _ in rows], pa.string()),
             "feature_us": pa.array([micros(partition.feature_time) for partition, _, _ in rows], pa.int64()),
@@ -72,7 +72,7 @@ def joined(partitions: list[Partition], impressions: list[tuple[str, datetime]])
             "event_us": [micros(moment) for _, moment in impressions],
         }
     )
-    for name, table in (("partitions", known), ("group_rows", said), ("shown", shown)):
+    for name, table in (("partitions", known), ("group_rows", group_rows), ("shown", shown)):
         connection.register(name, table)
     duckdb_sql.create_table(connection, "visible_partitions", duckdb_sql.statement("training/visible_partitions"))
     statement = duckdb_sql.statement("training/point_in_time", source="shown", entity_key="ad_id", projection="g.value")

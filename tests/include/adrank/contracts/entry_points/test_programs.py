@@ -32,8 +32,8 @@ EXPERIMENT = Experiment(
     status="running",
     package_digest="d",
 )
-#: What each program is told besides what settings decide.
-TOLD: dict[type[EntryPointArguments], dict[str, Any]] = {
+#: What each program is given besides what settings decide.
+VALUES: dict[type[EntryPointArguments], dict[str, Any]] = {
     ComputeFeatures: {"group": ["a", "b"], "start": START, "end": END, "recompute": False, "owner": "o"},
     ValidateFeatures: {"start": START, "end": END, "run": "r"},
     PushFeatures: {"store": "redis", "hour": START, "full": True},
@@ -46,13 +46,13 @@ TOLD: dict[type[EntryPointArguments], dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("program", TOLD, ids=lambda program: program.program)
+@pytest.mark.parametrize("program", VALUES, ids=lambda program: program.program)
 def test_a_program_is_told_what_it_was_to_be_told(program: type[EntryPointArguments]) -> None:
-    told = {**TOLD[program], **program.from_settings(Settings())}
-    parsed = program.parse(program.command_line(**told))
-    expected = program(**told)
+    values = {**VALUES[program], **program.from_settings(Settings())}
+    parsed = program.parse(program.command_line(**values))
+    expected = program(**values)
     assert parsed == expected
-    assert {name for name, field in program.model_fields.items() if field.is_required()} <= told.keys()
+    assert {name for name, field in program.model_fields.items() if field.is_required()} <= values.keys()
 
 
 def test_label_weights_reach_the_job_as_they_were_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,15 +93,15 @@ def test_hyperparameters_are_strings_because_sagemaker_carries_nothing_else() ->
 
 
 def test_a_range_without_a_whole_hour_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    told = {**ComputeFeatures.from_settings(Settings()), "group": ["a"], "start": START, "end": START}
+    values = {**ComputeFeatures.from_settings(Settings()), "group": ["a"], "start": START, "end": START}
     with pytest.raises(SystemExit):
-        ComputeFeatures.parse(ComputeFeatures.command_line(**told))
+        ComputeFeatures.parse(ComputeFeatures.command_line(**values))
     assert "error: there is no whole hour from 2026-03-01T00:00:00+00:00 to" in capsys.readouterr().err
 
 
 def test_a_maturity_is_spelled_as_iso_8601(capsys: pytest.CaptureFixture[str]) -> None:
-    told = MeasureExperiment.command_line(experiment=EXPERIMENT, start=START, end=END)
-    assert MeasureExperiment.parse([*told, "--billing-maturity", "P2DT1H"]).billing_maturity == timedelta(hours=49)
+    argv = MeasureExperiment.command_line(experiment=EXPERIMENT, start=START, end=END)
+    assert MeasureExperiment.parse([*argv, "--billing-maturity", "P2DT1H"]).billing_maturity == timedelta(hours=49)
     with pytest.raises(SystemExit):
-        MeasureExperiment.parse([*told, "--billing-maturity", "two days"])
+        MeasureExperiment.parse([*argv, "--billing-maturity", "two days"])
     assert "argument --billing-maturity: " in capsys.readouterr().err

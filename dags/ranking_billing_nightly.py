@@ -52,7 +52,7 @@ with DAG(
     params={"day": Param(default=None, type=["null", "string"], format="date", description="UTC day to land")},
     tags=["adrank", "billing", "nightly", "oncall:retry-safe"],
 ) as dag:
-    wait_for_export = BillingExportSensor(task_id="wait_for_export", day=DAY)
+    wait_for_export = BillingExportSensor(task_id="wait_for_export", at=DAY)
 
     land_export = SageMakerProcessingJobOperator(
         task_id="land_export",
@@ -64,6 +64,6 @@ with DAG(
         outputs={"verdict": lake.billing_verdicts(DATE)},
     )
 
-    require_landed = RequireBilledDayOperator(task_id="require_landed", day=DAY, outlets=[BILLING])
+    require_landed = RequireBilledDayOperator(task_id="require_landed", at=DAY, outlets=[BILLING])
 
     wait_for_export >> land_export >> require_landed

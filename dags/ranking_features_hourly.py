@@ -59,20 +59,20 @@ with DAG(
     access_control=access_control(SETTINGS),
     tags=["adrank", "features", "hourly", "oncall:retry-safe"],
 ) as dag:
-    wait_for_raw_hour = RawHourSensor(task_id="wait_for_raw_hour", hour=HOUR)
+    wait_for_raw_hour = RawHourSensor(task_id="wait_for_raw_hour", at=HOUR)
 
-    run_features = HourlyFeaturesOperator(task_id="run_features", hour=HOUR, priority_weight=10)
+    run_features = HourlyFeaturesOperator(task_id="run_features", at=HOUR, priority_weight=10)
 
     with TaskGroup("compute", tooltip="Each group's hour, after the earlier ones that late events changed") as compute:
         for group in registry.load().groups:
-            FeaturePartOperator(task_id=group.name, hour=HOUR)
+            FeaturePartOperator(task_id=group.name, at=HOUR)
 
-    validate = ValidationPartOperator(task_id="validate", hour=HOUR)
+    validate = ValidationPartOperator(task_id="validate", at=HOUR)
 
     with TaskGroup("push", tooltip="To the online stores, once all groups are valid") as push:
         for store in ("redis", "dynamodb"):
-            FeaturePartOperator(task_id=store, hour=HOUR)
+            FeaturePartOperator(task_id=store, at=HOUR)
 
-    audit = FeaturePartOperator(task_id="audit", hour=HOUR, outlets=[FEATURES_ONLINE])
+    audit = FeaturePartOperator(task_id="audit", at=HOUR, outlets=[FEATURES_ONLINE])
 
     wait_for_raw_hour >> run_features >> [compute, validate, push, audit]

@@ -48,7 +48,7 @@ with DAG(
     params={"day": Param(default=None, type=["null", "string"], format="date", description="UTC day to look at")},
     tags=["adrank", "features", "nightly", "oncall:next-working-day"],
 ) as dag:
-    wait_for_windows = WindowsReadySensor(task_id="wait_for_windows", day=DAY)
+    wait_for_windows = WindowsReadySensor(task_id="wait_for_windows", at=DAY)
 
     with TaskGroup("check", tooltip="One EMR step per group that counts events") as check:
         for group in registry.load().with_input("events"):

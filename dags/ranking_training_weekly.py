@@ -73,9 +73,9 @@ with DAG(
     tags=["adrank", "training", "weekly", "oncall:next-working-day"],
 ) as dag:
     with TaskGroup("prepare", tooltip="A point-in-time training set") as prepare:
-        wait_for_features = FeaturesReadySensor(task_id="wait_for_features", as_of=AS_OF)
-        require_consistency = RequireConsistencyOperator(task_id="require_consistency", as_of=AS_OF)
-        plan_inputs = PlanTrainingInputsOperator(task_id="plan_inputs", as_of=AS_OF)
+        wait_for_features = FeaturesReadySensor(task_id="wait_for_features", at=AS_OF)
+        require_consistency = RequireConsistencyOperator(task_id="require_consistency", at=AS_OF)
+        plan_inputs = PlanTrainingInputsOperator(task_id="plan_inputs", at=AS_OF)
         build_training_set = SageMakerProcessingJobOperator(
             task_id="build_training_set",
             job="training-set",

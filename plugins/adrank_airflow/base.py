@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar, NoReturn
 
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.sdk import BaseOperator
 
 from adrank.contracts.settings import Settings
@@ -36,7 +37,7 @@ class AdrankTask(BaseOperator):
     @cached_property
     def lake(self) -> LakeHook:
         """The lake's bucket."""
-        return LakeHook(self.settings.lake.bucket, **self._aws)
+        return LakeHook(self.settings.lake.bucket, AwsBaseHook(client_type="s3", **self._aws).conn)
 
     @cached_property
     def emr_steps(self) -> EmrStepsHook:
@@ -115,3 +116,21 @@ class AdrankTask(BaseOperator):
     @property
     def _aws(self) -> dict[str, str]:
         return {"aws_conn_id": self.settings.airflow.aws_conn_id, "region_name": self.settings.region}
+
+
+class MomentTask(AdrankTask):
+    """A task about one hour, one day, or what there was at one time.
+
+    :param at: that time (ISO), or the start of the hour or day; templated.
+    """
+
+    template_fields: Sequence[str] = ("at",)
+
+    def __init__(self, *, at: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.at = at
+
+    @property
+    def moment(self) -> datetime:
+        """``at``, once it is rendered."""
+        return datetime.fromisoformat(self.at)

@@ -39,8 +39,8 @@ def test_every_task_is_about_the_day_before_the_night_or_the_one_of_the_form(
     nightly: Any, day: str | None, date: str
 ) -> None:
     start = f"{date}T00:00:00+00:00"
-    assert rendered(nightly, "wait_for_export", "day", day) == start
+    assert rendered(nightly, "wait_for_export", "at", day) == start
     assert rendered(nightly, "land_export", "as_of", day) == start
     assert rendered(nightly, "land_export", "arguments", day)[:2] == ["--day", start]
-    assert rendered(nightly, "require_landed", "day", day) == start
+    assert rendered(nightly, "require_landed", "at", day) == start
     assert rendered(nightly, "land_export", "outputs", day) == {"verdict": f"verdicts/billing/dt={date}/"}

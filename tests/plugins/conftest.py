@@ -40,7 +40,7 @@ def lake(aws: None, settings: Settings) -> Any:
 
 @pytest.fixture
 def hook(lake: Any, settings: Settings) -> LakeHook:
-    return LakeHook(settings.lake.bucket, settings.airflow.aws_conn_id, REGION)
+    return LakeHook(settings.lake.bucket, lake)
 
 
 @pytest.fixture

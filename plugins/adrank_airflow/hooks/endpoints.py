@@ -21,22 +21,17 @@ class EndpointsHook(SageMakerHook):
     def ensure_config(self, settings: Settings, role: Role, package_digest: str, model_data_url: str) -> str:
         """Create model and endpoint configuration of a package in a role unless they are there."""
         model = model_request(settings, package_digest, model_data_url)
-        if not self._exists(lambda: self.conn.describe_model(ModelName=model["ModelName"])):
+        if self._find("model", ModelName=model["ModelName"]) is None:
             self.conn.create_model(**model)
         config = config_request(settings, role, model["ModelName"])
         name = cast(str, config["EndpointConfigName"])
-        if not self._exists(lambda: self.conn.describe_endpoint_config(EndpointConfigName=name)):
+        if self._find("endpoint_config", EndpointConfigName=name) is None:
             self.conn.create_endpoint_config(**config)
         return name
 
     def describe(self, endpoint: str) -> dict[str, Any] | None:
         """The endpoint as SageMaker describes it, or nothing."""
-        try:
-            return cast(dict[str, Any], self.conn.describe_endpoint(EndpointName=endpoint))
-        except self.conn.exceptions.ClientError as error:
-            if _is_missing(error):
-                return None
-            raise
+        return self._find("endpoint", EndpointName=endpoint)
 
     def tags(self, endpoint_arn: str) -> dict[str, str]:
         """The endpoint's tags."""
@@ -72,14 +67,13 @@ class EndpointsHook(SageMakerHook):
         )
         return cast(dict[str, Any], json.loads(response["Body"].read()))
 
-    def _exists(self, describe: Any) -> bool:
+    def _find(self, kind: str, **name: str) -> dict[str, Any] | None:
         try:
-            describe()
+            return cast(dict[str, Any], getattr(self.conn, f"describe_{kind}")(**name))
         except self.conn.exceptions.ClientError as error:
             if _is_missing(error):
-                return False
+                return None
             raise
-        return True
 
 
 def _is_missing(error: Any) -> bool:

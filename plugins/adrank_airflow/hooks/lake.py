@@ -6,10 +6,8 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from functools import cached_property
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from pydantic import BaseModel
 
 from adrank.contracts import lake, timestamps
@@ -23,46 +21,22 @@ _READERS: Final = 16
 _Manifest = TypeVar("_Manifest", bound=BaseModel)
 
 
-class LakeHook(S3Hook):
-    """One bucket, read and written by key."""
-
-    def __init__(self, bucket: str, aws_conn_id: str, region_name: str) -> None:
-        super().__init__(aws_conn_id=aws_conn_id, region_name=region_name)
-        self.bucket = bucket
+class LakeHook(ObjectStore):
+    """The lake's bucket, around the client of an AWS connection."""
 
     def uri(self, key: str) -> str:
         """``s3://bucket/key``."""
         return lake.uri(self.bucket, key)
 
-    def exists(self, key: str) -> bool:
-        """Whether the object is there."""
-        return cast(bool, self.check_for_key(key, self.bucket))
-
-    def read_bytes(self, key: str) -> bytes:
-        """The object's content."""
-        return self._store.get(key)
-
     def read_json(self, key: str) -> Any:
         """The object's content, parsed."""
-        return json.loads(self.read_bytes(key))
+        return json.loads(self.get(key))
 
     def write_json(self, key: str, document: object) -> str:
         """Write a JSON document, stable byte for byte, and return its key."""
         body = json.dumps(document, indent=2, sort_keys=True, default=str).encode()
-        self._store.put(key, body, "application/json")
+        self.put(key, body, "application/json")
         return key
-
-    def write_bytes(self, key: str, body: bytes) -> None:
-        """Write one object."""
-        self._store.put(key, body)
-
-    def keys(self, prefix: str) -> list[str]:
-        """All keys under a prefix, sorted."""
-        return sorted(self._store.keys(prefix))
-
-    def copy(self, source_key: str, key: str) -> None:
-        """Copy one object inside the bucket."""
-        self._store.copy(source_key, key)
 
     def raw_manifests(self, start: datetime, end: datetime) -> list[RawManifest]:
         """Manifests of the closed raw hours in ``[start, end)``, in order; hours that are not there are left out."""
@@ -70,9 +44,11 @@ class LakeHook(S3Hook):
 
     def feature_manifests(self, group: FeatureGroup, start: datetime, end: datetime) -> list[FeatureManifest]:
         """Manifests of all revisions of a group's partitions in ``[start, end)``, in order of hour and revision."""
+        features = lake.FEATURES(group.name)
         with ThreadPoolExecutor(_READERS) as readers:
-            listed = readers.map(self.keys, (lake.FEATURES(group.name).day(day) for day in timestamps.days(start, end)))
-        hours = {lake.FEATURES(group.name).hour(hour) for hour in timestamps.hours(start, end)}
+            prefixes = [features.day(day) for day in timestamps.days(start, end)]
+            listed = readers.map(lambda prefix: list(self.keys(prefix)), prefixes)
+        hours = {features.hour(hour) for hour in timestamps.hours(start, end)}
         manifests = (key for keys in listed for key in keys if key.endswith(lake.MANIFEST))
         found = self._manifests(FeatureManifest, (key for key in manifests if key.rsplit("rev=", 1)[0] in hours))
         return sorted(found, key=lambda manifest: (manifest.hour, manifest.revision))
@@ -89,13 +65,13 @@ class LakeHook(S3Hook):
 
     def cdc_files(self, table: str) -> list[str]:
         """Keys of all change data of a table that manifests name, in order."""
-        keys = [key for key in self.keys(lake.RAW_CDC(table).prefix) if key.endswith(lake.MANIFEST)]
+        keys = sorted(key for key in self.keys(lake.RAW_CDC(table).prefix) if key.endswith(lake.MANIFEST))
         hours = self._manifests(CdcManifest, keys)
         return [lake.RAW_CDC(table).hour(hour.hour) + file.name for hour in hours for file in hour.files]
 
     def watermark(self) -> datetime:
         """Event time up to which the raw log is whole: that of the last closed hour."""
-        watermark = watermarks.raw_watermark(self._store)
+        watermark = watermarks.raw_watermark(self)
         if watermark is None:
             raise NoInputError(f"{self.uri(lake.RAW_EVENTS.prefix)} holds no closed hour")
         return watermark
@@ -110,7 +86,7 @@ class LakeHook(S3Hook):
 
     def _manifests(self, model: type[_Manifest], keys: Iterable[str]) -> list[_Manifest]:
         with ThreadPoolExecutor(_READERS) as readers:
-            found = readers.map(self._store.find, keys)
+            found = readers.map(self.find, keys)
             return [model.model_validate_json(body) for body in found if body is not None]
 
     def _as_of(self, manifest: BillingManifest, as_of: datetime) -> BillingManifest | None:
@@ -118,10 +94,6 @@ class LakeHook(S3Hook):
             former = self.read_json(lake.RAW_BILLING.manifest_revision(manifest.day, manifest.revision - 1))
             manifest = BillingManifest.model_validate(former)
         return manifest if manifest.landed_at <= as_of else None
-
-    @cached_property
-    def _store(self) -> ObjectStore:
-        return ObjectStore(self.bucket, self.conn)
 
 
 def _billing_keys(manifest: BillingManifest) -> tuple[str, str]:

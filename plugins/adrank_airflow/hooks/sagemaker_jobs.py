@@ -37,36 +37,25 @@ class SageMakerJobsHook(SageMakerHook):
 
     def attach_or_submit(self, kind: JobKind, base: str, request: Callable[[str], dict[str, Any]]) -> str:
         """Name of the live job of that base, or else of the next, created as ``request`` asks of its name."""
-        name = self.live_job(kind, base)
-        if name is None:
-            name = self.next_name(kind, base)
-            self.submit(kind, request(name))
-            self.log.info("Submitted %s job %s", kind, name)
-        else:
+        tries = self.tries(kind, base)
+        live = sorted(number for number, status in tries.items() if status == "InProgress")
+        if live:
+            name = f"{base}-{live[0]}"
             self.log.info("Attached to %s job %s, which an earlier try submitted", kind, name)
+        else:
+            name = f"{base}-{max(tries, default=0) + 1}"
+            getattr(self.conn, f"create_{kind}_job")(**request(name))
+            self.log.info("Submitted %s job %s", kind, name)
         return name
 
-    def tries(self, kind: JobKind, base: str) -> list[tuple[str, str]]:
-        """(name, status) of every job of that base, oldest first."""
+    def tries(self, kind: JobKind, base: str) -> dict[int, str]:
+        """Number -> status of every job of that base."""
         pages = self.conn.get_paginator(f"list_{kind}_jobs").paginate(NameContains=base)
         summaries = (job for page in pages for job in page[f"{kind.capitalize()}JobSummaries"])
-        found = [(job[name_field(kind)], job[f"{kind.capitalize()}JobStatus"]) for job in summaries]
-        mine = [(job, state) for job, state in found if job.removeprefix(f"{base}-").isdigit()]
-        return sorted(mine, key=lambda job: int(job[0].removeprefix(f"{base}-")))
-
-    def live_job(self, kind: JobKind, base: str) -> str | None:
-        """Name of the job that an earlier try left running."""
-        return next((name for name, status in self.tries(kind, base) if status == "InProgress"), None)
-
-    def next_name(self, kind: JobKind, base: str) -> str:
-        """A name of that base that SageMaker has not seen."""
-        tries = self.tries(kind, base)
-        last = int(tries[-1][0].removeprefix(f"{base}-")) if tries else 0
-        return f"{base}-{last + 1}"
-
-    def submit(self, kind: JobKind, request: dict[str, Any]) -> None:
-        """Create the job."""
-        getattr(self.conn, f"create_{kind}_job")(**request)
+        found = {
+            job[name_field(kind)].removeprefix(f"{base}-"): job[f"{kind.capitalize()}JobStatus"] for job in summaries
+        }
+        return {int(number): status for number, status in found.items() if number.isdigit()}
 
     def describe(self, kind: JobKind, name: str) -> dict[str, Any]:
         """The job as SageMaker describes it."""

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from adrank.contracts import lake, registry
 from adrank.contracts.timestamps import floor_hour
 from adrank.decisions import consistency
-from adrank_airflow.base import AdrankTask
+from adrank_airflow.base import MomentTask
 from adrank_airflow.errors import ExportQuarantinedError, InconsistentFeaturesError, UnauditedFeaturesError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class RequireConsistencyOperator(AdrankTask):
+class RequireConsistencyOperator(MomentTask):
     """Refuse to go on when the newest audit of the online features found too much skew, or when there is no recent one.
 
-    The newest one alone decides: it has read back what is online now, and what was wrong in an hour before and is right
-    again harms no model. An audit of another feature registry, or one that later hours had overtaken, counts as none.
-
-    :param as_of: ISO time to look back from; templated.
+    The newest one before the moment alone decides: it has read back what is online now, and what was wrong in an hour
+    before and is right again harms no model. An audit of another feature registry, or one that later hours had
+    overtaken, counts as none.
     """
 
     returns = ("hour", "skew", "reasons")
-    template_fields: Sequence[str] = ("as_of",)
-
-    def __init__(self, *, as_of: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.as_of = as_of
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return the audited hour, its skew and the reasons."""
         del context
         limits = self.settings.audit
-        end = floor_hour(datetime.fromisoformat(self.as_of))
+        end = floor_hour(self.moment)
         fingerprint = registry.load().fingerprint
         audits = [
             audit
@@ -68,23 +61,15 @@ class RequireConsistencyOperator(AdrankTask):
         return {"hour": None, "skew": None, "reasons": [reason]}
 
 
-class RequireBilledDayOperator(AdrankTask):
-    """Read what became of a day's export; fail, with the reason, when it is in quarantine.
-
-    :param day: ISO start of the day; templated.
-    """
+class RequireBilledDayOperator(MomentTask):
+    """Read what became of a day's export; fail, with the reason, when it is in quarantine."""
 
     returns = ("outcome", "key", "revision", "rows", "total", "currency")
-    template_fields: Sequence[str] = ("day",)
-
-    def __init__(self, *, day: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.day = day
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Return outcome, revision and figures of the landed export."""
         del context
-        verdict = self.lake.read_json(lake.BILLING_VERDICT.key(datetime.fromisoformat(self.day)))
+        verdict = self.lake.read_json(lake.BILLING_VERDICT.key(self.moment))
         if verdict["outcome"] == "quarantined":
             kept = "nothing of that day" if verdict["revision"] is None else f"revision {verdict['revision']}"
             raise ExportQuarantinedError(

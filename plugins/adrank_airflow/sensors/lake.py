@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 
 from adrank.contracts import lake, registry
 from adrank.contracts.timestamps import DAY, HOUR, floor_hour
-from adrank_airflow.base import AdrankTask
+from adrank_airflow.base import MomentTask
 from adrank_airflow.errors import DeadlineError
 from adrank_airflow.triggers.polling import run_deadline
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class LakeKeysSensor(AdrankTask, BaseSensorOperator):
+class LakeKeysSensor(MomentTask, BaseSensorOperator):
     """Waits until the lake holds :meth:`keys`."""
 
     ui_color = "#e8e8e8"
@@ -36,7 +35,7 @@ class LakeKeysSensor(AdrankTask, BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Whether they are."""
         del context
-        return all(self.lake.exists(key) for key in self.keys())
+        return all(self.lake.find(key) is not None for key in self.keys())
 
     def execute(self, context: Context) -> None:
         """Go on if the keys exist, else defer until they do or the run's deadline passes."""
@@ -52,71 +51,34 @@ class LakeKeysSensor(AdrankTask, BaseSensorOperator):
 
 
 class RawHourSensor(LakeKeysSensor):
-    """The raw hour is closed: manifests say that all its events and all changes of the catalogue are there.
-
-    :param hour: ISO start of the hour; templated.
-    """
-
-    template_fields: Sequence[str] = ("hour",)
-
-    def __init__(self, *, hour: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.hour = hour
+    """The raw hour is closed: manifests say that all its events and all changes of the catalogue are there."""
 
     def keys(self) -> list[str]:
         """The raw hour's manifests of events and of change data."""
-        hour = datetime.fromisoformat(self.hour)
-        changes = [lake.RAW_CDC(table).manifest(hour) for table in ("ads", "sellers")]
-        return [lake.RAW_EVENTS.manifest(hour), *changes]
+        changes = [lake.RAW_CDC(table).manifest(self.moment) for table in ("ads", "sellers")]
+        return [lake.RAW_EVENTS.manifest(self.moment), *changes]
 
 
 class FeaturesReadySensor(LakeKeysSensor):
-    """The last feature hour that a run may see is there, of every group.
-
-    :param as_of: ISO time; templated.
-    """
-
-    template_fields: Sequence[str] = ("as_of",)
-
-    def __init__(self, *, as_of: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.as_of = as_of
+    """The last feature hour that a run may see is there, of every group."""
 
     def keys(self) -> list[str]:
-        """The manifests of the last whole hour before ``as_of``."""
-        hour = floor_hour(datetime.fromisoformat(self.as_of)) - timedelta(hours=1)
+        """The manifests of the last whole hour before the moment."""
+        hour = floor_hour(self.moment) - HOUR
         return [lake.FEATURES(group.name).manifest(hour) for group in registry.load().groups]
 
 
 class WindowsReadySensor(LakeKeysSensor):
-    """The windows of a day's last hour are kept, of every group that counts events.
-
-    :param day: ISO start of the day; templated.
-    """
-
-    template_fields: Sequence[str] = ("day",)
-
-    def __init__(self, *, day: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.day = day
+    """The windows of a day's last hour are kept, of every group that counts events."""
 
     def keys(self) -> list[str]:
         """The manifests of the windows."""
-        hour = datetime.fromisoformat(self.day) + DAY - HOUR
+        hour = self.moment + DAY - HOUR
         return [lake.WINDOWS(group.name).manifest(hour) for group in registry.load().with_input("events")]
 
 
 class BillingExportSensor(LakeKeysSensor):
-    """A day's billing export was delivered: its control total, which the billing system writes last, is there.
-
-    :param day: ISO start of the day; templated.
-    """
-
-    template_fields: Sequence[str] = ("day",)
-
-    def __init__(self, *, day: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.day = day
+    """A day's billing export was delivered: its control total, which the billing system writes last, is there."""
 
     @property
     def wait_timeout(self) -> timedelta:
@@ -125,4 +87,4 @@ class BillingExportSensor(LakeKeysSensor):
 
     def keys(self) -> list[str]:
         """The control total."""
-        return [lake.BILLING_CONTROL.key(datetime.fromisoformat(self.day))]
+        return [lake.BILLING_CONTROL.key(self.moment)]

@@ -57,7 +57,7 @@ def test_settings_come_from_the_dag_with_or_without_a_constructor_of_ones_own(se
 def test_hooks_are_made_once_from_the_settings(aws: None) -> None:
     task = AdrankTask(task_id="a", settings=SETTINGS)
     assert task.lake is task.lake
-    assert (task.lake.bucket, task.lake.region_name) == (SETTINGS.lake.bucket, SETTINGS.region)
+    assert (task.lake.bucket, task.endpoints.region_name) == (SETTINGS.lake.bucket, SETTINGS.region)
     assert task.experiments.table == SETTINGS.online.experiments_table
     assert task.model_registry.model == SETTINGS.training.registered_model
     assert {hook.aws_conn_id for hook in (task.emr_steps, task.endpoints, task.sagemaker_jobs)} == {
@@ -109,10 +109,12 @@ class Waits(LakeKeysSensor):
 
 
 @pytest.mark.parametrize(
-    ("joined", "base"), [(Branches, BaseBranchOperator), (Waits, BaseSensorOperator)], ids=["branch", "sensor"]
+    ("joined", "base", "arguments"),
+    [(Branches, BaseBranchOperator, {}), (Waits, BaseSensorOperator, {"at": BEGAN.isoformat()})],
+    ids=["branch", "sensor"],
 )
-def test_it_joins_with(joined: Any, base: type, settings: Settings) -> None:
-    task = joined(task_id="a", settings=settings)
+def test_it_joins_with(joined: Any, base: type, arguments: dict[str, str], settings: Settings) -> None:
+    task = joined(task_id="a", settings=settings, **arguments)
     assert isinstance(task, base)
     assert task.settings is settings
 

@@ -12,7 +12,7 @@ from adrank.contracts import lake
 from adrank.contracts.entry_points.features import HourlyFeatures
 from adrank.contracts.manifests import FeatureRun
 from adrank.contracts.settings import Settings
-from adrank_airflow.base import AdrankTask
+from adrank_airflow.base import MomentTask
 from adrank_airflow.operators.features.validation import DataDocsMixin
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 
@@ -20,56 +20,51 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class HourlyFeaturesOperator(EmrSparkStepOperator):
+class HourlyFeaturesOperator(MomentTask, EmrSparkStepOperator):
     """Compute, validate, push and audit the features of one hour in one Spark application.
 
     The step keeps a report of its parts in the lake (:class:`adrank.contracts.manifests.FeatureRun`). A retry attaches
     to a step that lives, else it submits another, which does what is missing.
-
-    :param hour: ISO start of the hour; templated.
     """
 
-    template_fields: Sequence[str] = (*EmrSparkStepOperator.template_fields, "hour")
+    template_fields: Sequence[str] = (*EmrSparkStepOperator.template_fields, *MomentTask.template_fields)
 
-    def __init__(self, *, settings: Settings, hour: str, **kwargs: Any) -> None:
-        self.hour = hour
+    def __init__(self, *, settings: Settings, at: str, **kwargs: Any) -> None:
         lookback = settings.events.allowed_lateness / timedelta(hours=1)
         super().__init__(
             settings=settings,
+            at=at,
             entry_point=HourlyFeatures,
-            values={"hour": hour, "run": "{{ run_id }}", "late_lookback_hours": f"{lookback:g}"},
+            values={"hour": at, "run": "{{ run_id }}", "late_lookback_hours": f"{lookback:g}"},
             **kwargs,
         )
 
     def before_submit(self, context: Context) -> None:
         """Withdraw what an earlier step reported: of a step that never began, nothing is to be believed."""
-        key = lake.feature_run(datetime.fromisoformat(self.hour), context["run_id"])
-        if self.lake.exists(key):
-            before = FeatureRun.model_validate(self.lake.read_json(key))
+        key = lake.feature_run(self.moment, context["run_id"])
+        if (body := self.lake.find(key)) is not None:
+            before = FeatureRun.model_validate_json(body)
             self.lake.write_json(key, before.model_copy(update={"parts": ()}).model_dump(mode="json"))
 
 
-class FeaturePartOperator(AdrankTask):
+class FeaturePartOperator(MomentTask):
     """Succeed, fail or be skipped as the part of the hour's application that is called like this task.
 
     Does no work: whoever wants the part done again clears the step.
-
-    :param hour: ISO start of the hour; templated.
     """
 
-    template_fields: Sequence[str] = ("hour",)
     ui_color = "#e4edf7"
 
-    def __init__(self, *, hour: str, **kwargs: Any) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         # A part may have done its work although the step failed.
         super().__init__(**{"trigger_rule": "all_done", **kwargs})
-        self.hour = hour
 
     def execute(self, context: Context) -> str:
         """Return what the part did, in one line."""
-        key = lake.feature_run(datetime.fromisoformat(self.hour), context["run_id"])
-        report = FeatureRun.model_validate(self.lake.read_json(key)) if self.lake.exists(key) else None
-        outcome = next((part for part in report.parts if part.name == self.task_id), None) if report else None
+        key = lake.feature_run(self.moment, context["run_id"])
+        body = self.lake.find(key)
+        parts = () if body is None else FeatureRun.model_validate_json(body).parts
+        outcome = next((part for part in parts if part.name == self.task_id), None)
         if outcome is None:
             raise AirflowFailException(f"the step ended before {self.task_id} did; its own task says why")
         # Reading it again would change nothing: no retry.
@@ -87,4 +82,4 @@ class ValidationPartOperator(DataDocsMixin, FeaturePartOperator):
     @property
     def last_hour(self) -> datetime:
         """The hour."""
-        return datetime.fromisoformat(self.hour)
+        return self.moment

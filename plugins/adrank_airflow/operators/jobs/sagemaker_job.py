@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperatorLink
 
@@ -22,16 +22,47 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class _SageMakerJobOperator(AdrankTask):
-    kind: ClassVar[JobKind]
+class SageMakerJobTask(AdrankTask):
+    """Has jobs done by SageMaker, each submitted once."""
+
     operator_extra_links: Collection[BaseOperatorLink] = links.SAGEMAKER_JOB_LINKS
+    _job: tuple[JobKind, str] | None = None
+
+    def defer_until_done(
+        self,
+        context: Context,
+        kind: JobKind,
+        base: str,
+        request: Callable[[str], dict[str, Any]],
+        *,
+        method_name: str = "finish",
+        **kwargs: Any,
+    ) -> NoReturn:
+        """Attach to the live job of this base name, or submit the next; then defer.
+
+        :param kwargs: handed to the method, with the job's ``name``.
+        """
+        hook = self.sagemaker_jobs
+        name = hook.attach_or_submit(kind, base, request)
+        self._job = (kind, name)
+        links.persist(links.SAGEMAKER_JOB_LINKS, context, self, hook, job_kind=kind, job_name=name)
+        created = hook.describe(kind, name)["CreationTime"]
+        self.defer_until_job(kind, {name_field(kind): name}, created, method_name=method_name, name=name, **kwargs)
+
+    def on_kill(self) -> None:
+        """Stop the job when the task is killed before it deferred."""
+        if self._job is not None:
+            self.sagemaker_jobs.stop(*self._job)
+
+
+class _SageMakerJobOperator(SageMakerJobTask):
+    kind: ClassVar[JobKind]
     ui_color = "#d5e8e4"
 
     def __init__(self, *, settings: Settings, job: str, as_of: str, **kwargs: Any) -> None:
         super().__init__(settings=settings, pool=kwargs.pop("pool", settings.airflow.sagemaker_pool), **kwargs)
         self.job = job
         self.as_of = as_of
-        self._submitted: str | None = None
 
     @property
     def base_name(self) -> str:
@@ -47,12 +78,8 @@ class _SageMakerJobOperator(AdrankTask):
         """What goes to XCom of a finished job."""
 
     def execute(self, context: Context) -> None:
-        """Attach to the live job of this base name, or submit the next; then defer."""
-        hook = self.sagemaker_jobs
-        name = self._submitted = hook.attach_or_submit(self.kind, self.base_name, self.request)
-        links.persist(links.SAGEMAKER_JOB_LINKS, context, self, hook, job_kind=self.kind, job_name=name)
-        created = hook.describe(self.kind, name)["CreationTime"]
-        self.defer_until_job(self.kind, {name_field(self.kind): name}, created, name=name)
+        """Have the job done."""
+        self.defer_until_done(context, self.kind, self.base_name, self.request)
 
     def finish(self, context: Context, event: dict[str, Any], name: str) -> dict[str, Any]:
         """Return the job's outcome, or fail with the job's own reason."""
@@ -64,11 +91,6 @@ class _SageMakerJobOperator(AdrankTask):
         if event["status"] != "Completed":
             raise JobFailedError(f"{self.kind} job {name} ended {event['status']}: {failure_reason(description)}")
         return self.outcome(description)
-
-    def on_kill(self) -> None:
-        """Stop the job when the task is killed before it deferred."""
-        if self._submitted is not None:
-            self.sagemaker_jobs.stop(self.kind, self._submitted)
 
     def _tags(self) -> dict[str, str]:
         return {"adrank:dag": self.dag_id, "adrank:task": self.task_id}

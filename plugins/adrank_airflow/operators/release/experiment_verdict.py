@@ -7,35 +7,33 @@ deferred. Looks are numbered files in the lake, so a retry goes on where an earl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
-
-from airflow.sdk import BaseOperatorLink
 
 from adrank.contracts import lake, timestamps
 from adrank.contracts.entry_points.training import MeasureExperiment
 from adrank.contracts.experiments import Experiment
 from adrank.contracts.sagemaker_requests import processing_request
 from adrank.decisions import experiment as decision
-from adrank_airflow import links
-from adrank_airflow.base import AdrankTask
 from adrank_airflow.errors import JobFailedError, NoInputError
-from adrank_airflow.hooks.sagemaker_jobs import failure_reason, name_field
+from adrank_airflow.hooks.sagemaker_jobs import failure_reason
+from adrank_airflow.operators.jobs.sagemaker_job import SageMakerJobTask
 from adrank_airflow.triggers.polling import run_deadline
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class AwaitExperimentVerdictOperator(AdrankTask):
+class AwaitExperimentVerdictOperator(SageMakerJobTask):
     """Look every ``look_interval`` of event time; ``promote`` not before ``duration``, ``extend`` until the last date.
 
     :param experiment_id: templated.
     """
 
     returns = ("verdict", "reasons", "looks", "users", "key")
-    operator_extra_links: Collection[BaseOperatorLink] = links.SAGEMAKER_JOB_LINKS
     template_fields: Sequence[str] = ("experiment_id",)
     ui_color = "#f3dbdb"
 
@@ -46,8 +44,8 @@ class AwaitExperimentVerdictOperator(AdrankTask):
     def execute(self, context: Context) -> Any:
         """Go on at the first look that has no stored verdict."""
         look = 1
-        while self.lake.exists(self._key(look, "verdict.json")):
-            stored = self.lake.read_json(self._key(look, "verdict.json"))
+        while (body := self.lake.find(self._key(look, "verdict.json"))) is not None:
+            stored = json.loads(body)
             if stored["ended"]:
                 return self._outcome(look, stored)
             look += 1
@@ -57,15 +55,12 @@ class AwaitExperimentVerdictOperator(AdrankTask):
         """The hours of the look are closed: have them measured."""
         if event["status"] == "deadline":
             return self._end_without_look(look - 1, "the wall-clock cap passed before the log did")
-        experiment, hook = self._experiment, self.sagemaker_jobs
+        experiment = self._experiment
         base = f"adrank-look-{self.experiment_id[-32:]}-{look:03d}"
-        name = hook.attach_or_submit("processing", base, lambda name: self._measurement(name, experiment, look))
-        links.persist(links.SAGEMAKER_JOB_LINKS, context, self, hook, job_kind="processing", job_name=name)
-        created = hook.describe("processing", name)["CreationTime"]
-        reference = {name_field("processing"): name}
-        self.defer_until_job("processing", reference, created, method_name="judge", look=look, name=name)
+        measurement = partial(self._measurement, experiment, look)
+        self.defer_until_done(context, "processing", base, measurement, method_name="judge", look=look)
 
-    def _measurement(self, name: str, experiment: Experiment, look: int) -> dict[str, Any]:
+    def _measurement(self, experiment: Experiment, look: int, name: str) -> dict[str, Any]:
         """The job that measures a look, from an exact list of the files that it may read."""
         store, end = self.lake, self._look_end(experiment, look)
         manifests = store.raw_manifests(experiment.start, end)

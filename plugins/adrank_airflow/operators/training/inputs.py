@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from adrank.contracts import lake, registry
 from adrank.contracts.timestamps import HOUR, floor_hour
-from adrank_airflow.base import AdrankTask
+from adrank_airflow.base import MomentTask
 from adrank_airflow.errors import NoInputError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class PlanTrainingInputsOperator(AdrankTask):
-    """List the window's partitions as of ``as_of`` and the production package to compare with.
+class PlanTrainingInputsOperator(MomentTask):
+    """List the window's partitions as of the moment and the production package to compare with.
 
-    :param as_of: ISO time; templated. Only hours that closed by then are read.
+    Only hours that closed by then are read.
     """
 
     returns = ("run_key", "hours", "events", "features", "ads", "billing", "production_digest", "production_model")
-    template_fields: Sequence[str] = ("as_of",)
-
-    def __init__(self, *, as_of: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.as_of = as_of
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Write the input manifests and return their URIs."""
         del context
-        hook, as_of = self.lake, datetime.fromisoformat(self.as_of)
+        hook, as_of = self.lake, self.moment
         start, end = as_of - timedelta(days=self.settings.training.window_days), floor_hour(as_of)
         prefix = lake.TRAINING_INPUTS.of(lake.run_key(as_of))
 

@@ -38,10 +38,10 @@ class RegisterPackageOperator(AdrankTask):
         """Return version, digest and where package and golden requests lie."""
         digest, store = self.trained["package_digest"], self.lake
         source = urlsplit(self.trained["model_data_url"]).path.lstrip("/")
-        golden = self._golden_of(store.read_bytes(source), digest)
+        golden = self._golden_of(store.get(source), digest)
         model_key, golden_key = lake.MODEL_PACKAGE.of(digest), lake.GOLDEN_REQUESTS.of(digest)
         store.copy(source, model_key)
-        store.write_bytes(golden_key, golden)
+        store.put(golden_key, golden)
         package = self.model_registry.register(self.trained["mlflow_run_id"], digest, store.uri(model_key), self.tags)
         self.model_registry.set_alias("candidate", package.version, by=context["run_id"], why="registered")
         return {

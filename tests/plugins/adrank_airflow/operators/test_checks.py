@@ -54,7 +54,7 @@ def audits(lake: Any, settings: Settings) -> Audits:
 
 def run(settings: Settings, **wanted: Any) -> Any:
     chosen = settings.model_copy(update={"audit": Audit(**wanted)})
-    task = RequireConsistencyOperator(task_id="require_consistency", settings=chosen, as_of=AS_OF.isoformat())
+    task = RequireConsistencyOperator(task_id="require_consistency", settings=chosen, at=AS_OF.isoformat())
     return task.execute({})
 
 
@@ -147,7 +147,7 @@ def verdict(**changes: Any) -> dict[str, Any]:
 class TestTheVerdictOnABillingExport:
     @pytest.fixture
     def task(self, settings: Settings) -> RequireBilledDayOperator:
-        return RequireBilledDayOperator(task_id="require", settings=settings, day=DAY.isoformat())
+        return RequireBilledDayOperator(task_id="require", settings=settings, at=DAY.isoformat())
 
     def test_of_a_landed_export_passes_its_figures_on(
         self, hook: LakeHook, task: RequireBilledDayOperator, context: Any

@@ -22,7 +22,7 @@ KEY = "inbox/billing/dt=2026-03-01/control.json"
 
 
 def sensor(settings: Settings) -> RawHourSensor:
-    return RawHourSensor(task_id="wait_for_raw_hour", settings=settings, hour="2026-03-01T11:00:00+00:00")
+    return RawHourSensor(task_id="wait_for_raw_hour", settings=settings, at="2026-03-01T11:00:00+00:00")
 
 
 def land(lake: Any, settings: Settings, keys: list[str]) -> None:
@@ -51,7 +51,7 @@ def test_at_the_deadline_it_names_what_is_missing(settings: Settings, context: A
 
 
 def test_a_days_windows_are_those_of_its_last_hour_of_every_group_that_counts(settings: Settings) -> None:
-    night = WindowsReadySensor(task_id="wait_for_windows", settings=settings, day="2026-03-01T00:00:00+00:00")
+    night = WindowsReadySensor(task_id="wait_for_windows", settings=settings, at="2026-03-01T00:00:00+00:00")
     counting = [group.name for group in registry.load().groups if group.aggregation]
     assert night.keys() == [f"windows/{name}/dt=2026-03-01/hr=23/_MANIFEST.json" for name in counting]
 
@@ -59,12 +59,12 @@ def test_a_days_windows_are_those_of_its_last_hour_of_every_group_that_counts(se
 class TestTheSensorOfABillingExport:
     def test_goes_on_when_the_control_total_is_there(self, hook: LakeHook, settings: Settings, context: Any) -> None:
         hook.write_json(KEY, {})
-        BillingExportSensor(task_id="wait", settings=settings, day=DAY.isoformat()).execute(context)
+        BillingExportSensor(task_id="wait", settings=settings, at=DAY.isoformat()).execute(context)
 
     def test_waits_as_long_as_a_night_may_wait_from_the_start_of_the_run(
         self, hook: LakeHook, settings: Settings, context: Any
     ) -> None:
-        sensor = BillingExportSensor(task_id="wait", settings=settings, day=DAY.isoformat())
+        sensor = BillingExportSensor(task_id="wait", settings=settings, at=DAY.isoformat())
         with pytest.raises(TaskDeferred) as deferred:
             sensor.execute(context)
         trigger: Any = deferred.value.trigger

@@ -37,11 +37,11 @@ def kept(lake: Any, settings: Settings) -> FeatureRun:
 
 
 def part(settings: Settings, name: str = "push.redis") -> FeaturePartOperator:
-    return FeaturePartOperator(task_id=name, settings=settings, hour=HOUR.isoformat())
+    return FeaturePartOperator(task_id=name, settings=settings, at=HOUR.isoformat())
 
 
 def step(settings: Settings) -> HourlyFeaturesOperator:
-    return HourlyFeaturesOperator(task_id="run_features", settings=settings, hour=HOUR.isoformat(), step_name="a step")
+    return HourlyFeaturesOperator(task_id="run_features", settings=settings, at=HOUR.isoformat(), step_name="a step")
 
 
 def test_a_part_that_did_its_work_says_what_it_did(lake: Any, settings: Settings) -> None:
@@ -100,5 +100,5 @@ def test_the_step_is_told_its_hour_and_takes_leases(settings: Settings) -> None:
 
 
 def test_the_validations_part_leads_to_the_data_docs_of_its_run(settings: Settings) -> None:
-    task = ValidationPartOperator(task_id="validate", settings=settings, hour=HOUR.isoformat())
+    task = ValidationPartOperator(task_id="validate", settings=settings, at=HOUR.isoformat())
     assert "/validation/dt=2026-03-01/hr=12/runs/" in link(task)

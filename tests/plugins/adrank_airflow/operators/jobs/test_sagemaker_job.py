@@ -66,7 +66,7 @@ def test_a_retry_attaches_to_the_job_that_is_in_progress(
     aws: None, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = submitted(training(settings), context)
-    monkeypatch.setattr(SageMakerJobsHook, "tries", lambda self, kind, base: [(f"{base}-1", "InProgress")])
+    monkeypatch.setattr(SageMakerJobsHook, "tries", lambda self, kind, base: {1: "InProgress"})
     assert submitted(training(settings), context) == first
     assert len(boto3.client("sagemaker", region_name=REGION).list_training_jobs()["TrainingJobSummaries"]) == 1
 

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import boto3
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
@@ -18,6 +19,7 @@ from adrank_airflow.errors import JobFailedError
 from adrank_airflow.hooks.experiments import ExperimentsHook
 from adrank_airflow.hooks.sagemaker_jobs import SageMakerJobsHook
 from adrank_airflow.operators.release.experiment_verdict import AwaitExperimentVerdictOperator
+from tests.plugins.fake_aws import REGION
 
 START = datetime(2026, 3, 8, tzinfo=UTC)
 EXPERIMENT = Experiment(
@@ -73,6 +75,14 @@ def deferred(call: Any) -> TaskDeferred:
     return raised.value
 
 
+def submitted(sensor: AwaitExperimentVerdictOperator, context: Any) -> dict[str, Any]:
+    """The job that measures the first look, as SageMaker has it."""
+    wait = deferred(lambda: sensor.measure(context, {"status": "ready"}, look=1))
+    assert wait.method_name == "judge"
+    client = boto3.client("sagemaker", region_name=REGION)
+    return client.describe_processing_job(ProcessingJobName=wait.kwargs["name"])
+
+
 def judge(sensor: AwaitExperimentVerdictOperator, context: Any, look: int) -> Any:
     return sensor.judge(context, {"status": "Completed"}, look=look, name="job")
 
@@ -85,7 +95,7 @@ def test_the_first_look_waits_for_every_raw_hour_up_to_it(sensor: AwaitExperimen
 
 
 def test_closed_hours_are_measured_from_an_exact_list_of_files(
-    sensor: AwaitExperimentVerdictOperator, context: Any, monkeypatch: pytest.MonkeyPatch
+    sensor: AwaitExperimentVerdictOperator, context: Any
 ) -> None:
     for n in range(12):
         hour = START + timedelta(hours=n)
@@ -93,33 +103,24 @@ def test_closed_hours_are_measured_from_an_exact_list_of_files(
             hour=hour, revision_time=hour, watermark=hour + timestamps.HOUR, rows=1, files=(DataFile(name="p", rows=1),)
         )
         sensor.lake.write_json(layout.RAW_EVENTS.manifest(hour), json.loads(manifest.model_dump_json()))
-    requests: list[dict[str, Any]] = []
-    monkeypatch.setattr(SageMakerJobsHook, "submit", lambda self, kind, request: requests.append(request))
-    monkeypatch.setattr(SageMakerJobsHook, "describe", lambda self, kind, name: {"CreationTime": START})
-    wait = deferred(lambda: sensor.measure(context, {"status": "ready"}, look=1))
-    assert wait.method_name == "judge"
-    (request,) = requests
-    (events,) = request["ProcessingInputs"]
+    (events,) = submitted(sensor, context)["ProcessingInputs"]
     listed = sensor.lake.read_json(events["S3Input"]["S3Uri"].removeprefix("s3://adrank-lake/"))
     assert listed[1:] == [layout.RAW_EVENTS.hour(START + timedelta(hours=n)) + "p" for n in range(12)]
 
 
 def test_a_look_is_handed_the_billing_that_had_landed_by_its_end(
-    sensor: AwaitExperimentVerdictOperator, context: Any, monkeypatch: pytest.MonkeyPatch
+    sensor: AwaitExperimentVerdictOperator, context: Any
 ) -> None:
     hour = RawManifest(hour=START, revision_time=START, watermark=START, rows=1, files=(DataFile(name="p", rows=1),))
     sensor.lake.write_json(layout.RAW_EVENTS.manifest(START), json.loads(hour.model_dump_json()))
     file = DataFile(name="b.csv", rows=1)
     billed = BillingManifest(day=START, landed_at=START + 12 * timestamps.HOUR, currency="EUR", total="1", file=file)
     sensor.lake.write_json(layout.RAW_BILLING.manifest(START), json.loads(billed.model_dump_json()))
-    requests: list[dict[str, Any]] = []
-    monkeypatch.setattr(SageMakerJobsHook, "submit", lambda self, kind, request: requests.append(request))
-    monkeypatch.setattr(SageMakerJobsHook, "describe", lambda self, kind, name: {"CreationTime": START})
-    deferred(lambda: sensor.measure(context, {"status": "ready"}, look=1))
-    inputs = {given["InputName"]: given["S3Input"]["S3Uri"] for given in requests[0]["ProcessingInputs"]}
+    job = submitted(sensor, context)
+    inputs = {given["InputName"]: given["S3Input"]["S3Uri"] for given in job["ProcessingInputs"]}
     listed = sensor.lake.read_json(inputs["billing"].removeprefix("s3://adrank-lake/"))
     assert listed[1:] == [layout.RAW_BILLING.manifest_revision(START, 0), layout.RAW_BILLING.day(START) + "b.csv"]
-    arguments = requests[0]["AppSpecification"]["ContainerArguments"]
+    arguments = job["AppSpecification"]["ContainerArguments"]
     assert arguments[-2:] == ["--billing-maturity", "P2D"]
 
 

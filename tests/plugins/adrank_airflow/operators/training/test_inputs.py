@@ -18,7 +18,6 @@ from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.hooks.model_registry import ModelRegistryHook
 from adrank_airflow.operators.training.inputs import PlanTrainingInputsOperator
 from tests.plugins.billing_days import files, land
-from tests.plugins.fake_aws import REGION
 
 AS_OF = datetime(2026, 3, 2, 1, tzinfo=UTC)
 LATE_HOUR, HOUR = AS_OF - 2 * timestamps.HOUR, AS_OF - timestamps.HOUR
@@ -67,7 +66,7 @@ def producer(lake: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> 
 
 def plan(settings: Settings) -> dict[str, Any]:
     short = settings.model_copy(update={"training": Training(window_days=2)})
-    planned = PlanTrainingInputsOperator(task_id="plan", settings=short, as_of=AS_OF.isoformat()).execute({})
+    planned = PlanTrainingInputsOperator(task_id="plan", settings=short, at=AS_OF.isoformat()).execute({})
     assert set(planned) == set(PlanTrainingInputsOperator.returns)
     return planned
 
@@ -127,12 +126,11 @@ def test_a_window_without_a_closed_hour_is_refused(producer: Producer, settings:
 
 
 def test_the_lake_hook_names_revisions_of_the_hours_asked_for_across_midnight(
-    producer: Producer, settings: Settings
+    producer: Producer, hook: LakeHook
 ) -> None:
     for hours in range(-2, 3):
         producer.compute(HOUR + hours * timestamps.HOUR, 0)
     producer.compute(HOUR, 1)
-    hook = LakeHook(settings.lake.bucket, "aws_default", REGION)
     found = hook.feature_manifests(GROUP, HOUR - timestamps.HOUR, HOUR + 2 * timestamps.HOUR)
     assert [(m.hour - HOUR, m.revision) for m in found] == [
         (-timestamps.HOUR, 0),
@@ -153,7 +151,7 @@ def test_a_training_run_is_handed_the_billing_of_its_window_or_none(
     )
     hook.write_json(layout.RAW_EVENTS.manifest(MIDNIGHT), json.loads(raw.model_dump_json()))
     as_of = (MIDNIGHT + timedelta(days=2, hours=6)).isoformat()
-    plan = PlanTrainingInputsOperator(task_id="plan", settings=Settings(training=Training(window_days=3)), as_of=as_of)
+    plan = PlanTrainingInputsOperator(task_id="plan", settings=Settings(training=Training(window_days=3)), at=as_of)
     assert plan.execute(context)["billing"] == ""
     land(hook, MIDNIGHT, 0, MIDNIGHT + timestamps.DAY + timedelta(hours=3))
     land(hook, MIDNIGHT + timestamps.DAY, 0, MIDNIGHT + 2 * timestamps.DAY + timedelta(hours=3))

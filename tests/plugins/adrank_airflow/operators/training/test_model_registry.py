@@ -44,7 +44,7 @@ def trained(tmp_path: Path, hook: LakeHook) -> dict[str, str]:
     package.mkdir()
     (package / packages.GOLDEN).write_text('{"vectors": [], "scores": []}')
     packages.pack(package, tmp_path / "model.tar.gz")
-    hook.write_bytes("training/x/model.tar.gz", (tmp_path / "model.tar.gz").read_bytes())
+    hook.put("training/x/model.tar.gz", (tmp_path / "model.tar.gz").read_bytes())
     url = hook.uri("training/x/model.tar.gz")
     return {"package_digest": packages.package_digest(package), "model_data_url": url, "mlflow_run_id": "r"}
 

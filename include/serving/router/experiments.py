@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import Lock
 from typing import Any, Final
 
@@ -62,7 +62,7 @@ class RunningExperiment:
 
     def _refresh(self) -> None:
         try:
-            running = [e for e in self._items() if e.status == "running"]
+            running = [e for e in self._read() if e.status == "running"]
         except (ClientError, BotoCoreError, ValidationError, KeyError) as error:
             self._log.warning(self._table, f"cannot read the experiments of {self._endpoint}: {error}")
         else:
@@ -76,19 +76,13 @@ class RunningExperiment:
             self._read_at = self._clock()
         self._refreshed_at = self._clock()
 
-    def _items(self) -> Iterator[Experiment]:
-        query: dict[str, Any] = {
-            "TableName": self._table,
-            "ConsistentRead": True,
-            "KeyConditionExpression": "endpoint = :endpoint",
-            "FilterExpression": "#status = :running",
-            "ExpressionAttributeNames": {"#status": "status"},
-            "ExpressionAttributeValues": {":endpoint": {"S": self._endpoint}, ":running": {"S": "running"}},
-        }
-        while True:
-            page = self._dynamodb.query(**query)
-            for item in page["Items"]:
-                yield Experiment.model_validate_json(item["document"]["S"])
-            if "LastEvaluatedKey" not in page:
-                return
-            query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+    def _read(self) -> list[Experiment]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            ConsistentRead=True,
+            KeyConditionExpression="endpoint = :endpoint",
+            FilterExpression="#status = :running",
+            ExpressionAttributeNames={"#status": "status"},
+            ExpressionAttributeValues={":endpoint": {"S": self._endpoint}, ":running": {"S": "running"}},
+        )
+        return [Experiment.model_validate_json(item["document"]["S"]) for page in pages for item in page["Items"]]

@@ -11,9 +11,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import boto3
 from botocore.config import Config
@@ -21,8 +22,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from adrank.contracts.experiments import Experiment, Variant, assign
 from serving.router.experiments import RunningExperiment
-
-_PRODUCTION_TRIES: Final = 2
 
 
 class EndpointError(RuntimeError):
@@ -104,23 +103,27 @@ class Router:
         variant = _variant(experiment, request)
         body = json.dumps(request, separators=(",", ":"), default=_moment).encode()
         candidates = len(request.get("candidates", ()))
+        endpoint, answer = self.endpoint, None
         if experiment is not None and variant == "treatment":
-            try:
+            with suppress(EndpointError, RejectedRequestError):
                 answer = self._invoke(experiment.treatment_endpoint, body, candidates)
-            except (EndpointError, RejectedRequestError):
-                return self._result(
-                    self._production(body, candidates), experiment, variant, self.endpoint, fallback=True
-                )
-            return self._result(answer, experiment, variant, experiment.treatment_endpoint)
-        return self._result(self._production(body, candidates), experiment, variant, self.endpoint)
+                endpoint = experiment.treatment_endpoint
+        if answer is None:
+            answer = self._production(body, candidates)
+        exposure = Exposure(
+            experiment_id=experiment.experiment_id if experiment is not None else "",
+            variant=variant,
+            model_version=answer["model_version"],
+            endpoint=endpoint,
+            fallback=experiment is not None and variant == "treatment" and endpoint != experiment.treatment_endpoint,
+        )
+        return RankResult(tuple(row["ad_id"] for row in answer["ranking"]), answer, exposure)
 
     def _production(self, body: bytes, candidates: int) -> dict[str, Any]:
-        for _ in range(_PRODUCTION_TRIES - 1):
-            try:
-                return self._invoke(self.endpoint, body, candidates)
-            except EndpointError:
-                continue
-        return self._invoke(self.endpoint, body, candidates)
+        try:
+            return self._invoke(self.endpoint, body, candidates)
+        except EndpointError:
+            return self._invoke(self.endpoint, body, candidates)
 
     def _invoke(self, endpoint: str, body: bytes, candidates: int) -> dict[str, Any]:
         try:
@@ -139,24 +142,6 @@ class Router:
         except (ValueError, KeyError, TypeError) as error:
             raise EndpointError(f"endpoint {endpoint} did not answer with a ranking: {error!r}") from error
         return answer
-
-    @staticmethod
-    def _result(
-        answer: Mapping[str, Any],
-        experiment: Experiment | None,
-        variant: Variant | Literal[""],
-        endpoint: str,
-        *,
-        fallback: bool = False,
-    ) -> RankResult:
-        exposure = Exposure(
-            experiment_id=experiment.experiment_id if experiment is not None else "",
-            variant=variant,
-            model_version=answer["model_version"],
-            endpoint=endpoint,
-            fallback=fallback,
-        )
-        return RankResult(tuple(row["ad_id"] for row in answer["ranking"]), answer, exposure)
 
 
 def _variant(experiment: Experiment | None, request: Mapping[str, Any]) -> Variant | Literal[""]:

@@ -71,11 +71,11 @@ class Breakable:
         self.broken = False
         self.queries = 0
 
-    def query(self, **arguments: Any) -> Any:
+    def get_paginator(self, operation: str) -> Any:
         self.queries += 1
         if self.broken:
             raise client_error("InternalServerError", 500)
-        return self._client.query(**arguments)
+        return self._client.get_paginator(operation)
 
 
 def client_error(code: str, status: int, **members: Any) -> ClientError:

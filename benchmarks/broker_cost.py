@@ -108,7 +108,7 @@ def events_of(search: int, moment: datetime, kind: str, places: range) -> Iterat
 
 
 def run(searches: int, events: Events, at: Callable[[int], None]) -> None:
-    """Send so many searches at the demo's rate; ``at`` is told before each which one it is."""
+    """Send so many searches at the demo's rate; ``at`` is called before each, with its number."""
     log = EventLog(events)
     began = time.monotonic()
     for search in range(searches):

@@ -84,11 +84,11 @@ class BenchLake:
             ]
             self._changes("ads", hour, rows)
             owners = [{"seller_id": f"seller-{n}", "created_at": 0} for n in range(sellers)] if number == 0 else []
-            told = [
+            changes = [
                 {"op": "r", "ts_ms": moment, "before": None, "after": row, "source": {"table": "sellers", "lsn": n}}
                 for n, row in enumerate(owners)
             ]
-            self._changes("sellers", hour, told)
+            self._changes("sellers", hour, changes)
 
     def _changes(self, table: str, hour: datetime, rows: list[dict[str, Any]]) -> None:
         folder = self.root / lake.RAW_CDC(table).hour(hour)
@@ -102,7 +102,7 @@ class BenchLake:
 
 @contextmanager
 def bench_lake(directory: Path, environment: dict[str, str]) -> Iterator[BenchLake]:
-    """A lake whose store runs; ``environment`` is told how to reach it."""
+    """A lake whose store runs; ``environment`` gets the variables that reach it."""
     made = BenchLake(directory)
     made.store.start()
     environment.update(made.store.client_environment)

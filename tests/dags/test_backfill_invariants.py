@@ -67,13 +67,13 @@ def test_chunks_are_computed_one_at_a_time_in_the_clusters_pool(backfill: Any, e
     assert task.upstream_task_ids == {"choose_engine", "plan"}
 
 
-@pytest.mark.parametrize(("recompute", "told"), [(True, "true"), (False, "false")])
-def test_the_step_is_told_whether_to_compute_what_is_whole(backfill: Any, recompute: bool, told: str) -> None:
+@pytest.mark.parametrize(("recompute", "flag"), [(True, "true"), (False, "false")])
+def test_the_form_says_whether_what_is_whole_is_computed_again(backfill: Any, recompute: bool, flag: str) -> None:
     task = backfill.get_task("emr.compute")
     words = backfill.get_task("emr.validate").render_template(
         ComputeFeatures.command_line(**task.partial_kwargs["values"]), {"params": {"recompute": recompute}}
     )
-    assert words[:2] == ["--recompute", told]
+    assert words[:2] == ["--recompute", flag]
 
 
 @pytest.mark.parametrize("engine", ENGINES.values())

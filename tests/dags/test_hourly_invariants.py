@@ -37,7 +37,7 @@ def test_a_part_is_shown_whatever_became_of_the_step_and_fails_the_run_if_red(ho
 
 
 def test_the_step_knows_stores_bounds_and_sample(hourly: Any) -> None:
-    told = set(hourly.get_task("run_features").arguments)
+    arguments = set(hourly.get_task("run_features").arguments)
     assert {
         "--hour",
         "--late-lookback-hours",
@@ -46,4 +46,4 @@ def test_the_step_knows_stores_bounds_and_sample(hourly: Any) -> None:
         "--table",
         "--sample",
         "--max-skew",
-    } <= told
+    } <= arguments

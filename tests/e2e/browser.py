@@ -44,7 +44,7 @@ def signed_in(stack: StackSettings, user: str) -> Iterator[Page]:
 
 
 def press(page: Page, option: str) -> Response:
-    """Press an option of the question that the page shows; what the server said to it."""
+    """Press an option of the question that the page shows; the server's response."""
     with page.expect_response(lambda response: response.request.method == "PATCH") as answered:
         page.get_by_role("button", name=option, exact=True).click()
     return answered.value

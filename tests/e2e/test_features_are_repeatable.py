@@ -232,14 +232,14 @@ def test_late_events_revise_exactly_the_partitions_that_they_touch(lived: Lived)
     late_hour = last - 2 * HOUR
     partitions = [(g, h) for g in registry.load().groups for h in timestamps.hours(last - 4 * HOUR, last + HOUR)]
 
-    def told() -> dict[tuple[str, datetime], list[str]]:
+    def digests() -> dict[tuple[str, datetime], list[str]]:
         return {(g.name, h): [m.content_digest for m in revisions(lived, g.name, h)] for g, h in partitions}
 
-    before = told()
+    before = digests()
     land_late(lived, late_hour, revision_time=last + HOUR)
     run, _ = rerun(lived)
     assert revised_from(lived, run) == late_hour
-    after = told()
+    after = digests()
     for group, hour in partitions:
         old, new = before[group.name, hour], after[group.name, hour]
         touched = group.aggregation is not None and "impressions" in group.aggregation.measures and hour >= late_hour
@@ -250,4 +250,4 @@ def test_late_events_revise_exactly_the_partitions_that_they_touch(lived: Lived)
             assert newest.available_at == last + HOUR + group.lag
 
     rerun(lived)
-    assert told() == after, "nothing is late any more"
+    assert digests() == after, "nothing is late any more"

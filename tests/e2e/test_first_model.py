@@ -32,7 +32,7 @@ class FirstRun:
 
 
 def press_approve(lived: Lived, user: str, run: DagRun, package_digest: str) -> int:
-    """Press Approve as a user who reads of the package; HTTP's status of what the server said to it."""
+    """Press Approve as a user who reads of the package; the server's HTTP status."""
     with browser.signed_in(lived.stack, user) as page:
         page.goto(approval.address(url(lived.stack, "airflow"), run, weekly.APPROVE_PROMOTION))
         page.get_by_text(package_digest).first.wait_for()

@@ -15,34 +15,34 @@ pytestmark = [pytest.mark.e2e, pytest.mark.stack, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
-def told(lived: Lived) -> dict[str, Any]:
+def report(lived: Lived) -> dict[str, Any]:
     return summary(lived.record)
 
 
-def test_every_stage_succeeded(told: dict[str, Any]) -> None:
-    assert {name: stage["state"] for name, stage in told["stages"].items()} == dict.fromkeys(STAGES, "success")
+def test_every_stage_succeeded(report: dict[str, Any]) -> None:
+    assert {name: stage["state"] for name, stage in report["stages"].items()} == dict.fromkeys(STAGES, "success")
 
 
-def test_the_candidate_passed_the_gate_and_was_promoted_by_the_experiment(told: dict[str, Any]) -> None:
-    assert told["gate"]["verdict"] == "pass"
-    assert told["experiment"]["verdict"] == "promote"
-    assert min(told["experiment"]["users"].values()) > 300
+def test_the_candidate_passed_the_gate_and_was_promoted_by_the_experiment(report: dict[str, Any]) -> None:
+    assert report["gate"]["verdict"] == "pass"
+    assert report["experiment"]["verdict"] == "promote"
+    assert min(report["experiment"]["users"].values()) > 300
 
 
-def test_what_was_approved_is_what_serves(told: dict[str, Any]) -> None:
-    approved = told["approval"]
+def test_what_was_approved_is_what_serves(report: dict[str, Any]) -> None:
+    approved = report["approval"]
     assert (approved["decision"], approved["by"]) == ("Approve", "product_manager")
-    assert told["production"]["package_digest"] == approved["package_digest"]
-    assert told["production"]["verified"] is True
+    assert report["production"]["package_digest"] == approved["package_digest"]
+    assert report["production"]["verified"] is True
 
 
-def test_traffic_shifted_without_a_failed_request(told: dict[str, Any]) -> None:
-    assert told["production"]["requests_during_shift"] > 200
-    assert told["production"]["failed_requests_during_shift"] == 0
+def test_traffic_shifted_without_a_failed_request(report: dict[str, Any]) -> None:
+    assert report["production"]["requests_during_shift"] > 200
+    assert report["production"]["failed_requests_during_shift"] == 0
 
 
-def test_the_incumbent_is_kept_as_previous(told: dict[str, Any]) -> None:
-    assert told["registry"]["aliases"] == {"production": "2", "previous": "1"}
+def test_the_incumbent_is_kept_as_previous(report: dict[str, Any]) -> None:
+    assert report["registry"]["aliases"] == {"production": "2", "previous": "1"}
 
 
 def test_no_staging_endpoint_and_no_running_experiment_are_left_behind(lived: Lived) -> None:

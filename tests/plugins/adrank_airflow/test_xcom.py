@@ -63,13 +63,13 @@ def test_what_a_skipped_task_did_not_return_is_empty_where_that_may_be(dag: DAG,
 
 @pytest.mark.parametrize("refer", [xcom.field, xcom.field_or_empty, xcom.source])
 @pytest.mark.parametrize(
-    ("task_id", "said"),
+    ("task_id", "message"),
     [
         ("train.model", r"train\.model returns no digset; it returns digest, rows"),
         ("empty", "it returns no fields"),
         ("mapped", "it returns no fields"),
     ],
 )
-def test_an_unknown_field_is_found_as_the_dag_is_parsed(dag: DAG, refer: Any, task_id: str, said: str) -> None:
-    with pytest.raises(UnknownFieldError, match=said):
+def test_an_unknown_field_is_found_as_the_dag_is_parsed(dag: DAG, refer: Any, task_id: str, message: str) -> None:
+    with pytest.raises(UnknownFieldError, match=message):
         refer(dag.get_task(task_id), "digset")

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.verify, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaptureWorld]:
-    """Nothing said about clocks: changes count from their commit, and the process itself beats."""
+    """Clocks as they are set by default: changes count from their commit, and the process itself beats."""
     with CaptureWorld(tmp_path_factory.mktemp("faults"), {"HEARTBEAT_INTERVAL": "PT0.5S"}) as world:
         yield world
 

@@ -272,8 +272,8 @@ def test_a_bulk_load_whose_rows_share_positions_of_the_log_survives_a_kill(
     world.wait_for_snapshot()
     connection = world.postgres.connect()
     with connection, connection.cursor() as cursor:
-        told = "ad_id, seller_id, category, price, updated_at"
-        cursor.copy_expert(f"COPY ads ({told}) FROM STDIN", io.StringIO(rows))
+        columns = "ad_id, seller_id, category, price, updated_at"
+        cursor.copy_expert(f"COPY ads ({columns}) FROM STDIN", io.StringIO(rows))
     eventually(lambda: len(list(world.store.keys(lake.RAW_CDC("ads").hour(hour)))) > 4)
     world.kill()
     ahead = world.checkpoint()["ahead"]
@@ -321,11 +321,11 @@ def wrong_answers(history: DataFrame, ledger: Ledger, end: datetime) -> tuple[in
         if number % 3 == 0:
             moment = pick.choice(ledger.versions[ad_id])[0]
         pairs.append((number, ad_id, (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)))
-    asked = history.sparkSession.createDataFrame(pairs, "number int, ad_id string, t bigint")
+    moments = history.sparkSession.createDataFrame(pairs, "number int, ad_id string, t bigint")
     answers = (
-        asked.join(
+        moments.join(
             history.select("ad_id", "price", "valid_from", "valid_to"),
-            (asked.ad_id == history.ad_id)
+            (moments.ad_id == history.ad_id)
             & (F.unix_micros("valid_from") <= F.col("t"))
             & (F.col("t") < F.unix_micros("valid_to")),
             "left",
@@ -334,11 +334,11 @@ def wrong_answers(history: DataFrame, ledger: Ledger, end: datetime) -> tuple[in
         .collect()
     )
     assert len(answers) == PAIRS, "a moment has two prices"
-    said = {row["number"]: row["price"] for row in answers}
+    prices = {row["number"]: row["price"] for row in answers}
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     wrong = []
     for number, ad_id, t in pairs:
         right = ledger.price(ad_id, epoch + timedelta(microseconds=t))
-        if said[number] != right:
-            wrong.append((ad_id, t, said[number], right))
-    return len(said), wrong
+        if prices[number] != right:
+            wrong.append((ad_id, t, prices[number], right))
+    return len(prices), wrong

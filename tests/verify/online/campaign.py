@@ -157,13 +157,13 @@ class Campaign(ABC):
         settings = configuration(self._config)
         words = [word for key, value in settings.items() for word in ("--conf", f"{key}={value}")]
         when = self._at(self.hour if hour is None else hour).isoformat()
-        asked = ["--bucket", self._config.bucket, "--store", self.store, "--hour", when, *self._where()]
+        arguments = ["--bucket", self._config.bucket, "--store", self.store, "--hour", when, *self._where()]
         submit = str(Path(sys.executable).parent / "spark-submit")
         command = [
             submit,
             *words,
             str(INCLUDE / "spark" / "jobs" / "push_features.py"),
-            *asked,
+            *arguments,
             "--retry-seconds",
             "240",
         ]
@@ -261,7 +261,7 @@ class RedisCampaign(Campaign):
 
 
 class DynamoDBCampaign(Campaign):
-    """Against a table of a DynamoDB that may be told to throttle."""
+    """Against a table of a DynamoDB that a test can throttle."""
 
     store: Store = "dynamodb"
     region = "eu-west-1"

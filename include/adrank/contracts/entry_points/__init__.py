@@ -1,1 +1,1 @@
-"""What each remote program is told, declared once for who starts it and for itself."""
+"""The arguments of each remote program, declared once for who starts it and for itself."""

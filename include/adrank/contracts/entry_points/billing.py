@@ -1,4 +1,4 @@
-"""What the job that lands a billing export is told."""
+"""The arguments of the job that lands a billing export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the EMR steps of :mod:`spark.jobs` are told."""
+"""The arguments of the EMR steps of :mod:`spark.jobs`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ class _WithRowBounds(EntryPointArguments):
         description="least and most of an hour's rows to those of the day before",
     )
     min_rows_compared: int = setting(
-        lambda s: s.expectations.min_rows_compared, description="rows of the day before, below which nothing is said"
+        lambda s: s.expectations.min_rows_compared,
+        description="rows of the day before, below which hours are not compared",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the inference container is told by its environment: SageMaker's variables and the model's own."""
+"""The environment of the inference container: SageMaker's variables and the model's own."""
 
 from __future__ import annotations
 

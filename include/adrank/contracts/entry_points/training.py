@@ -1,4 +1,4 @@
-"""What the jobs of the training image are told."""
+"""The arguments of the jobs of the training image."""
 
 from __future__ import annotations
 

@@ -153,8 +153,8 @@ class TestTheVerdictOnABillingExport:
         self, hook: LakeHook, task: RequireBilledDayOperator, context: Any
     ) -> None:
         hook.write_json("verdicts/billing/dt=2026-03-01/verdict.json", verdict())
-        told = task.execute(context)
-        assert (told["outcome"], told["revision"], told["total"]) == ("landed", 0, "1.00")
+        landed = task.execute(context)
+        assert (landed["outcome"], landed["revision"], landed["total"]) == ("landed", 0, "1.00")
 
     @pytest.mark.parametrize(("revision", "kept"), [(None, "nothing of that day"), (1, "revision 1")])
     def test_of_a_quarantined_export_fails_for_good_and_says_why(

@@ -1,4 +1,4 @@
-"""The hour's step is told everything it does, and every part of it is a task that ends as the part did."""
+"""The hour's command line says all that its step does, and every part of it is a task that ends as the part did."""
 
 from __future__ import annotations
 

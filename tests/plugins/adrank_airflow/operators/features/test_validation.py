@@ -1,4 +1,4 @@
-"""The validation is told its run and bounds, and its task leads to what that run found."""
+"""The validation gets its run and bounds, and its task leads to what that run found."""
 
 from __future__ import annotations
 

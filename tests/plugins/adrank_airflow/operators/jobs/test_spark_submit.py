@@ -29,7 +29,7 @@ WORK: dict[str, Any] = {
 
 @pytest.fixture
 def submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a stand-in for spark-submit notes its command line; it fails when told to."""
+    """Where a stand-in for spark-submit notes its command line; it fails where a test wants it to."""
     noted = tmp_path / "argv.json"
     fake = tmp_path / "spark-submit"
     fake.write_text(

@@ -125,11 +125,11 @@ def restore(settings: Settings, approved: str) -> RestoreProductionOperator:
 def test_production_is_left_alone_when_a_run_fails_before_anything_was_approved(
     settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = MagicMock()
-    monkeypatch.setattr(ModelRegistryHook, "by_alias", asked)
+    by_alias = MagicMock()
+    monkeypatch.setattr(ModelRegistryHook, "by_alias", by_alias)
     with pytest.raises(AirflowSkipException):
         restore(settings, approved="").execute(context)
-    asked.assert_not_called()
+    by_alias.assert_not_called()
 
 
 def test_a_failed_promotion_goes_back_to_the_package_that_the_alias_names(

@@ -98,7 +98,7 @@ class Lease:
         with self._one_at_a_time:
             self._held.append(held)
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Let others in at once; a lease that cannot be released expires."""
         with self._one_at_a_time:
             for held in self._held:
@@ -163,7 +163,7 @@ def hold(
     finally:
         stop.set()
         renewals.join()
-        lease._release()
+        lease.release()
 
 
 def _acquire(store: ObjectStore, wanted: LeaseRecord, deadline: float) -> _HeldLease:

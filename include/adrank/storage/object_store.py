@@ -52,7 +52,7 @@ class ObjectStore:
 
     def __init__(self, bucket: str, client: Any) -> None:
         self.bucket = bucket
-        self._client = client
+        self.client = client
 
     @classmethod
     def connect(
@@ -148,7 +148,7 @@ class ObjectStore:
     def _pages(self, prefix: str, **arguments: object) -> Iterator[Any]:
         from botocore.exceptions import BotoCoreError, ClientError
 
-        pages = self._client.get_paginator("list_objects_v2")
+        pages = self.client.get_paginator("list_objects_v2")
         try:
             yield from pages.paginate(Bucket=self.bucket, Prefix=prefix, **arguments)
         except (BotoCoreError, ClientError) as error:
@@ -158,7 +158,7 @@ class ObjectStore:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            return getattr(self._client, operation)(Bucket=self.bucket, Key=key, **arguments)
+            return getattr(self.client, operation)(Bucket=self.bucket, Key=key, **arguments)
         except (BotoCoreError, ClientError) as error:
             raise ObjectStoreError(f"{operation} of s3://{self.bucket}/{key} failed: {error}") from error
 

@@ -107,7 +107,7 @@ class Push:
             if delta.is_empty:
                 continue
             rows = changes.rows(self.spark, self.files, delta, parallel=self.address.parallel)
-            task = _task(self.address, self.retry, fencing_token, group, as_of)
+            task = partition_writer(self.address, self.retry, fencing_token, group, as_of)
             schema = ", ".join(f"{name} long" for name in _COUNTS)
             for counts in rows.mapInArrow(task, schema).collect():
                 total.update(counts.asDict())
@@ -116,7 +116,7 @@ class Push:
         return total
 
 
-def _task(
+def partition_writer(
     address: StoreAddress, retry: RetryUntil, fencing_token: FencingToken, group: FeatureGroup, as_of: datetime
 ) -> Callable[[Iterator[Any]], Iterator[Any]]:
     """Writes the rows of one Spark partition from its executor and gives one row of counts."""

@@ -44,7 +44,8 @@ class SupervisorClient:
     def __init__(self, stack: StackSettings) -> None:
         self._stack = stack
 
-    def _ask(self, method: str, *arguments: object) -> Any:
+    def call(self, method: str, *arguments: object) -> Any:
+        """What supervisord returns for one of its methods."""
         # A transport whose connection failed once stays broken, and none is safe between threads: one for each call.
         transport = SupervisorTransport(None, None, f"unix://{paths.supervisor_socket(self._stack)}")
         # The transport ignores the address; ServerProxy insists on one.
@@ -61,7 +62,7 @@ class SupervisorClient:
     def pid(self) -> int | None:
         """supervisord's process id, or None when it does not run."""
         try:
-            return int(self._ask("getPID"))
+            return int(self.call("getPID"))
         except _ShuttingDownError:
             return self._pid_on_file()
         except _NotRunningError:
@@ -98,7 +99,7 @@ class SupervisorClient:
 
     def _processes(self) -> Any:
         with contextlib.suppress(_NotRunningError):
-            return self._ask("getAllProcessInfo")
+            return self.call("getAllProcessInfo")
         return ()
 
     def start(self, program: str) -> None:
@@ -107,7 +108,7 @@ class SupervisorClient:
         if state is None:
             raise StackStoppedError(f"{program} cannot be started: supervisord goes or is gone")
         if state in _DEAD:
-            self._ask("startProcess", program, False)
+            self.call("startProcess", program, False)
 
     def has_failed(self, program: str) -> bool:
         """Whether the supervisor has given the program up, or is no longer there."""
@@ -116,7 +117,7 @@ class SupervisorClient:
     def is_stopped(self) -> bool:
         """Whether somebody has stopped the stack or is about it: a crash leaves no program stopped."""
         try:
-            processes = self._ask("getAllProcessInfo")
+            processes = self.call("getAllProcessInfo")
         except _NotRunningError:
             return True
         return any(process["statename"] in _STOPPED and process["start"] for process in processes)
@@ -131,7 +132,7 @@ class SupervisorClient:
         names = [name for name in programs if self.states().get(name, "STOPPED") not in _DEAD]
         for name in names:
             try:
-                self._ask("stopProcess", name, False)
+                self.call("stopProcess", name, False)
             except (xmlrpc.client.Fault, _NotRunningError):
                 continue  # it ended by itself meanwhile
         while any(self.states().get(name, "STOPPED") not in _DEAD for name in names):
@@ -147,7 +148,7 @@ class SupervisorClient:
         except psutil.NoSuchProcess:
             return
         with contextlib.suppress(_NotRunningError):
-            self._ask("shutdown")
+            self.call("shutdown")
         try:
             process.wait(timeout)
         except psutil.TimeoutExpired:

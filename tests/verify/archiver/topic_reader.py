@@ -62,7 +62,7 @@ class CountedLog(BrokerLog):
     """Deletes nothing that a reader has not counted yet."""
 
     def __init__(self, store: StoreProcess, topic: str, reader: TopicReader) -> None:
-        super().__init__(store.connect()._client, store.bucket, topic)
+        super().__init__(store.connect().client, store.bucket, topic)
         self._reader = reader
         self.deleted = 0
 

@@ -156,7 +156,7 @@ def test_who_was_taken_over_notices_before_publishing_and_leaves_the_lease(cloud
                 former.require_held()
             present.require_held()
             holder = record(cloud, store).holder
-            former._release()
+            former.release()
             assert (record(cloud, store).holder, record(cloud, store).released) == (holder, False)
 
 

@@ -31,7 +31,7 @@ class Racing:
 
 
 def racing(bucket: ObjectStore, *answers: str | None, takes_effect: bool = False) -> ObjectStore:
-    return ObjectStore(bucket.bucket, Racing(bucket._client, *answers, takes_effect=takes_effect))
+    return ObjectStore(bucket.bucket, Racing(bucket.client, *answers, takes_effect=takes_effect))
 
 
 def test_a_write_whose_answer_was_lost_counts_as_done(bucket: ObjectStore) -> None:

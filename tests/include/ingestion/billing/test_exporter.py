@@ -146,7 +146,7 @@ def test_what_cannot_be_read_leaves_the_last_figures_and_their_age(
         store.put(lake.BILLING_VERDICT.key(DAY), b"{}")
         assert gauges(metrics, store) == (1, 1)
     else:
-        assert gauges(metrics, ObjectStore(f"no-{store.bucket}", store._client)) == (1, 1)
+        assert gauges(metrics, ObjectStore(f"no-{store.bucket}", store.client)) == (1, 1)
     assert metrics.registry.get_sample_value(metric_names.BILLING_READ) == before
 
 

@@ -41,7 +41,7 @@ class Interrupted(ObjectStore):
     """Somebody else extends the manifest between this one's reading and writing, some times over."""
 
     def __init__(self, store: ObjectStore, times: int) -> None:
-        super().__init__(store.bucket, store._client)
+        super().__init__(store.bucket, store.client)
         self._times = times
 
     def put_if_match(self, key: str, body: bytes, etag: str | None) -> str:
@@ -110,7 +110,7 @@ class BuiltMeanwhile(ObjectStore):
     """A snapshot is begun on top of another one just before that one's claim is deleted."""
 
     def __init__(self, store: ObjectStore, day: datetime) -> None:
-        super().__init__(store.bucket, store._client)
+        super().__init__(store.bucket, store.client)
         self._day: datetime | None = day
 
     def delete(self, key: str) -> None:

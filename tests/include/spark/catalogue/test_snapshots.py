@@ -14,7 +14,7 @@ from adrank.contracts import lake, timestamps
 from adrank.contracts.manifests import CatalogueManifest
 from adrank.storage.object_store import ObjectStore
 from ingestion.landing import changes
-from spark.catalogue import change_data, snapshots, views
+from spark.catalogue import change_data, fold, views
 from spark.catalogue.snapshots import ensure
 from spark.lake.files import LakeFiles
 from tests.support.catalogue_changes import change, landed, orderly
@@ -85,9 +85,11 @@ def settled(raw_lake: TestLake) -> None:
 
 
 def snapshot_rows(spark: SparkSession, files: LakeFiles, day: datetime) -> list[Any]:
-    found = snapshots._valid(files, "ads", day)
-    assert found is not None
-    return sorted(map(repr, snapshots._read(spark, files, "ads", found).collect()))
+    ads = lake.CATALOGUE("ads")
+    manifest = files.load(ads.manifest(day), CatalogueManifest)
+    assert manifest is not None
+    written = (ads.day(day) + name for name in manifest.files)
+    return sorted(map(repr, files.read_parquet(spark, written, fold.schema("ads")).collect()))
 
 
 def test_a_snapshot_has_the_same_rows_from_whatever_it_is_written(

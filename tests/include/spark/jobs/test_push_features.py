@@ -242,5 +242,5 @@ def test_the_executors_have_what_they_need_from_the_archive_alone(
     from adrank.online.writer import DynamoDBAddress
     from adrank.runtime.retry import RetryUntil
 
-    task = push._task(DynamoDBAddress("t", "r"), RetryUntil(0), FencingToken("t", 1), ADS, at(1))
+    task = push.partition_writer(DynamoDBAddress("t", "r"), RetryUntil(0), FencingToken("t", 1), ADS, at(1))
     assert len(cloudpickle.dumps(task)) < 50_000

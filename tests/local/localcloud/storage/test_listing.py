@@ -172,7 +172,7 @@ def seen(s3: Any) -> dict[str, tuple[str, int]]:
 
 @pytest.mark.stack
 def test_every_kind_of_write_is_in_a_sole_writers_listings_also_after_it_was_killed(store: StoreProcess) -> None:
-    s3 = store.connect()._client
+    s3 = store.connect().client
     for key in ("put", "replaced", "deleted", "deleted with others", "a&b <c>"):
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"1")
     s3.put_object(Bucket=BUCKET, Key="replaced", Body=b"22")
@@ -199,7 +199,7 @@ def test_every_kind_of_write_is_in_a_sole_writers_listings_also_after_it_was_kil
 
 @pytest.mark.stack
 def test_a_sole_writer_refuses_writes_while_the_fault_is_armed(store: StoreProcess) -> None:
-    s3 = store.connect()._client
+    s3 = store.connect().client
     store.refuse_writes(30)
     with pytest.raises(s3.exceptions.ClientError, match="SlowDown"):
         s3.put_object(Bucket=BUCKET, Key="a", Body=b"1")
@@ -211,7 +211,7 @@ def test_a_sole_writer_refuses_writes_while_the_fault_is_armed(store: StoreProce
 @pytest.mark.stack
 @pytest.mark.parametrize("arguments", [{"MaxKeys": -1}, {"ContinuationToken": "zz"}])
 def test_a_listing_that_makes_no_sense_is_an_invalid_argument(store: StoreProcess, arguments: dict[str, Any]) -> None:
-    s3 = store.connect()._client
+    s3 = store.connect().client
     with pytest.raises(s3.exceptions.ClientError, match="InvalidArgument"):
         s3.list_objects_v2(Bucket=BUCKET, **arguments)
     assert s3.list_objects_v2(Bucket=BUCKET, MaxKeys=1)["KeyCount"] == 0

@@ -31,7 +31,7 @@ class World:
         self.broker = Broker(directory, storage=self.store)
         self.broker.start()
         self.broker.create_topics(PARTITIONS, [TOPIC])
-        self.s3 = self.store.connect()._client
+        self.s3 = self.store.connect().client
         self.s3.create_bucket(Bucket="lake")
         self.lake = self.store.connect()
         self.lake.bucket = "lake"

@@ -41,7 +41,7 @@ def shutting_down(stack: StackSettings, tmp_path: Path) -> Iterator[StackSetting
     client.start("slow")
     while not (tmp_path / "deaf").exists():
         assert not client.has_failed("slow")
-    client._ask("shutdown")
+    client.call("shutdown")
     yield stack
     (tmp_path / "let-go").touch()
     supervisor.wait(30)
@@ -49,7 +49,7 @@ def shutting_down(stack: StackSettings, tmp_path: Path) -> Iterator[StackSetting
 
 def test_it_answers_nothing_but_is_known_to_run(shutting_down: StackSettings) -> None:
     with pytest.raises(_ShuttingDownError):
-        SupervisorClient(shutting_down)._ask("getPID")
+        SupervisorClient(shutting_down).call("getPID")
     assert psutil.pid_exists(SupervisorClient(shutting_down).pid() or 0)
     assert lifecycle.status(shutting_down) == {}
 

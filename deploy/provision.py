@@ -23,8 +23,11 @@ _ALIVE: Final = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
 def provision(client: Callable[[str], Any], settings: Settings, alarms: tuple[Request, ...]) -> None:
     """Make the lake, DynamoDB tables, EMR cluster and ``alarms``. ``client`` makes a boto3 client of a service."""
     _create(client("s3").create_bucket, resources.bucket(settings), "BucketAlreadyOwnedByYou")
-    _tables(client("dynamodb"), resources.tables(settings))
-    _cluster(client("emr"), resources.cluster(settings))
+    _create_tables(client("dynamodb"), resources.tables(settings))
+    emr, cluster = client("emr"), resources.cluster(settings)
+    alive = emr.get_paginator("list_clusters").paginate(ClusterStates=_ALIVE)
+    if not any(other["Name"] == cluster["Name"] for page in alive for other in page["Clusters"]):
+        emr.run_job_flow(**cluster)
     cloudwatch = client("cloudwatch")
     for alarm in alarms:
         cloudwatch.put_metric_alarm(**alarm)
@@ -38,19 +41,13 @@ def _create(create: Callable[..., Any], request: Request, already_there: str) ->
             raise
 
 
-def _tables(dynamodb: Any, tables: tuple[Request, ...]) -> None:
+def _create_tables(dynamodb: Any, tables: tuple[Request, ...]) -> None:
     for table in tables:
         _create(dynamodb.create_table, table, "ResourceInUseException")
     for table in tables:
         dynamodb.get_waiter("table_exists").wait(
             TableName=table["TableName"], WaiterConfig={"Delay": 1, "MaxAttempts": 300}
         )
-
-
-def _cluster(emr: Any, cluster: Request) -> None:
-    alive = emr.get_paginator("list_clusters").paginate(ClusterStates=_ALIVE)
-    if not any(other["Name"] == cluster["Name"] for page in alive for other in page["Clusters"]):
-        emr.run_job_flow(**cluster)
 
 
 def main() -> None:

@@ -41,12 +41,12 @@ def log_run(
     if not os.environ.get(URI_VARIABLE):
         raise JobError(f"{URI_VARIABLE} is not set: nowhere to log the run")
     client = MlflowClient()
-    run = _find(client, experiment, job_name, tags[DIGEST_TAG])
+    experiment_id = _ensure_experiment(client, experiment)
+    run = _find(client, experiment_id, job_name, tags[DIGEST_TAG])
     if run is not None and run.info.status == "FINISHED":
         _log.info("MLflow run %s of an earlier try holds this package already", run.info.run_id)
         return str(run.info.run_id)
     if run is None:
-        experiment_id = _experiment_id(client, experiment)
         run = client.create_run(experiment_id, run_name=job_name, tags={**tags, JOB_TAG: job_name})
     run_id = str(run.info.run_id)
     steps = [(name, value, 0) for name, value in metrics.items()]
@@ -62,23 +62,18 @@ def log_run(
     return run_id
 
 
-def _find(client: Any, experiment: str, job_name: str, digest: str) -> Any | None:
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        return None
+def _find(client: Any, experiment_id: str, job_name: str, digest: str) -> Any | None:
     condition = f"tags.{JOB_TAG} = '{job_name}' AND tags.{DIGEST_TAG} = '{digest}'"
-    runs = client.search_runs([found.experiment_id], condition, max_results=1, order_by=["attributes.start_time DESC"])
+    runs = client.search_runs([experiment_id], condition, max_results=1, order_by=["attributes.start_time DESC"])
     return runs[0] if runs else None
 
 
-def _experiment_id(client: Any, name: str) -> str:
+def _ensure_experiment(client: Any, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
     try:
         return str(client.create_experiment(name))
-    except MlflowException:
-        # Another job created it in between.
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
         return str(client.get_experiment_by_name(name).experiment_id)

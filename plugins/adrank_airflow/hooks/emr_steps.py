@@ -15,7 +15,6 @@ from adrank_airflow.errors import ClusterNotFoundError
 
 LIVE_CLUSTER: Final = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 LIVE_STEP: Final = ("PENDING", "RUNNING", "CANCEL_PENDING")
-DEAD_STEP: Final = ("FAILED", "CANCELLED", "INTERRUPTED")
 _LOG_LINES: Final = 60
 
 
@@ -40,17 +39,12 @@ class EmrStepsHook(EmrHook):
 
     def submit(self, cluster_id: str, step_name: str, command: Sequence[str]) -> str:
         """Add one step and return its id. A failing step leaves the cluster to its other tenants."""
-        response = self.conn.add_job_flow_steps(
-            JobFlowId=cluster_id,
-            Steps=[
-                {
-                    "Name": step_name,
-                    "ActionOnFailure": "CONTINUE",
-                    "HadoopJarStep": {"Jar": "command-runner.jar", "Args": list(command)},
-                }
-            ],
-        )
-        return cast(str, response["StepIds"][0])
+        step = {
+            "Name": step_name,
+            "ActionOnFailure": "CONTINUE",
+            "HadoopJarStep": {"Jar": "command-runner.jar", "Args": list(command)},
+        }
+        return self.add_job_flow_steps(cluster_id, [step])[0]
 
     def describe(self, cluster_id: str, step_id: str) -> dict[str, Any]:
         """The step as EMR describes it."""

@@ -22,6 +22,17 @@ class _ResourceApi:
     cancel: str | None = None
 
 
+def _job(kind: Literal["processing", "training"]) -> _ResourceApi:
+    return _ResourceApi(
+        "sagemaker",
+        f"describe_{kind}_job",
+        (f"{kind.capitalize()}JobStatus",),
+        "Completed",
+        frozenset({"Failed", "Stopped"}),
+        f"stop_{kind}_job",
+    )
+
+
 _APIS: Final[dict[ResourceKind, _ResourceApi]] = {
     "emr_step": _ResourceApi(
         "emr",
@@ -31,22 +42,8 @@ _APIS: Final[dict[ResourceKind, _ResourceApi]] = {
         frozenset({"FAILED", "CANCELLED", "INTERRUPTED"}),
         "cancel_steps",
     ),
-    "processing": _ResourceApi(
-        "sagemaker",
-        "describe_processing_job",
-        ("ProcessingJobStatus",),
-        "Completed",
-        frozenset({"Failed", "Stopped"}),
-        "stop_processing_job",
-    ),
-    "training": _ResourceApi(
-        "sagemaker",
-        "describe_training_job",
-        ("TrainingJobStatus",),
-        "Completed",
-        frozenset({"Failed", "Stopped"}),
-        "stop_training_job",
-    ),
+    "processing": _job("processing"),
+    "training": _job("training"),
     "endpoint": _ResourceApi(
         "sagemaker",
         "describe_endpoint",

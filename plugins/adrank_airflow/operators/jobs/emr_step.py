@@ -12,7 +12,6 @@ from airflow.sdk import BaseOperatorLink
 from adrank.contracts.settings import Settings
 from adrank_airflow import links
 from adrank_airflow.errors import DeadlineError, JobFailedError
-from adrank_airflow.hooks.emr_steps import DEAD_STEP
 from adrank_airflow.operators.jobs import spark_command
 from adrank_airflow.operators.jobs.entry_point import EntryPointTask
 from adrank_airflow.operators.jobs.spark_command import STEP_NAME
@@ -94,7 +93,7 @@ class EmrSparkStepOperator(EntryPointTask):
             raise DeadlineError(f"step {step_id} did not end within {self.settings.emr.step_timeout}; it was cancelled")
         if status == "FAILED":
             self._defer_until_log(cluster_id, step_id)
-        if status in DEAD_STEP:
+        if status != "COMPLETED":
             self.fail_with_log(context, event, cluster_id, step_id)
         return {"cluster_id": cluster_id, "step_id": step_id}
 

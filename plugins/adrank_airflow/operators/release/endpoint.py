@@ -25,11 +25,8 @@ _MOVING = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 class EndpointOperator(AdrankTask):
     """An operator of the endpoint that serves a role."""
 
+    role: Role
     ui_color = "#dbe4f3"
-
-    def __init__(self, *, role: Role, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.role: Role = role
 
     @property
     def endpoint(self) -> str:
@@ -75,15 +72,26 @@ class EndpointOperator(AdrankTask):
         return {"endpoint": self.endpoint, "endpoint_config": config, "previous_config": previous}
 
 
-class DeployEndpointOperator(EndpointOperator):
+class PackageEndpointOperator(EndpointOperator):
+    """An operator of the endpoint of a role and of the package that it serves, or is to serve.
+
+    :param package_digest: templated.
+    """
+
+    def __init__(self, *, role: Role, package_digest: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.role = role
+        self.package_digest = package_digest
+
+
+class DeployEndpointOperator(PackageEndpointOperator):
     """Bring an endpoint to serve a package: created when it is missing, shifted blue/green when it is not."""
 
     returns = ("endpoint", "endpoint_config", "previous_config")
     template_fields: Sequence[str] = ("package_digest", "model_data_url")
 
-    def __init__(self, *, package_digest: str, model_data_url: str, **kwargs: Any) -> None:
+    def __init__(self, *, model_data_url: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.package_digest = package_digest
         self.model_data_url = model_data_url
 
     def execute(self, context: Context) -> None:
@@ -97,8 +105,7 @@ class DeployEndpointOperator(EndpointOperator):
 class ClaimStagingOperator(EndpointOperator):
     """Make sure that no other run holds the staging endpoint; the setup that staging's removal is the teardown of."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(role="staging", **kwargs)
+    role = "staging"
 
     def execute(self, context: Context) -> str:
         """Return the staging endpoint's name, or refuse."""
@@ -113,8 +120,7 @@ class ClaimStagingOperator(EndpointOperator):
 class RemoveStagingOperator(EndpointOperator):
     """Delete the staging endpoint and its alias, wherever the run went."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(role="staging", **kwargs)
+    role = "staging"
 
     def execute(self, context: Context) -> str:
         """Delete, once it has settled: SageMaker deletes nothing that is on its way. One that is gone is fine."""
@@ -138,11 +144,12 @@ class RestoreProductionOperator(EndpointOperator):
         whatever failed, production is left alone.
     """
 
+    role = "production"
     returns = ("endpoint", "endpoint_config")
     template_fields: Sequence[str] = ("approved_digest",)
 
     def __init__(self, *, approved_digest: str, **kwargs: Any) -> None:
-        super().__init__(role="production", **kwargs)
+        super().__init__(**kwargs)
         self.approved_digest = approved_digest
 
     def execute(self, context: Context) -> dict[str, str]:

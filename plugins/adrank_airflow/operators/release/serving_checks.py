@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adrank.contracts import packages
 from adrank.contracts.packages import GoldenRequests
 from adrank_airflow.errors import DeploymentRolledBackError, ParityError, WrongPackageServedError
-from adrank_airflow.operators.release.endpoint import EndpointOperator
+from adrank_airflow.operators.release.endpoint import PackageEndpointOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -18,15 +18,14 @@ _SCORE_TOLERANCE = 1e-6
 _PROBES = 20
 
 
-class CheckParityOperator(EndpointOperator):
+class CheckParityOperator(PackageEndpointOperator):
     """Send the package's golden requests to an endpoint and compare every score with the one that was promised."""
 
     returns = ("compared", "package_digest")
     template_fields: Sequence[str] = ("package_digest", "golden_key")
 
-    def __init__(self, *, package_digest: str, golden_key: str, **kwargs: Any) -> None:
+    def __init__(self, *, golden_key: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.package_digest = package_digest
         self.golden_key = golden_key
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -46,15 +45,14 @@ class CheckParityOperator(EndpointOperator):
         return {"compared": len(golden.scores), "package_digest": response["package_digest"]}
 
 
-class VerifyServingOperator(EndpointOperator):
+class VerifyServingOperator(PackageEndpointOperator):
     """Ask the endpoint itself, many times, which package it serves: all answers must name the approved one."""
 
     returns = ("package_digest", "endpoint_config", "verified")
     template_fields: Sequence[str] = ("package_digest", "endpoint_config")
 
-    def __init__(self, *, package_digest: str, endpoint_config: str, **kwargs: Any) -> None:
+    def __init__(self, *, endpoint_config: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.package_digest = package_digest
         self.endpoint_config = endpoint_config
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from adrank.contracts import lake
 from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import CdcManifest, DataFile, RawManifest
 from adrank.contracts.timestamps import HOUR, floor_hour
+from ingestion.landing.event_table import EVENT_SCHEMA
 from localcloud.settings import LocalcloudSettings
 from tests.support.kafka_broker import StoreProcess
 from tests.support.table_server import TableServer
@@ -30,14 +31,6 @@ FEATURES_TABLE = "adrank-features"
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 _PREFIXES = LocalcloudSettings.model_fields["prefixes"].default
 _RAW = "org.apache.hadoop.fs.RawLocalFileSystem"
-_TYPES = {
-    "string": pa.string(),
-    "timestamp[us, tz=UTC]": pa.timestamp("us", tz="UTC"),
-    "int32": pa.int32(),
-    "double": pa.float64(),
-    "map<string, double>": pa.map_(pa.string(), pa.float64()),
-}
-EVENTS = pa.schema([(name, _TYPES[kind]) for name, kind in EVENT_COLUMNS.items()])
 
 
 class TestLake:
@@ -71,7 +64,7 @@ class TestLake:
         if events:
             rows = [{**dict.fromkeys(EVENT_COLUMNS), **event} for event in events]
             name = f"part-{manifest.revision}.parquet"
-            pq.write_table(pa.Table.from_pylist(rows, schema=EVENTS), folder / name)
+            pq.write_table(pa.Table.from_pylist(rows, schema=EVENT_SCHEMA), folder / name)
             files = (*files, DataFile(name=name, rows=len(rows)))
         closed = manifest.model_copy(update={"files": files, "rows": sum(file.rows for file in files)})
         (folder / lake.MANIFEST).write_text(closed.model_dump_json())

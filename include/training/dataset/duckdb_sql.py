@@ -32,11 +32,6 @@ def create_table(
     """Materialise a query and return its row count. Only parameters that the query names are passed."""
     used = {key: value for key, value in (parameters or {}).items() if f"${key}" in query}
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {quote_identifier(table)} AS {query}", used)
-    return count(connection, table)
-
-
-def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    """Rows of a table."""
     return scalar(connection, f"SELECT count(*) FROM {quote_identifier(table)}")  # noqa: S608
 
 

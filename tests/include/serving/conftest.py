@@ -14,8 +14,9 @@ from adrank.contracts.entry_points.serving import ServingEnvironment
 from serving.inference.app import create_app
 from serving.inference.service import load_service
 from tests.include.serving.containers import served
-from tests.include.serving.packages import fixed_slots_package, learned_package
+from tests.include.serving.packages import learned_package
 from tests.support.online_stores import REGION, TABLE, RedisServer
+from training.package_incumbent import package_incumbent
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,7 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def fixed_slots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Base directory of a container with the fixed-slot ranker, and the package's digest."""
     base = tmp_path_factory.mktemp("fixed-slots")
-    return base, fixed_slots_package(base / "model")
+    return base, package_incumbent(base / "model")
 
 
 @pytest.fixture

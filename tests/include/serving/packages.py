@@ -1,4 +1,4 @@
-"""Tiny, real model packages."""
+"""A tiny, real model package."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 
-from adrank.contracts import packages, registry
-from adrank.contracts.packages import GoldenRequests, PackageCard
-from adrank.ranking.ranker import load_package
+from adrank.contracts import registry
+from adrank.contracts.packages import PackageCard
+from training.model import package
 
 FEATURES = (*(f.name for f in registry.load().features), "context.query_match")
 
@@ -26,26 +26,5 @@ def learned_package(directory: Path, seed: int = 1, features: tuple[str, ...] = 
         data,
         num_boost_round=10,
     )
-    directory.mkdir(parents=True)
-    (directory / packages.MODEL).write_text(booster.model_to_string())
-    golden = vectors[:8]
-    scores = np.asarray(booster.predict(golden, num_threads=1))
-    rows = tuple(tuple(None if np.isnan(v) else float(v) for v in row) for row in golden)
-    _describe(directory, "lambdarank", features, GoldenRequests(vectors=rows, scores=tuple(scores.tolist())))
-    return packages.package_digest(directory)
-
-
-def fixed_slots_package(directory: Path) -> str:
-    """The incumbent, which needs no store; returns the package's digest."""
-    directory.mkdir(parents=True)
-    _describe(directory, "fixed_slots", ("context.slot",), GoldenRequests(vectors=((1.0,), (2.0,)), scores=(-1, -2)))
-    return packages.package_digest(directory)
-
-
-def _describe(directory: Path, ranker: str, features: tuple[str, ...], golden: GoldenRequests) -> None:
-    card = PackageCard.model_validate(
-        {"ranker": ranker, "features": features, "fingerprint": registry.load().fingerprint}
-    )
-    (directory / packages.CARD).write_text(card.model_dump_json())
-    (directory / packages.GOLDEN).write_text(golden.model_dump_json())
-    load_package(directory)
+    card = PackageCard(ranker="lambdarank", features=features, fingerprint=registry.load().fingerprint)
+    return package.write(directory, card, vectors[:8], {}, booster.model_to_string())

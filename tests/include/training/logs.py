@@ -16,18 +16,11 @@ from adrank.contracts.events import EVENT_COLUMNS
 from adrank.contracts.manifests import FeatureManifest, TrainingSetManifest
 from adrank.contracts.settings import Labels
 from adrank.contracts.timestamps import HOUR as HOUR
+from ingestion.landing.event_table import EVENT_SCHEMA
 from training import build_training_set
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-_TYPES = {
-    "string": pa.string(),
-    "int32": pa.int32(),
-    "double": pa.float64(),
-    "timestamp[us, tz=UTC]": pa.timestamp("us", "UTC"),
-    "map<string, double>": pa.map_(pa.string(), pa.float64()),
-}
-_SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in EVENT_COLUMNS.items()])
 
 Row = dict[str, Any]
 
@@ -59,7 +52,7 @@ def clicked(search: str, ad: str, at: datetime, **more: Any) -> Row:
 def write_events(directory: Path, rows: Sequence[Row], name: str = "part-0.parquet") -> Path:
     target = directory / "raw" / "events" / "dt=2026-03-02" / "hr=12" / name
     target.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(list(rows), schema=_SCHEMA), target)
+    pq.write_table(pa.Table.from_pylist(list(rows), schema=EVENT_SCHEMA), target)
     return directory
 
 

@@ -7,7 +7,7 @@ the log's first day is not compared with, because a part of a day is not like an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,15 +34,6 @@ class RowRatioBounds:
 
 
 @dataclass(frozen=True)
-class DayOverDay:
-    """``ratio`` of an hour's rows to those of the day before; ``ratio_beyond_growth`` is what the log's age leaves."""
-
-    day_before: int
-    ratio: float
-    ratio_beyond_growth: float
-
-
-@dataclass(frozen=True)
 class HourRowCounts:
     """Rows by hour, as manifests tell: of the hours asked for, and of hours that these may be compared with.
 
@@ -53,13 +44,17 @@ class HourRowCounts:
     comparable: Mapping[datetime, int]
     first: datetime
 
-    def day_over_day(self, hour: datetime, bounds: RowRatioBounds) -> DayOverDay | None:
-        """One of the hours asked for; None where there is nothing to compare it with."""
+    def day_over_day(self, hour: datetime, bounds: RowRatioBounds) -> dict[str, float]:
+        """Columns of one of the hours asked for; none where there is nothing to compare it with.
+
+        ``ratio`` is that of its rows to those of the day before; ``ratio_beyond_growth`` is what the log's age leaves.
+        """
         before = self.comparable.get(hour - DAY, 0)
         if before < bounds.min_rows_compared or self._age(hour - DAY) < DAY / HOUR:
-            return None
+            return {}
         ratio = self.requested[hour] / before
-        return DayOverDay(before, ratio, ratio * self._age(hour - DAY) / self._age(hour))
+        beyond_growth = ratio * self._age(hour - DAY) / self._age(hour)
+        return {"day_before": before, "ratio": ratio, "ratio_beyond_growth": beyond_growth}
 
     def _age(self, hour: datetime) -> float:
         """Hours of log that a window can hold at the end of ``hour``."""
@@ -76,9 +71,7 @@ def hour_frame(rows: DataFrame, counts: HourRowCounts, bounds: RowRatioBounds) -
     for end in sorted({*found, *requested}):
         line = {"hour_end": end, "rows": 0, "entities": 0, "manifest_rows": 0, **found.get(end, {})}
         if hour := requested.get(end):
-            line["manifest_rows"] = counts.requested[hour]
-            if comparison := counts.day_over_day(hour, bounds):
-                line |= asdict(comparison)
+            line |= {"manifest_rows": counts.requested[hour], **counts.day_over_day(hour, bounds)}
         lines.append(line)
     return pd.DataFrame(lines, columns=list(_COLUMNS))
 

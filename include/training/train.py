@@ -126,7 +126,7 @@ def main() -> None:
             for name in ("ndcg_at_10", "logged_order_ndcg_at_10")
         },
         tags={
-            tracking.DIGEST_TAG: trained.digest,
+            packages.DIGEST_TAG: trained.digest,
             "training_set_digest": data.manifest.content_digest,
             "fingerprint": data.manifest.fingerprint,
         },

@@ -17,8 +17,6 @@ from adrank.contracts.settings import Settings
 from adrank.storage.object_store import ObjectStore
 from stack.stall import ProgressWatch
 
-DIGEST_TAG: Final = "package_digest"
-DATA_TAG: Final = "model_data_url"
 _POLL: Final = 0.5
 
 
@@ -67,7 +65,7 @@ def _register(registry: Any, settings: Settings, directory: Path, digest: str, u
         experiment.experiment_id if experiment else registry.create_experiment(settings.training.mlflow_experiment)
     )
     run = registry.create_run(experiment_id, run_name="fixed-slots")
-    registry.set_tag(run.info.run_id, DIGEST_TAG, digest)
+    registry.set_tag(run.info.run_id, packages.DIGEST_TAG, digest)
     registry.log_artifacts(run.info.run_id, str(directory), "package")
     registry.set_terminated(run.info.run_id)
     registry.create_registered_model(name, description="Ranks the ads of a search.")
@@ -75,7 +73,7 @@ def _register(registry: Any, settings: Settings, directory: Path, digest: str, u
         name,
         source=f"{run.info.artifact_uri}/package",
         run_id=run.info.run_id,
-        tags={DIGEST_TAG: digest, DATA_TAG: url},
+        tags={packages.DIGEST_TAG: digest, packages.DATA_TAG: url},
         description="The fixed-slot ranker: ads in the order of their purchased slots.",
         await_creation_for=0,
     ).version

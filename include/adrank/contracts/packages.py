@@ -23,6 +23,9 @@ CARD: Final = "package.json"
 MODEL: Final = "model.txt"
 GOLDEN: Final = "golden.json"
 METRICS: Final = "metrics.json"
+#: Tags of a package's run and registered version: its digest, and where its archive lies.
+DIGEST_TAG: Final = "package_digest"
+DATA_TAG: Final = "model_data_url"
 
 
 class PackageDigestError(RuntimeError):

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from adrank.contracts.packages import DIGEST_TAG
 from adrank.runtime.sagemaker_job import JobError
 
 _log = logging.getLogger(__name__)
 
 URI_VARIABLE: Final = "MLFLOW_TRACKING_URI"
 JOB_TAG: Final = "job_name"
-DIGEST_TAG: Final = "package_digest"
 ARTIFACT_PATH: Final = "package"
 
 

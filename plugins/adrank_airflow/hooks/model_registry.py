@@ -6,16 +6,16 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow.sdk import BaseHook
+
+from adrank.contracts.packages import DATA_TAG, DIGEST_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Alias = Literal["candidate", "staging", "production", "previous"]
-DIGEST_TAG: Final = "package_digest"
-DATA_TAG: Final = "model_data_url"
 
 
 @dataclass(frozen=True)

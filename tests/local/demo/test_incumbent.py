@@ -1,4 +1,4 @@
-"""The incumbent bears the tags and names that a promotion would give it, and a deployment that fails is told."""
+"""The incumbent bears the names that a promotion would give it, and a deployment that fails is told."""
 
 import itertools
 from typing import Any
@@ -7,7 +7,6 @@ import pytest
 
 from adrank.contracts import sagemaker_requests
 from adrank.contracts.settings import Settings
-from adrank_airflow.hooks import model_registry
 from demo import incumbent
 from stack.stall import ProgressWatch, StalledError
 
@@ -33,10 +32,6 @@ class Cloud:
     def describe_endpoint(self, EndpointName: str) -> dict[str, str]:  # noqa: N803
         assert EndpointName == Settings().sagemaker.production_endpoint
         return {"EndpointStatus": self._states.pop(0), "FailureReason": "digest differs"}
-
-
-def test_tags_are_those_that_the_registry_hook_reads() -> None:
-    assert (model_registry.DIGEST_TAG, model_registry.DATA_TAG) == (incumbent.DIGEST_TAG, incumbent.DATA_TAG)
 
 
 def test_serves_under_the_names_of_a_promotion(monkeypatch: pytest.MonkeyPatch) -> None:

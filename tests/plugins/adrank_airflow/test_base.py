@@ -7,7 +7,6 @@ from typing import Any, get_args
 
 import pytest
 from airflow.sdk import DAG, BaseBranchOperator, BaseSensorOperator
-from airflow.sdk.exceptions import TaskDeferred
 
 from adrank.contracts.entry_points.features import ComputeFeatures
 from adrank.contracts.settings import Emr, Rollout, SageMaker, Settings
@@ -15,6 +14,7 @@ from adrank_airflow.base import AdrankTask
 from adrank_airflow.operators.jobs.spark_submit import SparkSubmitStepOperator
 from adrank_airflow.sensors.lake import LakeKeysSensor
 from adrank_airflow.triggers.aws_resource import ResourceKind
+from tests.plugins.deferral import deferral
 
 BEGAN = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SETTINGS = Settings(
@@ -28,12 +28,6 @@ LIMITS = {
     "training": (timedelta(hours=2), 12),
     "endpoint": (timedelta(hours=3), 12),
 }
-
-
-def deferral(call: Any, *args: Any, **kwargs: Any) -> TaskDeferred:
-    with pytest.raises(TaskDeferred) as deferred:
-        call(*args, **kwargs)
-    return deferred.value
 
 
 def test_settings_come_from_the_dag_with_or_without_a_constructor_of_ones_own(settings: Settings) -> None:

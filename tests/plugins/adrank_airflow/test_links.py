@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from airflow.providers.amazon.aws.links import base_aws
-from airflow.sdk.exceptions import TaskDeferred
 
 from adrank.contracts.entry_points.features import ComputeFeatures
 from adrank.contracts.settings import Settings
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
 from adrank_airflow.operators.jobs.sagemaker_job import SageMakerTrainingJobOperator
+from tests.plugins.deferral import deferral
 
 
 class Kept:
@@ -37,10 +37,9 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> Kept:
 
 def addresses(task: Any, context: Any, kept: Kept) -> dict[str, str]:
     """Where the links lead once the task waits, which is when Airflow stores them."""
-    with pytest.raises(TaskDeferred) as deferred:
-        task.execute({**context, "ti": kept})
+    deferred = deferral(task.execute, {**context, "ti": kept})
     found = {link.name: link.get_link(task, ti_key=SimpleNamespace()) for link in task.operator_extra_links}
-    return {**found, **deferred.value.kwargs}
+    return {**found, **deferred.kwargs}
 
 
 def test_a_step_leads_to_its_cluster_and_logs(cluster: str, settings: Settings, context: Any, kept: Kept) -> None:

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
 
 from adrank.contracts import registry
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import DeadlineError
 from adrank_airflow.hooks.lake import LakeHook
 from adrank_airflow.sensors.lake import BillingExportSensor, RawHourSensor, WindowsReadySensor
+from tests.plugins.deferral import deferral
 
 PARTITION = "dt=2026-03-01/hr=11/_MANIFEST.json"
 KEYS = [f"raw/{source}/{PARTITION}" for source in ("events", "cdc/ads", "cdc/sellers")]
@@ -40,9 +40,7 @@ def test_it_goes_on_once_all_three_manifests_are_there(lake: Any, settings: Sett
 def test_it_waits_for(missing: str, lake: Any, settings: Settings, context: Any) -> None:
     land(lake, settings, [key for key in KEYS if key != missing])
     assert not sensor(settings).poke(context)
-    with pytest.raises(TaskDeferred) as deferred:
-        sensor(settings).execute(context)
-    assert deferred.value.trigger.keys == KEYS
+    assert deferral(sensor(settings).execute, context).trigger.keys == KEYS
 
 
 def test_at_the_deadline_it_names_what_is_missing(settings: Settings, context: Any) -> None:
@@ -65,9 +63,7 @@ class TestTheSensorOfABillingExport:
         self, hook: LakeHook, settings: Settings, context: Any
     ) -> None:
         sensor = BillingExportSensor(task_id="wait", settings=settings, at=DAY.isoformat())
-        with pytest.raises(TaskDeferred) as deferred:
-            sensor.execute(context)
-        trigger: Any = deferred.value.trigger
+        trigger: Any = deferral(sensor.execute, context).trigger
         assert trigger.keys == [KEY]
         assert trigger.deadline == (context["dag_run"].start_date + settings.billing.export_timeout).isoformat()
         with pytest.raises(DeadlineError, match=KEY):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from adrank.contracts import lake as layout
 from adrank.contracts.manifests import FeatureRun, PartOutcome
@@ -17,6 +17,7 @@ from adrank_airflow.operators.features.hourly_features import (
     ValidationPartOperator,
 )
 from tests.plugins.adrank_airflow.operators.features.links import RUN, link
+from tests.plugins.deferral import deferral
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 KEY = layout.feature_run(HOUR, RUN)
@@ -75,8 +76,7 @@ def test_a_new_step_withdraws_an_earlier_report_but_not_what_is_to_validate(
     lake: Any, cluster: str, settings: Settings, context: Any
 ) -> None:
     keep(lake, settings, outcome("push.redis", "success"), revised_from=HOUR)
-    with pytest.raises(TaskDeferred):
-        step(settings).execute({**context, **CONTEXT})
+    deferral(step(settings).execute, {**context, **CONTEXT})
     assert kept(lake, settings) == FeatureRun(hour=HOUR, run=RUN, revised_from=HOUR)
 
 
@@ -84,8 +84,7 @@ def test_a_retry_that_attaches_leaves_the_live_steps_report_alone(
     lake: Any, cluster: str, settings: Settings, context: Any
 ) -> None:
     for _ in range(2):
-        with pytest.raises(TaskDeferred):
-            step(settings).execute({**context, **CONTEXT})
+        deferral(step(settings).execute, {**context, **CONTEXT})
         keep(lake, settings, outcome("validate", "success"))
     assert [found.name for found in kept(lake, settings).parts] == ["validate"]
 

@@ -10,13 +10,13 @@ from unittest.mock import MagicMock
 import boto3
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
 
 from adrank.contracts.entry_points.features import ComputeFeatures
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import ClusterNotFoundError, DeadlineError, JobFailedError
 from adrank_airflow.hooks.emr_steps import EmrStepsHook
 from adrank_airflow.operators.jobs.emr_step import EmrSparkStepOperator
+from tests.plugins.deferral import deferral
 from tests.plugins.fake_aws import REGION
 
 
@@ -91,10 +91,9 @@ def test_a_step_that_has_not_ended_is_live(
 def test_it_defers_with_a_deadline_counted_from_the_steps_creation(
     cluster: str, settings: Settings, context: Any
 ) -> None:
-    with pytest.raises(TaskDeferred) as deferred:
-        operator(settings).execute(context)
+    deferred = deferral(operator(settings).execute, context)
     (step,) = steps(cluster)
-    trigger = deferred.value.trigger
+    trigger = deferred.trigger
     assert trigger.reference == {"ClusterId": cluster, "StepId": step["Id"]}
     created = step["Status"]["Timeline"]["CreationDateTime"]
     assert trigger.deadline == (created + settings.emr.step_timeout).isoformat()
@@ -103,9 +102,7 @@ def test_it_defers_with_a_deadline_counted_from_the_steps_creation(
 def test_a_retry_attaches_to_the_live_step_of_an_earlier_try(cluster: str, settings: Settings, context: Any) -> None:
     references = []
     for _ in range(2):
-        with pytest.raises(TaskDeferred) as deferred:
-            operator(settings).execute(context)
-        references.append(deferred.value.trigger.reference)
+        references.append(deferral(operator(settings).execute, context).trigger.reference)
     assert references[0] == references[1]
     assert len(steps(cluster)) == 1
 
@@ -114,8 +111,7 @@ def test_another_run_submits_its_own_step(cluster: str, settings: Settings, cont
     for name in ("run-1", "run-2"):
         task = operator(settings)
         task.step_name = name
-        with pytest.raises(TaskDeferred):
-            task.execute(context)
+        deferral(task.execute, context)
     assert {step["Name"] for step in steps(cluster)} == {"run-1", "run-2"}
 
 
@@ -132,9 +128,7 @@ def test_a_failed_step_brings_its_own_log_lines_into_the_task_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     task = operator(settings)
-    with pytest.raises(TaskDeferred) as deferred:
-        task.execute(context)
-    step_id = deferred.value.kwargs["step_id"]
+    step_id = deferral(task.execute, context).kwargs["step_id"]
     lake.put_object(
         Bucket=settings.lake.bucket,
         Key=f"logs/emr/{cluster}/steps/{step_id}/stderr.gz",
@@ -154,19 +148,16 @@ def test_a_failed_step_is_explained_once_its_log_has_been_shipped(
     cluster: str, lake: Any, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = operator(settings)
-    with pytest.raises(TaskDeferred) as submitted:
-        task.execute(context)
-    step_id = submitted.value.kwargs["step_id"]
+    step_id = deferral(task.execute, context).kwargs["step_id"]
     set_state(monkeypatch, "FAILED", message="see the log")
-    with pytest.raises(TaskDeferred) as waiting:
-        task.finish(context, {"status": "FAILED"}, cluster, step_id)
-    trigger = waiting.value.trigger
+    waiting = deferral(task.finish, context, {"status": "FAILED"}, cluster, step_id)
+    trigger = waiting.trigger
     assert trigger.keys == [f"logs/emr/{cluster}/steps/{step_id}/stderr.gz"]
     lake.put_object(Bucket=trigger.bucket, Key=trigger.keys[0], Body=gzip.compress(b"OutOfMemoryError\n"))
     log = MagicMock()
     monkeypatch.setattr(EmrSparkStepOperator, "log", log)
     with pytest.raises(JobFailedError, match="ended FAILED: see the log"):
-        getattr(task, waiting.value.method_name)(context, {"status": "ready"}, **waiting.value.kwargs)
+        getattr(task, waiting.method_name)(context, {"status": "ready"}, **waiting.kwargs)
     assert "stderr: OutOfMemoryError" in [call.args[1] for call in log.error.mock_calls]
 
 
@@ -174,13 +165,10 @@ def test_a_log_that_never_comes_hides_no_failure(
     cluster: str, lake: Any, settings: Settings, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = operator(settings)
-    with pytest.raises(TaskDeferred) as submitted:
-        task.execute(context)
+    submitted = deferral(task.execute, context)
     set_state(monkeypatch, "FAILED", message="out of memory")
     with pytest.raises(JobFailedError, match="out of memory"):
-        task.fail_with_log(
-            context, {"status": "deadline", "missing": ["x"]}, cluster, submitted.value.kwargs["step_id"]
-        )
+        task.fail_with_log(context, {"status": "deadline", "missing": ["x"]}, cluster, submitted.kwargs["step_id"])
 
 
 def test_a_step_past_its_deadline_is_cancelled(

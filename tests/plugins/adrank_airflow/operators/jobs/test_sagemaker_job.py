@@ -9,13 +9,13 @@ from typing import Any
 
 import boto3
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
 
 from adrank.contracts.entry_points.training import BuildTrainingSet
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import JobFailedError
 from adrank_airflow.hooks.sagemaker_jobs import SageMakerJobsHook
 from adrank_airflow.operators.jobs.sagemaker_job import SageMakerProcessingJobOperator, SageMakerTrainingJobOperator
+from tests.plugins.deferral import deferral
 from tests.plugins.fake_aws import REGION
 
 AS_OF = "2026-03-08T00:00:00+00:00"
@@ -48,9 +48,7 @@ def training(settings: Settings) -> SageMakerTrainingJobOperator:
 
 
 def submitted(task: Any, context: Any) -> str:
-    with pytest.raises(TaskDeferred) as deferred:
-        task.execute(context)
-    return str(deferred.value.kwargs["name"])
+    return str(deferral(task.execute, context).kwargs["name"])
 
 
 def test_inputs_are_exact_lists_or_prefixes_and_an_empty_one_is_left_out(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from adrank.contracts.settings import Settings
 from adrank_airflow.errors import (
@@ -25,6 +25,7 @@ from adrank_airflow.operators.release.endpoint import (
     RemoveStagingOperator,
     RestoreProductionOperator,
 )
+from tests.plugins.deferral import deferral
 
 DIGEST = "d" * 64
 
@@ -48,9 +49,7 @@ def test_a_retry_finds_model_configuration_and_endpoint_and_creates_nothing_twic
 ) -> None:
     configs = set()
     for _ in range(2):
-        with pytest.raises(TaskDeferred) as deferred:
-            deploy(settings).execute(context)
-        configs.add(deferred.value.kwargs["config"])
+        configs.add(deferral(deploy(settings).execute, context).kwargs["config"])
     assert len(configs) == 1
     assert DIGEST[:12] in configs.pop()
 
@@ -60,12 +59,10 @@ def test_an_update_shifts_blue_green_under_the_alarms(
 ) -> None:
     updates: list[dict[str, Any]] = []
     monkeypatch.setattr(EndpointsHook, "update", lambda self, e, c, deployment: updates.append(deployment))
-    with pytest.raises(TaskDeferred):
-        deploy(settings, "production").execute(context)
+    deferral(deploy(settings, "production").execute, context)
     other = deploy(settings, "production")
     other.package_digest = "e" * 64
-    with pytest.raises(TaskDeferred):
-        other.execute(context)
+    deferral(other.execute, context)
     (update,) = updates
     routing = update["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"]
     assert (routing["Type"], routing["LinearStepSize"]["Value"]) == ("LINEAR", 20)
@@ -114,8 +111,7 @@ def test_what_had_failed_is_deleted_by_one_try_and_created_anew_by_a_later_one(
         with pytest.raises(EndpointFailedError, match="the next try creates it anew"):
             deploy(settings).execute(context)
     assert len(deleted) == deletions
-    with pytest.raises(TaskDeferred):
-        deploy(settings).execute(context)
+    deferral(deploy(settings).execute, context)
 
 
 def restore(settings: Settings, approved: str) -> RestoreProductionOperator:
@@ -137,12 +133,10 @@ def test_a_failed_promotion_goes_back_to_the_package_that_the_alias_names(
 ) -> None:
     before = SimpleNamespace(package_digest="e" * 64, model_data_url="s3://adrank-lake/before.tar.gz")
     monkeypatch.setattr(ModelRegistryHook, "by_alias", lambda self, alias: before)
-    with pytest.raises(TaskDeferred):
-        deploy(settings, "production").execute(context)
+    deferral(deploy(settings, "production").execute, context)
     updates: list[str] = []
     monkeypatch.setattr(EndpointsHook, "update", lambda self, endpoint, config, deployment: updates.append(config))
-    with pytest.raises(TaskDeferred):
-        restore(settings, approved=DIGEST).execute(context)
+    deferral(restore(settings, approved=DIGEST).execute, context)
     (config,) = updates
     assert before.package_digest[:12] in config
 
@@ -167,10 +161,9 @@ def test_staging_is_removed_only_once_it_has_settled(
     moving = {"EndpointStatus": "Creating", "EndpointConfigName": "c", "LastModifiedTime": datetime.now(UTC)}
     described(monkeypatch, **moving)
     remove = RemoveStagingOperator(task_id="remove", settings=settings)
-    with pytest.raises(TaskDeferred) as deferred:
-        remove.execute(context)
+    deferred = deferral(remove.execute, context)
     assert removed == []
-    getattr(remove, deferred.value.method_name)(context, event={"status": "Failed"}, **deferred.value.kwargs)
+    getattr(remove, deferred.method_name)(context, event={"status": "Failed"}, **deferred.kwargs)
     assert removed == [settings.sagemaker.staging_endpoint, "staging"]
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-from airflow.sdk.exceptions import TaskDeferred
 
 from adrank.contracts import lake as layout
 from adrank.contracts import timestamps
@@ -19,6 +18,7 @@ from adrank_airflow.errors import JobFailedError
 from adrank_airflow.hooks.experiments import ExperimentsHook
 from adrank_airflow.hooks.sagemaker_jobs import SageMakerJobsHook
 from adrank_airflow.operators.release.experiment_verdict import AwaitExperimentVerdictOperator
+from tests.plugins.deferral import deferral
 from tests.plugins.fake_aws import REGION
 
 START = datetime(2026, 3, 8, tzinfo=UTC)
@@ -69,15 +69,9 @@ def measured(sensor: AwaitExperimentVerdictOperator, look: int, control: float, 
     sensor.lake.write_json(f"experiments/ab-run-1/look={look:03d}/look.json", statistics(control, treatment))
 
 
-def deferred(call: Any) -> TaskDeferred:
-    with pytest.raises(TaskDeferred) as raised:
-        call()
-    return raised.value
-
-
 def submitted(sensor: AwaitExperimentVerdictOperator, context: Any) -> dict[str, Any]:
     """The job that measures the first look, as SageMaker has it."""
-    wait = deferred(lambda: sensor.measure(context, {"status": "ready"}, look=1))
+    wait = deferral(sensor.measure, context, {"status": "ready"}, look=1)
     assert wait.method_name == "judge"
     client = boto3.client("sagemaker", region_name=REGION)
     return client.describe_processing_job(ProcessingJobName=wait.kwargs["name"])
@@ -88,7 +82,7 @@ def judge(sensor: AwaitExperimentVerdictOperator, context: Any, look: int) -> An
 
 
 def test_the_first_look_waits_for_every_raw_hour_up_to_it(sensor: AwaitExperimentVerdictOperator, context: Any) -> None:
-    wait = deferred(lambda: sensor.execute(context))
+    wait = deferral(sensor.execute, context)
     assert wait.trigger.keys == [layout.RAW_EVENTS.manifest(START + timedelta(hours=n)) for n in range(12)]
     assert wait.trigger.deadline == (context["dag_run"].start_date + PLAN.wall_clock_timeout).isoformat()
     assert (wait.method_name, wait.kwargs) == ("measure", {"look": 1})
@@ -128,7 +122,7 @@ def test_before_the_full_duration_even_a_clear_lift_only_extends(
     sensor: AwaitExperimentVerdictOperator, context: Any
 ) -> None:
     measured(sensor, 1, 0.05, 0.10)
-    assert deferred(lambda: judge(sensor, context, 1)).kwargs == {"look": 2}
+    assert deferral(judge, sensor, context, 1).kwargs == {"look": 2}
 
 
 def test_after_the_full_duration_a_clear_lift_promotes_and_counts_its_looks(
@@ -160,8 +154,8 @@ def test_a_clear_harm_ends_it_at_once(sensor: AwaitExperimentVerdictOperator, co
 
 def test_a_new_try_goes_on_after_the_last_stored_look(sensor: AwaitExperimentVerdictOperator, context: Any) -> None:
     measured(sensor, 1, 0.05, 0.05)
-    deferred(lambda: judge(sensor, context, 1))
-    assert deferred(lambda: sensor.execute(context)).kwargs == {"look": 2}
+    deferral(judge, sensor, context, 1)
+    assert deferral(sensor.execute, context).kwargs == {"look": 2}
 
 
 def test_a_new_try_of_an_ended_experiment_returns_its_verdict(

@@ -25,9 +25,12 @@ from adrank.runtime import sagemaker_job
 from training.dataset import billed_revenue, duckdb_sql
 
 _log = logging.getLogger(__name__)
-_COLUMNS: Final = (
-    "event_id, event_type, event_time, ingest_time, user_id, search_id, ad_id, revenue, experiment_id, variant"
-)
+_TEXTS: Final = ("event_id", "event_type", "user_id", "search_id", "ad_id", "experiment_id", "variant")
+_COLUMNS: Final = {
+    **dict.fromkeys(_TEXTS, "VARCHAR"),
+    **dict.fromkeys(("event_time", "ingest_time"), "TIMESTAMPTZ"),
+    "revenue": "DOUBLE",
+}
 _ANSWERS: Final = "(SELECT * FROM experiment_events WHERE event_type <> 'impression')"
 _VARIANTS: Final[tuple[Variant, ...]] = ("control", "treatment")
 
@@ -53,7 +56,7 @@ def measure(
     _read_events(connection, events)
     billed_revenue.read(connection, billing, end)
     parameters = {"start_us": micros(start), "end_us": micros(end), "experiment_id": experiment.experiment_id}
-    try:
+    with duckdb_sql.reading("events"):
         duckdb_sql.create_table(
             connection, "experiment_events", duckdb_sql.statement("metrics/experiment_events"), parameters
         )
@@ -63,8 +66,6 @@ def measure(
         duckdb_sql.create_table(
             connection, "experiment_users", duckdb_sql.statement("metrics/experiment_users"), parameters
         )
-    except duckdb.Error as error:
-        raise sagemaker_job.JobError(f"events cannot be read: {error}") from error
     strange = connection.execute(
         "SELECT user_id, variant FROM experiment_users WHERE variant IS NULL OR variant NOT IN ('control', 'treatment')"
     ).fetchone()
@@ -88,17 +89,10 @@ def measure(
 
 def _read_events(connection: duckdb.DuckDBPyConnection, events: Path | None) -> None:
     files = sorted(events.rglob("*.parquet")) if events else []
-    if files:
-        source = f"read_parquet({duckdb_sql.file_list(files)}, hive_partitioning = false)"
-        query = f"SELECT {_COLUMNS} FROM {source}"  # noqa: S608
-    else:
-        times = "NULL::TIMESTAMPTZ AS event_time, NULL::TIMESTAMPTZ AS ingest_time, NULL::DOUBLE AS revenue"
-        texts = [c for c in _COLUMNS.split(", ") if c not in ("event_time", "ingest_time", "revenue")]
-        query = f"SELECT {times}, {', '.join(f'NULL::VARCHAR AS {c}' for c in texts)} LIMIT 0"
-    try:
+    source = f"read_parquet({duckdb_sql.file_list(files)}, hive_partitioning = false)"
+    query = f"SELECT {', '.join(_COLUMNS)} FROM {source}" if files else duckdb_sql.empty(_COLUMNS)  # noqa: S608
+    with duckdb_sql.reading("events"):
         connection.execute(f"CREATE TEMP VIEW raw_events AS {query}")
-    except duckdb.Error as error:
-        raise sagemaker_job.JobError(f"events cannot be read: {error}") from error
 
 
 def _variants(connection: duckdb.DuckDBPyConnection) -> dict[Variant, VariantStatistics]:

@@ -60,12 +60,9 @@ def read(connection: duckdb.DuckDBPyConnection, billing: Path | None, as_of: dat
         source = f"read_csv({duckdb_sql.file_list(files)}, columns = {_COLUMNS}, {options})"
         rows = f"SELECT event_id, billed_at, amount FROM {source}"  # noqa: S608
     else:
-        nothing = "NULL::VARCHAR AS event_id, NULL::TIMESTAMPTZ AS billed_at, NULL::DECIMAL(18, 6) AS amount"
-        rows = f"SELECT {nothing} LIMIT 0"
-    try:
+        rows = duckdb_sql.empty({"event_id": "VARCHAR", "billed_at": "TIMESTAMPTZ", "amount": "DECIMAL(18, 6)"})
+    with duckdb_sql.reading("billing", BillingFilesError):
         duckdb_sql.create_table(connection, "billing_rows", rows)
-    except duckdb.Error as error:
-        raise BillingFilesError(f"billing cannot be read: {error}") from error
     events = duckdb_sql.create_table(connection, "billed", duckdb_sql.statement("billing/billed"))
     _create_days(connection, sorted(manifest.day for manifest in visible.values()))
     _log.info("billing as of %s: %d events in %d daily exports", as_of.isoformat(), events, len(files))

@@ -8,7 +8,6 @@ from typing import Final
 
 import duckdb
 
-from adrank.runtime.sagemaker_job import JobError
 from training.dataset import duckdb_sql
 
 _log = logging.getLogger(__name__)
@@ -30,12 +29,9 @@ def join_ads(connection: duckdb.DuckDBPyConnection, ads: Path | None) -> None:
         query = f"SELECT unnest(after), ts_ms, source.lsn FROM {source} WHERE after IS NOT NULL"  # noqa: S608
     else:
         _log.warning("no catalogue changes: every feature of a seller or a category takes its default")
-        row = ", ".join(f"NULL::VARCHAR {name}" for name in _COLUMNS)
-        query = f"SELECT {row}, NULL::BIGINT ts_ms, NULL::BIGINT lsn LIMIT 0"
-    try:
+        query = duckdb_sql.empty({**dict.fromkeys(_COLUMNS, "VARCHAR"), "ts_ms": "BIGINT", "lsn": "BIGINT"})
+    with duckdb_sql.reading("catalogue changes"):
         duckdb_sql.create_table(connection, "ad_changes", query)
-    except duckdb.Error as error:
-        raise JobError(f"catalogue changes cannot be read: {error}") from error
     duckdb_sql.create_table(connection, "ads", duckdb_sql.statement("training/ads"))
     rows = duckdb_sql.create_table(connection, "joined", duckdb_sql.statement("training/impression_ads"))
     connection.execute("DROP TABLE labelled")

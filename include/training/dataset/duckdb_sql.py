@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+
+from adrank.runtime.sagemaker_job import JobError
 
 _ROOT: Final = Path(__file__).parents[2] / "sql"
 
@@ -24,6 +27,20 @@ def statement(name: str, **identifiers: str) -> str:
     for key, value in identifiers.items():
         text = text.replace(f"{{{key}}}", value)
     return text
+
+
+def empty(columns: Mapping[str, str]) -> str:
+    """A query of these columns and types that gives no row."""
+    return f"SELECT {', '.join(f'NULL::{kind} AS {quote_identifier(name)}' for name, kind in columns.items())} LIMIT 0"
+
+
+@contextmanager
+def reading(what: str, error: type[JobError] = JobError) -> Iterator[None]:
+    """Raises ``error`` where DuckDB cannot read the files of ``what``."""
+    try:
+        yield
+    except duckdb.Error as broken:
+        raise error(f"{what} cannot be read: {broken}") from broken
 
 
 def create_table(

@@ -42,15 +42,13 @@ def read_events(connection: duckdb.DuckDBPyConnection, events: Path) -> None:
         raise ThinLogError(f"no events files under {events}")
     columns = ", ".join([*REQUIRED_EVENT_COLUMNS, "ingest_time", "revenue", "context"])
     source = f"read_parquet({duckdb_sql.file_list(files)}, hive_partitioning = false)"
-    try:
+    with duckdb_sql.reading("events"):
         connection.execute(f"CREATE TEMP VIEW raw_events AS SELECT {columns} FROM {source}")  # noqa: S608
         where = " OR ".join(f"{name} IS NULL" for name in REQUIRED_EVENT_COLUMNS if name != "position")
         broken = connection.execute(
             f"SELECT event_id, search_id, ad_id FROM raw_events WHERE {where} OR NOT isfinite(revenue) "  # noqa: S608
             "OR (event_type = 'impression' AND position IS NULL) LIMIT 1"
         ).fetchall()
-    except duckdb.Error as error:
-        raise JobError(f"events cannot be read: {error}") from error
     if broken:
         event, search, ad = broken[0]
         raise JobError(

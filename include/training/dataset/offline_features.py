@@ -51,11 +51,9 @@ def join_features(connection: duckdb.DuckDBPyConnection, features: Path | None) 
             entity_key=_ENTITY_KEYS[group.entity],
             projection=_projection(group),
         )
-        try:
+        with duckdb_sql.reading(f"features of group {group.name}", FeatureFilesError):
             _read_partitions(connection, features, group)
             duckdb_sql.create_table(connection, table_of(group), statement)
-        except duckdb.Error as error:
-            raise FeatureFilesError(f"features of group {group.name} cannot be read: {error}") from error
 
 
 def table_of(group: FeatureGroup) -> str:
@@ -120,8 +118,8 @@ def _create_rows(connection: duckdb.DuckDBPyConnection, group: FeatureGroup, fil
     features = ", ".join(duckdb_sql.quote_identifier(name) for name in group.names)
     if not files:
         _log.warning("no feature files of group %s: its features take their defaults", group.name)
-        columns = ", ".join(f"NULL::FLOAT AS {duckdb_sql.quote_identifier(name)}" for name in group.names)
-        query = f"SELECT NULL::VARCHAR AS entity_id, NULL::BIGINT AS feature_us, 0 AS revision, {columns} LIMIT 0"
+        keys = {"entity_id": "VARCHAR", "feature_us": "BIGINT", "revision": "INTEGER"}
+        query = duckdb_sql.empty({**keys, **dict.fromkeys(group.names, "FLOAT")})
     else:
         for path in files:
             _check_file(path, group)

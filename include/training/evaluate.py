@@ -30,7 +30,7 @@ from adrank.ranking.examination import curve, fit
 from adrank.ranking.ranker import Ranker, load_golden, load_package
 from adrank.runtime import sagemaker_job
 from training.dataset import training_set
-from training.dataset.training_set import Split, TrainingSet
+from training.dataset.training_set import TrainingSet
 from training.model import lambdarank, ndcg, package
 
 _log = logging.getLogger(__name__)
@@ -95,7 +95,8 @@ def evaluate(
         objectives=objectives,
     )
     output.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({**columns, "candidates": _list_lengths(test)}), output / "per_query.parquet")
+    candidates = np.bincount(test.query, minlength=test.queries)
+    pq.write_table(pa.table({**columns, "candidates": candidates}), output / "per_query.parquet")
     (output / "evidence.json").write_text(evidence.model_dump_json(indent=2), encoding="utf-8")
     return evidence
 
@@ -122,21 +123,19 @@ def _objective(
     if not positive:
         return ObjectiveEvidence(positive_queries=0)
 
-    def versus(other: str) -> Difference:
-        return ndcg.paired_difference(reached["candidate"], reached[other], weight, confidence, _SAMPLES, _SEED)
-
-    def unweighted(other: str) -> Difference:
-        each_once = np.ones_like(weight)
-        return ndcg.paired_difference(as_logged["candidate"], as_logged[other], each_once, confidence, _SAMPLES, _SEED)
+    def versus(other: str, ndcgs: dict[str, NDArray[np.float64]], weights: NDArray[np.float64]) -> Difference | None:
+        if other not in ndcgs:
+            return None
+        return ndcg.paired_difference(ndcgs["candidate"], ndcgs[other], weights, confidence, _SAMPLES, _SEED)
 
     return ObjectiveEvidence(
         positive_queries=positive,
         candidate=ndcg.mean(reached["candidate"], weight),
         logged_order=ndcg.mean(reached["logged_order"], weight),
         production=ndcg.mean(reached["production"], weight) if "production" in reached else None,
-        versus_production=versus("production") if "production" in reached else None,
-        versus_production_as_logged=unweighted("production") if "production" in reached else None,
-        versus_logged_order=versus("logged_order"),
+        versus_production=versus("production", reached, weight),
+        versus_production_as_logged=versus("production", as_logged, np.ones_like(weight)),
+        versus_logged_order=versus("logged_order", reached, weight),
     )
 
 
@@ -154,10 +153,6 @@ def _package(ranker: Ranker, directory: Path, expected_digest: str | None) -> Pa
         golden_error=error,
         training_set_digest=ranker.card.training_set_digest,
     )
-
-
-def _list_lengths(test: Split) -> NDArray[np.int64]:
-    return np.bincount(test.query, minlength=test.queries)
 
 
 def _unpacked(directory: Path, into: Path) -> Path:

@@ -17,6 +17,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -115,11 +116,9 @@ def _data_file(path: Path, manifest: BillingManifest) -> Path:
 def _create_days(connection: duckdb.DuckDBPyConnection, days: Iterable[datetime]) -> None:
     """Every landed day (days since the epoch), and the end of the unbroken run of days that it is in."""
     connection.execute("CREATE OR REPLACE TEMP TABLE billing_days (day BIGINT, covered_until_us BIGINT)")
-    run: list[int] = []
-    for number in [*((day - EPOCH) // DAY for day in days), None]:
-        if run and number != run[-1] + 1:
-            until = (run[-1] + 1) * (DAY // timedelta(microseconds=1))
-            connection.executemany("INSERT INTO billing_days VALUES (?, ?)", [(day, until) for day in run])
-            run = []
-        if number is not None:
-            run.append(number)
+    numbers = [(day - EPOCH) // DAY for day in days]
+    # Within an unbroken run, number and place in the list differ by the same.
+    for _, run in groupby(enumerate(numbers), key=lambda placed: placed[1] - placed[0]):
+        unbroken = [number for _, number in run]
+        until = (unbroken[-1] + 1) * (DAY // timedelta(microseconds=1))
+        connection.executemany("INSERT INTO billing_days VALUES (?, ?)", [(day, until) for day in unbroken])

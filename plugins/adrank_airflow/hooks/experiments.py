@@ -14,16 +14,6 @@ class ExperimentsHook(AwsBaseHook):
         super().__init__(aws_conn_id=aws_conn_id, region_name=region_name, client_type="dynamodb")
         self.table = table
 
-    def get(self, endpoint: str, experiment_id: str) -> Experiment | None:
-        """One experiment."""
-        response = self.conn.get_item(
-            TableName=self.table,
-            Key={"endpoint": {"S": endpoint}, "experiment_id": {"S": experiment_id}},
-            ConsistentRead=True,
-        )
-        item = response.get("Item")
-        return None if item is None else Experiment.model_validate_json(item["document"]["S"])
-
     def of_endpoint(self, endpoint: str) -> list[Experiment]:
         """Every experiment that ``endpoint`` was the control of; at most one is running in good order."""
         pages = self.conn.get_paginator("query").paginate(

@@ -140,7 +140,8 @@ class AwaitExperimentVerdictOperator(SageMakerJobTask):
     @property
     def _experiment(self) -> Experiment:
         settings = self.settings
-        experiment = self.experiments.get(settings.sagemaker.production_endpoint, self.experiment_id)
+        everything = self.experiments.of_endpoint(settings.sagemaker.production_endpoint)
+        experiment = next((e for e in everything if e.experiment_id == self.experiment_id), None)
         if experiment is None:
             raise NoInputError(f"no experiment {self.experiment_id} in table {settings.online.experiments_table}")
         return experiment

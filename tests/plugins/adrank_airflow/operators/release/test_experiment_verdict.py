@@ -60,7 +60,7 @@ def statistics(control: float, treatment: float) -> dict[str, Any]:
 
 @pytest.fixture
 def sensor(lake: Any, monkeypatch: pytest.MonkeyPatch) -> AwaitExperimentVerdictOperator:
-    monkeypatch.setattr(ExperimentsHook, "get", lambda self, endpoint, experiment_id: EXPERIMENT)
+    monkeypatch.setattr(ExperimentsHook, "of_endpoint", lambda self, endpoint: [EXPERIMENT])
     settings = Settings(experiment=PLAN)
     return AwaitExperimentVerdictOperator(task_id="await_verdict", settings=settings, experiment_id="ab-run-1")
 

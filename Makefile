@@ -37,8 +37,9 @@ lint: setup ## ruff and mypy: what pre-commit runs too
 	$(BIN)/ruff format --check $(LINTED)
 	$(BIN)/mypy $(TYPED)
 
-# Each worker takes a whole module, so that what its tests share is started once.
-TWO_AT_A_TIME := -n 2 --dist loadfile
+# Each worker takes a whole module, so that what its tests share is started once; in order, so that the long wait of
+# the end-to-end test begins early beside the others.
+TWO_AT_A_TIME := -n 2 --dist loadfile --no-loadscope-reorder
 
 check: lint ## lint, types and the tests that start neither a server nor Spark; pre-push runs it
 	$(BIN)/python -m pytest -q $(TWO_AT_A_TIME) -m "not verify and not spark and not stack and not e2e"
